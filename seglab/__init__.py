@@ -1,0 +1,1 @@
+"""seglab: image segmentation experiments whose numbers can be trusted."""

@@ -1,0 +1,114 @@
+"""Class lists, VOC's palette, and void: what a pixel's value means. Knows no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seglab.errors import DataError
+
+VOID = 255
+"""The value of a mask pixel that belongs to no class: object borders, hard cases."""
+
+MAX_CLASSES = 255
+"""Class maps are uint8, and 255 is void."""
+
+VOC_CLASSES = (
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+"""VOC's 20 object classes after the background, in the order of the mask values."""
+
+SYNTHETIC_CLASSES = ("background", "circle", "square", "triangle", "ring", "star", "cross")
+"""The classes of the built-in data set, in the order of the mask values."""
+
+Colour = tuple[int, int, int]
+
+
+def palette() -> list[Colour]:
+    """Return VOC's 256 colours: entry ``i`` spreads the bits of ``i`` over red, green and blue.
+
+    The rule is the one of ``VOClabelcolormap.m`` in the PASCAL VOC development kit: bit ``3j + c``
+    of the index becomes bit ``7 - j`` of channel ``c``. Entry 255 (void) is (224, 224, 192).
+    """
+    return [
+        (
+            sum((index >> 3 * j & 1) << 7 - j for j in range(8)),
+            sum((index >> 3 * j + 1 & 1) << 7 - j for j in range(8)),
+            sum((index >> 3 * j + 2 & 1) << 7 - j for j in range(8)),
+        )
+        for index in range(256)
+    ]
+
+
+def flat_palette() -> list[int]:
+    """Return :func:`palette` as the 768 numbers that ``PIL.Image.putpalette`` takes."""
+    return [channel for colour in palette() for channel in colour]
+
+
+def read_labelmap(path: Path) -> dict[str, Colour]:
+    """Read a ``labelmap.txt`` as CVAT exports it: ``name:r,g,b:parts:actions``, ``#`` comments.
+
+    Returns the colour of each class, in the order of the file.
+
+    Raises:
+        DataError: a line that is not of this form, or a name or colour that stands twice.
+    """
+    colours: dict[str, Colour] = {}
+    for number, raw in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, _, rest = line.partition(":")
+        parts = rest.split(":")[0].split(",")
+        try:
+            red, green, blue = (int(part) for part in parts)
+        except ValueError:
+            raise DataError(
+                f"{path}:{number}: {line!r} is not 'name:red,green,blue:parts:actions'"
+            ) from None
+        colour = (red, green, blue)
+        if not name or any(not 0 <= channel <= 255 for channel in colour):
+            raise DataError(f"{path}:{number}: {line!r} needs a name and three values in 0..255")
+        if name in colours or colour in colours.values():
+            raise DataError(f"{path}:{number}: the name or colour of {line!r} stands twice")
+        colours[name] = colour
+    if not colours:
+        raise DataError(f"{path}: no class in it; a line reads 'name:red,green,blue:parts:actions'")
+    return colours
+
+
+def check_class_names(names: list[str] | tuple[str, ...], source: str) -> tuple[str, ...]:
+    """Return ``names`` as a tuple; ``source`` names the key or file in the error.
+
+    Raises:
+        DataError: fewer than two names, more than 255, an empty name, or one that stands twice.
+    """
+    if not 2 <= len(names) <= MAX_CLASSES:
+        raise DataError(
+            f"{source}: {len(names)} classes; a class map holds 2 to {MAX_CLASSES} (255 is void)"
+        )
+    for index, name in enumerate(names):
+        if not name.strip():
+            raise DataError(f"{source}: class {index} has an empty name")
+        if name in names[:index]:
+            raise DataError(f"{source}: class {name!r} stands twice")
+    return tuple(names)

@@ -1,0 +1,21 @@
+"""What can go wrong through no fault of the program: one clear line each, and an exit code."""
+
+
+class SeglabError(Exception):
+    """An error to be shown to the user as one line that names the file or key and what is right."""
+
+    exit_code = 1
+
+
+class ConfigError(SeglabError):
+    """A wrong command line or configuration: an unknown key, a wrong type, an impossible value."""
+
+    exit_code = 2
+
+
+class DataError(SeglabError):
+    """A data set or a file of it that cannot be used as it is."""
+
+
+class RunError(SeglabError):
+    """A run folder or a checkpoint that cannot be used as it is."""
