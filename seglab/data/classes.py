@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seglab.errors import DataError
+from seglab.errors import ConfigError, DataError
 
 VOID = 255
 """The value of a mask pixel that belongs to no class: object borders, hard cases."""
+
+LABELMAP = "labelmap.txt"
+"""The file in which CVAT names the classes and their colours."""
+
+VOID_NAMES = ("void", "ignored")
+"""Names in a label map that mean void rather than a class."""
 
 MAX_CLASSES = 255
 """Class maps are uint8, and 255 is void."""
@@ -112,3 +118,37 @@ def check_class_names(names: list[str] | tuple[str, ...], source: str) -> tuple[
         if name in names[:index]:
             raise DataError(f"{source}: class {name!r} stands twice")
     return tuple(names)
+
+
+def class_names(
+    given: list[str] | None, *, synthetic: bool, year: int | None, root: str | None
+) -> tuple[str, ...]:
+    """Return the classes of a data set, in the order of the mask values.
+
+    ``given`` (the key ``data.classes``) wins; then the built-in data set's, VOC's, and the
+    ``labelmap.txt`` in ``root``.
+
+    Raises:
+        ConfigError: nothing names the classes, or ``given`` is no class list.
+        DataError: ``labelmap.txt`` cannot be read.
+    """
+    if given is not None:
+        try:
+            return check_class_names(given, "data.classes")
+        except DataError as error:
+            raise ConfigError(str(error)) from None
+    if synthetic:
+        return SYNTHETIC_CLASSES
+    if year is not None:
+        return VOC_CLASSES
+    if root is None:
+        raise ConfigError("data.root is not set: give data.root=DIR, the folder of the data set")
+    labelmap = Path(root) / LABELMAP
+    if not labelmap.is_file():
+        raise ConfigError(
+            "data.classes is not set: give data.classes=[background,…] in the order of the mask "
+            f"values, or put a {LABELMAP} into {root}"
+        )
+    return check_class_names(
+        tuple(name for name in read_labelmap(labelmap) if name not in VOID_NAMES), str(labelmap)
+    )

@@ -1,0 +1,81 @@
+"""The Python API: :func:`fit` trains, :func:`load` brings a trained model back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seglab.checkpoints import load_weights, read_checkpoint, stored_config
+from seglab.config import compose, override_stored
+from seglab.data.files import read_image
+from seglab.job import JobResult, run_job
+from seglab.schema import TrainConfig
+from seglab.tasks.base import Task
+from seglab.tasks.build import build_task
+
+
+class Predictor:
+    """A trained task in evaluation mode.
+
+    Attributes:
+        task: the task, which takes plain uint8 RGB.
+        classes: the class names, in the order of the values.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task.eval()
+        self.classes = task.classes
+
+    @torch.inference_mode()
+    def predict(self, image: Tensor | np.ndarray | Image.Image | str | Path) -> Tensor:
+        """Return the class map of one image.
+
+        Args:
+            image: ``(3, H, W)`` uint8 tensor, ``(H, W, 3)`` uint8 array, a Pillow image or a file,
+                of any size.
+
+        Returns:
+            ``(H, W)`` uint8 on the CPU, class indices.
+
+        Raises:
+            ValueError: an array or tensor of another shape or type.
+            DataError: a file that cannot be decoded.
+        """
+        if isinstance(image, str | Path):
+            image = read_image(Path(image))
+        if isinstance(image, Image.Image):
+            image = np.array(image.convert("RGB"))
+        if isinstance(image, np.ndarray):
+            image = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
+        if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
+            raise ValueError(
+                f"image is {tuple(image.shape)} {image.dtype}; must be (3, H, W) or (H, W, 3) uint8"
+            )
+        return self.task.class_map(self.task(image[None].to(self.task.device)))[0].cpu()
+
+
+def load(checkpoint: str | Path) -> Predictor:
+    """Load a checkpoint that ``seglab train`` wrote.
+
+    Raises:
+        RunError: no such file, damaged, holding code, or not written by seglab.
+    """
+    path = Path(checkpoint)
+    content = read_checkpoint(path)
+    task = build_task(override_stored(stored_config(content), []))
+    load_weights(task, content, path)
+    return Predictor(task)
+
+
+def fit(*overrides: str) -> JobResult:
+    """Train as ``seglab train`` does: ``fit("experiments=smoke", "seed=1")``.
+
+    Raises:
+        SeglabError: says which key or file is wrong, and what would be right.
+    """
+    composed = compose("train", TrainConfig, overrides)
+    return run_job(composed.config, composed.folder, composed.overrides)

@@ -1,0 +1,92 @@
+"""``seglab COMMAND …``: picks the command, nothing else. Knows no torch until one runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+from seglab.errors import SeglabError
+
+COMMANDS = {
+    "train": "train a model: a run folder with checkpoints, metrics and pictures",
+    "evaluate": "metrics of a checkpoint: checkpoint=FILE [split=val]",
+    "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
+    "data": "make, look at, verify or fetch a data set: synth | show | check | download",
+}
+
+OVERRIDES = """\
+key=value sets a value, group=option picks a file of conf/ (Hydra's syntax):
+  experiments=smoke            a recipe from experiments/
+  data=voc2007 data.root=DIR   the data set, and the folder that holds VOC2007/
+  optimizer.lr=0.1 seed=1      any value; an unknown name is answered with the nearest ones
+  hydra.run.dir=DIR            where the results go
+"""
+
+ACTIONS = """\
+synth      write the built-in data set: [data.root=DIR] [data.synth.seed=0 …]
+show       draw a sample: data=voc2007 data.root=DIR [split=train index=0 output=FILE.png]
+check      read everything and list every problem: data=voc2007 data.root=DIR
+download   fetch VOC's archive, checksum and all: year=2012 data.root=DIR
+"""
+
+
+def parser(command: str) -> argparse.ArgumentParser:
+    """Build the parser of one command."""
+    one = argparse.ArgumentParser(
+        prog=f"seglab {command}",
+        description=COMMANDS[command],
+        epilog=OVERRIDES if command != "data" else ACTIONS + "\n" + OVERRIDES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if command == "train":
+        text = "show the whole configuration and what would run where, and stop"
+        one.add_argument("--dry-run", action="store_true", help=text)
+    if command == "data":
+        one.add_argument("action", choices=("synth", "show", "check", "download"))
+    one.add_argument("overrides", nargs="*", metavar="key=value")
+    return one
+
+
+def usage() -> str:
+    """Return the help of ``seglab`` itself."""
+    lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+    head = "usage: seglab COMMAND [key=value …]\n\nImage segmentation whose numbers can be trusted."
+    return "\n".join([head, "", "commands:", *lines, "", OVERRIDES, "seglab COMMAND --help: more"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 2 wrong usage or config, 1 anything else."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] in ([], ["--help"], ["-h"]):
+        print(usage())
+        return 0 if arguments else 2
+    command = arguments[0]
+    if command not in COMMANDS:
+        names = ", ".join(COMMANDS)
+        print(f"seglab: error: no command {command!r}; there is {names}", file=sys.stderr)
+        return 2
+    try:
+        options = vars(parser(command).parse_intermixed_args(arguments[1:]))
+    except SystemExit as stop:  # argparse has said why, or has shown the help
+        return int(stop.code or 0)
+    try:
+        module = {"data": "seglab.data_command"}.get(command, f"seglab.{command}")
+        import_module(module).main(**options)
+    except SeglabError as error:
+        print(f"seglab: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("seglab: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:  # a defect of ours: the whole story, and the gist as the last line
+        traceback.print_exc()
+        print(f"seglab: error: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

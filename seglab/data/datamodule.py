@@ -1,0 +1,243 @@
+"""VOCDataModule: from a data configuration to batches for training and evaluation."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from seglab.data import synthetic
+from seglab.data.store import Cached, Progress, check, no_progress
+from seglab.data.transforms import flip, generator, photometric, scale_and_crop
+from seglab.data.voc import VOCSegmentation
+from seglab.errors import ConfigError
+from seglab.schema import DataConfig
+
+
+class Batch(NamedTuple):
+    """What a task is given.
+
+    Attributes:
+        image: ``(B, 3, H, W)`` uint8 RGB.
+        class_map: ``(B, H, W)`` uint8, void 255.
+        position: ``(B,)`` int64, the place of each sample in its split.
+        ids: the samples' ids.
+    """
+
+    image: Tensor
+    class_map: Tensor
+    position: Tensor
+    ids: list[str]
+
+
+def collate(samples: Sequence[tuple[int, str, Tensor, Tensor]]) -> Batch:
+    """Stack equal-sized ``(index, id, image, class_map)`` to a batch."""
+    indices, ids, images, class_maps = zip(*samples, strict=True)
+    # Decoded pixels lie row by row, colours together: stacked so, no byte changes its place, and
+    # the batch is channels_last, which convolutions on a CPU want.
+    image = torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+    return Batch(image, torch.stack(class_maps), torch.tensor(indices), list(ids))
+
+
+class TrainSet(Dataset[tuple[int, str, Tensor, Tensor]]):
+    """Augmented samples, addressed by (epoch, index) so that no worker needs any state."""
+
+    def __init__(self, samples: VOCSegmentation | Cached, config: DataConfig, seed: int) -> None:
+        self.samples, self.config, self.seed = samples, config, seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, str, Tensor, Tensor]:
+        epoch, index = key
+        sample = self.samples[index]
+        rng = generator(self.seed, epoch, sample.id)
+        low, high = self.config.scale
+        image, class_map = scale_and_crop(
+            sample.image, sample.class_map, self.config.crop_size, (low, high), rng
+        )
+        image, class_map = flip(image, class_map, self.config.flip, rng)
+        image = photometric(image, self.config.photometric, rng)
+        return index, sample.id, image, class_map
+
+
+class EvalSet(Dataset[tuple[int, str, Tensor, Tensor]]):
+    """Samples as they are, at their original size."""
+
+    def __init__(self, samples: VOCSegmentation | Cached) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[int, str, Tensor, Tensor]:
+        sample = self.samples[index]
+        return index, sample.id, sample.image, sample.class_map
+
+
+class EpochOrder(Sampler[tuple[int, int]]):
+    """Shuffled (epoch, index) pairs: the order of an epoch follows from (seed, epoch) alone.
+
+    Each process takes every ``world_size``-th sample. What does not fill a global batch is left
+    out, so that all processes take equally many steps; other samples are left out each epoch.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
+        self.length, self.seed, self.rank, self.world_size = length, seed, rank, world_size
+        self.used = length // (batch_size * world_size) * batch_size * world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.used // self.world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        for index in order[self.rank : self.used : self.world_size].tolist():
+            yield self.epoch, index
+
+
+def evaluation_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
+    """Group indices into batches of images of one size, without padding or repetition.
+
+    The batches follow from sizes and batch size alone, never from the number of processes.
+    """
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, size in enumerate(sizes):
+        groups[size].append(index)
+    return [
+        members[start : start + batch_size]
+        for _, members in sorted(groups.items())
+        for start in range(0, len(members), batch_size)
+    ]
+
+
+class VOCDataModule(L.LightningDataModule):
+    """Training and validation batches of a data set in VOC's layout.
+
+    Args:
+        config: the checked data configuration.
+        seed: order and augmentation follow from it.
+        progress: shows the pass that decodes and checks everything.
+    """
+
+    def __init__(self, config: DataConfig, seed: int = 0, progress: Progress = no_progress) -> None:
+        super().__init__()
+        self.config, self.seed, self.progress = config, seed, progress
+        self.splits: dict[str, VOCSegmentation | Cached] = {}
+
+    def split(self, name: str) -> VOCSegmentation | Cached:
+        """Return the checked samples of a split, decoding them on first use.
+
+        Raises:
+            ConfigError, DataError: the data set cannot be used; says which key or file.
+        """
+        if name not in self.splits:
+            dataset = open_dataset(self.config, name)
+            store = self.config.store
+            if store.enabled:
+                folder = Path(store.dir) if store.dir else None
+                size = int(store.max_gb * 1e9)
+                self.splits[name] = Cached(dataset, folder, size, self.progress)
+            else:
+                for _ in check(dataset, self.progress):
+                    pass
+                self.splits[name] = dataset
+        return self.splits[name]
+
+    def check(self) -> None:
+        """Decode and check both splits before anything is trained.
+
+        Raises:
+            ConfigError, DataError: the data set cannot be used; says which key or file.
+        """
+        length = len(self.split(self.config.train_split))
+        if length < self.config.batch_size:
+            raise ConfigError(
+                f"data.batch_size={self.config.batch_size}: the {self.config.train_split} split "
+                f"has {length} samples; a batch cannot be larger"
+            )
+        self.split(self.config.val_split)
+
+    def train_dataloader(self) -> DataLoader[tuple[int, str, Tensor, Tensor]]:
+        """Return batches of augmented crops, in the order of the epoch."""
+        config = self.config
+        samples = self.split(config.train_split)
+        rank, world_size = self._rank_and_world_size()
+        return DataLoader(
+            TrainSet(samples, config, self.seed),
+            batch_size=config.batch_size,
+            sampler=EpochOrder(len(samples), config.batch_size, self.seed, rank, world_size),
+            drop_last=True,
+            collate_fn=collate,
+            num_workers=config.num_workers,
+            persistent_workers=config.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[tuple[int, str, Tensor, Tensor]]:
+        """Return the validation split in batches of equal-sized whole images."""
+        return self.evaluation_dataloader(self.config.val_split)
+
+    def evaluation_dataloader(self, split: str) -> DataLoader[tuple[int, str, Tensor, Tensor]]:
+        """Return any split in batches of equal-sized whole images, dealt to the processes."""
+        samples = self.split(split)
+        sizes = [samples.size(index) for index in range(len(samples))]
+        rank, world_size = self._rank_and_world_size()
+        return DataLoader(
+            EvalSet(samples),
+            batch_sampler=evaluation_batches(sizes, self.config.eval_batch_size)[rank::world_size],
+            collate_fn=collate,
+            num_workers=self.config.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+
+def open_dataset(config: DataConfig, split: str, *, instances: bool = False) -> VOCSegmentation:
+    """Open a split of the configured data set; the built-in one is made on first use.
+
+    Raises:
+        ConfigError: ``data.root`` is not set or does not exist.
+        DataError: the data set cannot be used; says which file.
+    """
+    if config.synth is not None:
+        synth = config.synth
+        spec = synthetic.SyntheticSpec(
+            train=synth.train,
+            val=synth.val,
+            width=synth.width,
+            height=synth.height,
+            seed=synth.seed,
+        )
+        root = Path(config.root) if config.root else synthetic.default_root(spec)
+        synthetic.ensure(root, spec)
+    elif config.root is None:
+        raise ConfigError(
+            f"data.root is not set: give data.root=DIR, the folder "
+            f"{f'that holds VOC{config.year}/' if config.year else 'of the data set'}"
+        )
+    else:
+        root = Path(config.root)
+    return VOCSegmentation(
+        root,
+        config.year,
+        split,
+        classes=config.classes,
+        mask_dir=config.mask_dir,
+        instances=instances,
+    )

@@ -1,0 +1,160 @@
+"""Fetches a VOC archive and puts it in place: checked, whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import socket
+import ssl
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.error import HTTPError, URLError
+
+from seglab.errors import ConfigError, DataError
+
+YEARS = range(2007, 2013)
+"""The years of PASCAL VOC that have segmentations."""
+
+PATIENCE = 60.0
+"""Seconds without a byte after which a server counts as unreachable."""
+
+
+class Source(NamedTuple):
+    """Where a year's archive is, what it must sum to, and the folder in it that is wanted."""
+
+    url: str
+    md5: str
+    base_dir: str
+    """``VOCdevkit/VOC2012``, with slashes."""
+
+
+def download_voc(
+    root: Path, year: int, *, base_url: str | None = None, source: Source | None = None
+) -> Path:
+    """Fetch VOC's training and validation data of a year and return its folder ``root/VOC<year>``.
+
+    Works in ``root/.download-<year>`` and moves the finished folder in place in one step. An
+    archive that lies there complete, from a try that failed later or put there by hand, is used
+    again. A ``root/VOC<year>`` that holds segmentations is left as it is, and nothing is fetched.
+
+    Args:
+        root: the folder that holds ``VOC2007`` and its like; made where it is missing.
+        year: 2007 to 2012.
+        base_url: a mirror: the folder that holds the archives under their usual names.
+        source: the archive; by default torchvision's address and checksum of that year.
+
+    Raises:
+        ConfigError: there is no such year.
+        DataError: the server or the disk fails, the checksum is wrong, the archive holds something
+            unsafe or lacks the wanted folder, or ``root/VOC<year>`` is something else.
+    """
+    if year not in YEARS:
+        raise ConfigError(f"year={year}: VOC has segmentations for {YEARS[0]} to {YEARS[-1]}")
+    target = root / f"VOC{year}"
+    if (target / "ImageSets" / "Segmentation").is_dir():
+        return target
+    if target.exists():
+        raise DataError(
+            f"{target}: is there, but without ImageSets/Segmentation; move it away to fetch it anew"
+        )
+    if not hasattr(tarfile, "data_filter"):
+        raise DataError(f"{target}: to unpack an archive safely takes Python 3.11.4 or newer")
+    url, md5, base_dir = source or _torchvision_source(year)
+    name = PurePosixPath(url).name
+    if base_url is not None:
+        url = f"{base_url.rstrip('/')}/{name}"
+
+    work = root / f".download-{year}"
+    archive, unpacked = work / name, work / "unpacked"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(unpacked, ignore_errors=True)  # the rest of a try that was killed
+        _fetch(url, md5, archive)
+        try:
+            _unpack(archive, unpacked)
+            if not (unpacked / base_dir / "ImageSets" / "Segmentation").is_dir():
+                raise DataError(f"{url}: the archive has no {base_dir}/ImageSets/Segmentation")
+            (unpacked / base_dir).replace(target)
+        except DataError:
+            archive.unlink()  # it will never do
+            raise
+        finally:
+            shutil.rmtree(unpacked, ignore_errors=True)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DataError(f"{root}: no space left on the disk for VOC{year}") from error
+        raise DataError(f"{root}: VOC{year} cannot be written there ({error})") from error
+    finally:
+        if work.is_dir() and not any(work.iterdir()):
+            work.rmdir()
+    shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _torchvision_source(year: int) -> Source:
+    from torchvision.datasets.voc import DATASET_YEAR_DICT
+
+    entry = DATASET_YEAR_DICT[str(year)]
+    return Source(entry["url"], entry["md5"], Path(entry["base_dir"]).as_posix())
+
+
+def _fetch(url: str, md5: str, archive: Path) -> None:
+    """Download with torchvision's loader, which shows progress, unless it is there already."""
+    from torchvision.datasets.utils import download_url
+
+    by_hand = f"; an archive fetched by other means may be put at {archive}"
+    whole = False
+    try:
+        with _patience(PATIENCE):
+            download_url(url, archive.parent, archive.name, md5)
+        whole = True
+    except (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the server's answer, an open socket
+        raise DataError(f"{url}: cannot be fetched ({error}){by_hand}") from error
+    except RecursionError as error:
+        raise DataError(f"{url}: cannot be fetched (too many redirects){by_hand}") from error
+    except RuntimeError as error:
+        raise DataError(f"{url}: what came has not the checksum {md5}; try again") from error
+    except ValueError as error:
+        raise ConfigError(f"{url}: not an address that can be fetched ({error})") from error
+    finally:
+        if not whole:
+            archive.unlink(missing_ok=True)
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Let a silent connection fail: torchvision's loader sets no time limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Extract files and folders, nothing else, and nothing outside ``folder``."""
+    from rich.console import Console
+    from rich.progress import open as open_with_progress
+
+    def plain(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
+        if not (member.isfile() or member.isdir()):
+            raise DataError(f"{archive}: {member.name!r} is neither a file nor a folder; refused")
+        return tarfile.data_filter(member, path)
+
+    try:
+        with (
+            open_with_progress(
+                archive, "rb", description=f"unpack {archive.name}", console=Console(stderr=True)
+            ) as stream,
+            tarfile.open(fileobj=stream, mode="r|") as tar,
+        ):
+            tar.extractall(folder, filter=plain)
+    except tarfile.TarError as error:
+        raise DataError(f"{archive}: cannot be unpacked ({error})") from error

@@ -1,0 +1,114 @@
+"""Joint augmentation of an image and its class map: uint8 in, uint8 out.
+
+Each is a pure function of the pixels and a random generator; the generator is a pure function of
+(seed, epoch, sample id), so a sample looks the same whatever worker or process makes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seglab.data.classes import VOID
+
+FILL = (124, 116, 104)
+"""ImageNet's mean colour: padding that is zero once the image has been normalised."""
+
+_LUMA = torch.tensor([0.299, 0.587, 0.114])
+_YIQ = torch.tensor(
+    [[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]]
+)
+
+
+def generator(seed: int, epoch: int, sample_id: str) -> np.random.Generator:
+    """Return the random stream of one sample in one epoch."""
+    name = int.from_bytes(hashlib.blake2b(sample_id.encode(), digest_size=8).digest(), "little")
+    return np.random.default_rng(np.random.SeedSequence((seed, epoch, name)))
+
+
+def scale_and_crop(
+    image: Tensor,
+    class_map: Tensor,
+    crop: int,
+    scale: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Zoom by a random factor and cut a random square out of the result.
+
+    The part of the source that the square will show is cut out first and only that is resized,
+    which is the same to within a pixel of rounding and costs a fraction.
+
+    Args:
+        image: ``(3, H, W)`` uint8.
+        class_map: ``(H, W)`` uint8.
+        crop: side of the square, in pixels.
+        scale: range of the factor, uniform.
+        rng: the random stream.
+
+    Returns:
+        ``(3, crop, crop)`` and ``(crop, crop)`` uint8; beyond the source's lower right the image
+        is padded with :data:`FILL` and the class map with void.
+    """
+    height, width = class_map.shape
+    factor = rng.uniform(*scale)
+    rows, columns = min(height, math.ceil(crop / factor)), min(width, math.ceil(crop / factor))
+    top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+    image = image[:, top : top + rows, left : left + columns]
+    class_map = class_map[top : top + rows, left : left + columns]
+    size = min(crop, max(1, round(rows * factor))), min(crop, max(1, round(columns * factor)))
+    if size != (rows, columns):
+        image = F.interpolate(
+            image[None], size, mode="bilinear", antialias=True, align_corners=False
+        )[0]
+        class_map = F.interpolate(class_map[None, None], size, mode="nearest-exact")[0, 0]
+    if size == (crop, crop):
+        return image, class_map
+    padded = (
+        torch.empty((crop, crop, 3), dtype=torch.uint8).copy_(torch.tensor(FILL)).permute(2, 0, 1)
+    )
+    padded[:, : size[0], : size[1]] = image
+    labels = torch.full((crop, crop), VOID, dtype=torch.uint8)
+    labels[: size[0], : size[1]] = class_map
+    return padded, labels
+
+
+def flip(
+    image: Tensor, class_map: Tensor, probability: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mirror both ``(…, H, W)`` left to right, with the given probability."""
+    if rng.random() < probability:
+        return image.flip(-1), class_map.flip(-1)
+    return image, class_map
+
+
+def photometric(image: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
+    """Change brightness, contrast, saturation and hue of a ``(3, H, W)`` uint8 image at random.
+
+    At strength 1 the ranges are those of SSD (Liu et al., ECCV 2016): brightness ±32, contrast
+    and saturation 0.5 to 1.5, hue ±36 degrees, each applied with probability one half. All four
+    are affine maps of RGB (hue as a rotation in YIQ; Haeberli, "Matrix Operations for Image
+    Processing", 1993), so they are composed first and the pixels are touched once.
+    """
+    amounts = rng.uniform(-strength, strength, 4) * (rng.random(4) < 0.5)
+    if not amounts.any():
+        return image
+    brightness, contrast, saturation, hue = amounts.tolist()
+    angle = math.radians(36 * hue)
+    rotation = torch.eye(3)
+    rotation[1:, 1:] = torch.tensor(
+        [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+    )
+    grey = _LUMA.expand(3, 3)
+    saturate = grey + (1 + 0.5 * saturation) * (torch.eye(3) - grey)
+    matrix = saturate @ torch.linalg.inv(_YIQ) @ rotation @ _YIQ * (1 + 0.5 * contrast)
+    # Contrast turns about mid-grey; greys map to themselves under saturation and hue.
+    offset = 128 - (1 + 0.5 * contrast) * (128 - 32 * brightness)
+    pixels = image.permute(1, 2, 0).reshape(-1, 3).float()
+    changed = torch.addmm(torch.full((3,), offset), pixels, matrix.T)
+    changed = changed.round_().clamp_(0, 255).to(torch.uint8)
+    return changed.view(*image.shape[1:], 3).permute(2, 0, 1)

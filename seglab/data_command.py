@@ -1,0 +1,100 @@
+"""``seglab data synth | show | check | download``: make, look at, verify, fetch a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from seglab.config import compose
+from seglab.errors import ConfigError, DataError
+from seglab.schema import DataCommandConfig
+
+
+def main(overrides: list[str], action: str) -> None:
+    """Carry out one of the four actions.
+
+    Raises:
+        SeglabError: says which key or file is wrong, and what would be right.
+    """
+    config = compose("data", DataCommandConfig, overrides).config
+    {"synth": synth, "show": show, "check": check, "download": download}[action](config, Console())
+
+
+def synth(config: DataCommandConfig, console: Console) -> None:
+    """Write the built-in data set under ``data.root``, or into this user's cache folder."""
+    from seglab.data import synthetic
+
+    if config.data.synth is None:
+        raise ConfigError(f"data={config.data.name}: only data=synthetic can be made")
+    spec = synthetic.SyntheticSpec(**vars(config.data.synth))
+    root = Path(config.data.root) if config.data.root else synthetic.default_root(spec)
+    there = (root / "VOC2007").is_dir()
+    synthetic.ensure(root, spec)
+    said = "was there already" if there else f"{spec.train} training, {spec.val} validation images"
+    console.print(f"{root}: {said}", highlight=False, soft_wrap=True, markup=False)
+
+
+def show(config: DataCommandConfig, console: Console) -> None:
+    """Draw sample ``index`` of ``split``: image and boxes, class map, instances, legend."""
+    from seglab.data.datamodule import open_dataset
+    from seglab.tracking.pictures import sample_sheet
+
+    dataset = open_dataset(config.data, config.split)
+    if config.index >= len(dataset):
+        raise ConfigError(
+            f"index={config.index}: {dataset.list_file} has {len(dataset)} samples, "
+            f"so 0 to {len(dataset) - 1}"
+        )
+    if (dataset.folder / "SegmentationObject").is_dir():
+        dataset = open_dataset(config.data, config.split, instances=True)
+    sample = dataset[config.index]
+    height, width = sample.size
+    picture = sample_sheet(
+        sample.image.permute(1, 2, 0).numpy(),
+        sample.class_map.numpy(),
+        None if sample.instance_map is None else sample.instance_map.numpy(),
+        dataset.classes,
+        [(box.name, box.x0, box.y0, box.x1, box.y1) for box in sample.boxes],
+        f"{config.data.name} {config.split} [{config.index}]   {sample.id}   {width}x{height}",
+    )
+    path = Path(config.output or f"sample_{sample.id.replace('/', '_')}.png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"output={path}: cannot be written: {error}") from None
+    console.print(str(path), highlight=False, soft_wrap=True, markup=False)
+
+
+def check(config: DataCommandConfig, console: Console) -> None:
+    """Read every sample of both splits, masks, instances and annotations, and list each problem."""
+    from seglab.data.check import problems
+    from seglab.data.datamodule import open_dataset
+    from seglab.tracking.progress import Checking
+
+    found = 0
+    for split in dict.fromkeys((config.data.train_split, config.data.val_split)):
+        try:
+            dataset = open_dataset(config.data, split)
+            for problem in problems(dataset, Checking(console)):
+                console.print(problem, highlight=False, soft_wrap=True, markup=False)
+                found += 1
+        except DataError as error:
+            console.print(str(error), highlight=False, soft_wrap=True, markup=False)
+            found += 1
+    if found:
+        raise DataError(
+            f"{found} problem{'s' * (found > 1)} in data={config.data.name}, listed above"
+        )
+    console.print("no problem found")
+
+
+def download(config: DataCommandConfig, console: Console) -> None:
+    """Fetch the archive of VOC ``year`` into ``data.root``."""
+    from seglab.data.download import download_voc
+
+    if config.data.root is None:
+        raise ConfigError("data.root is not set: give data.root=DIR, where VOC is to lie")
+    path = download_voc(Path(config.data.root), config.year)
+    console.print(str(path), highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,163 @@
+"""One run as one call: checks everything, trains, measures. Knows nothing of Hydra."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from rich.console import Console
+
+from seglab.checkpoints import BestAndLast, WholeFiles, read_checkpoint
+from seglab.data.datamodule import VOCDataModule
+from seglab.errors import ConfigError
+from seglab.run import FINISHED, NONE, Run, check_folder
+from seglab.schema import TrainConfig, TrainerConfig
+from seglab.targets import build
+from seglab.tasks.base import Task
+from seglab.tasks.build import build_task
+from seglab.tracking.history import HistoryLogger
+from seglab.tracking.predictions import PredictionPictures
+from seglab.tracking.progress import Checking, TrainingProgress
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a run came to.
+
+    Attributes:
+        folder: the run folder.
+        metrics: what ``metrics.json`` holds, NaN for what does not exist.
+        pictures: the prediction pictures.
+        skipped: the run had finished before; nothing was touched.
+    """
+
+    folder: Path
+    metrics: dict[str, float]
+    pictures: list[Path]
+    skipped: bool = False
+
+
+def run_job(
+    config: TrainConfig,
+    folder: Path,
+    overrides: Sequence[str] = (),
+    console: Console | None = None,
+) -> JobResult:
+    """Train one configuration in one run folder.
+
+    Everything that can be wrong with the configuration and the data is found before the folder
+    is made and before the first step.
+
+    Raises:
+        SeglabError: says which key or file is wrong, and what would be right.
+        KeyboardInterrupt: the run was interrupted, and is marked so.
+    """
+    console = console or Console(quiet=True)
+    there = check_folder(folder, config.resume)
+    if there == FINISHED:
+        return JobResult(folder, {}, [], skipped=True)
+    config.trainer.threads = set_threads(config.trainer.threads)
+    data = VOCDataModule(config.data, config.seed, Checking(console))
+    data.check()
+    L.seed_everything(config.seed, verbose=False)
+    task = build_task(config)
+    run = Run(folder, asdict(config), overrides, resume=config.resume)
+    pictures = PredictionPictures(
+        run.predictions,
+        task.classes,
+        len(data.split(config.data.val_split)),
+        config.pictures.samples,
+        config.pictures.every_n_epochs,
+    )
+    saving = BestAndLast(run.checkpoints, config)
+    callbacks: list[L.Callback] = [saving, pictures, TrainingProgress(console)]
+    callbacks += [build(node, f"callbacks.{name}") for name, node in config.callbacks.items()]
+    trainer = build_trainer(config.trainer, folder, callbacks)
+    with run:
+        trainer.loggers = [HistoryLogger(run.history)]
+        last = run.checkpoints / "last.ckpt"
+        going_on = there != NONE and last.is_file()
+        run.history.rewind(read_checkpoint(last)["global_step"] if going_on else 0)
+        fit(trainer, task, data, last if going_on else None)
+        metrics = final_metrics(trainer, task, data, saving)
+        run.write_metrics(metrics)
+    return JobResult(folder, metrics, sorted(pictures.written))
+
+
+def set_threads(threads: int | None) -> int:
+    """Fix the number of CPU threads of this process: another one changes the last bits of logits.
+
+    Returns the number, all cores that this process may use where none is given.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def build_trainer(
+    config: TrainerConfig, folder: Path, callbacks: list[L.Callback], **arguments: Any
+) -> L.Trainer:
+    """Build Lightning's Trainer; nothing is written before it is used.
+
+    Raises:
+        ConfigError: an accelerator, strategy or precision that is not there.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices are unused
+    try:
+        return L.Trainer(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            strategy=config.strategy,
+            precision=config.precision,  # type: ignore[arg-type]
+            max_epochs=config.max_epochs,
+            deterministic=config.deterministic,  # type: ignore[arg-type]
+            accumulate_grad_batches=config.accumulate_grad_batches,
+            gradient_clip_val=config.gradient_clip_val,
+            check_val_every_n_epoch=config.check_val_every_n_epoch,
+            limit_train_batches=config.limit_train_batches,
+            limit_val_batches=config.limit_val_batches,
+            callbacks=callbacks,
+            plugins=[WholeFiles()],
+            logger=False,
+            log_every_n_steps=1,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # ours neither pads nor repeats
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=folder,
+            **arguments,
+        )
+    except (ValueError, TypeError, RuntimeError) as error:
+        # Lightning's MisconfigurationException among them
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
+
+
+def fit(trainer: L.Trainer, task: Task, data: VOCDataModule, checkpoint: Path | None) -> None:
+    """Train; an interruption comes out as KeyboardInterrupt, which Lightning turns into an exit."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def final_metrics(
+    trainer: L.Trainer, task: Task, data: VOCDataModule, saving: BestAndLast
+) -> dict[str, float]:
+    """Return the metrics of ``last.ckpt``, measured now if the last epoch was not validated."""
+    training = {"train/loss": float(trainer.callback_metrics["train/loss"])}
+    if trainer.current_epoch % (trainer.check_val_every_n_epoch or 1):
+        trainer.validate(task, data, verbose=False, weights_only=True)
+    best = {"best/val/mIoU": saving.best, "best/epoch": saving.best_epoch}
+    return {**task.scores, **training, **best}

@@ -1,0 +1,38 @@
+"""The learning rate over the steps of a run, as a factor of the configured rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from seglab.schema import ScheduleConfig
+
+
+def factor(step: int, total: int, config: ScheduleConfig) -> float:
+    """Return the factor of the learning rate at optimiser step ``step`` of ``total``.
+
+    During the warm-up it rises linearly from ``warmup_factor`` to 1; the rest of the steps follow
+
+    - poly: ``min + (1 - min) * (1 - t) ** power`` (Chen et al., DeepLab, 2017);
+    - cosine: ``min + (1 - min) * (1 + cos(pi t)) / 2`` (Loshchilov and Hutter, 2017);
+    - constant: 1;
+
+    where ``t`` runs from 0 at the end of the warm-up to 1 after the last step.
+    """
+    if step < config.warmup_steps:
+        return config.warmup_factor + (1 - config.warmup_factor) * step / config.warmup_steps
+    remaining = max(1, total - config.warmup_steps)
+    t = min(1.0, (step - config.warmup_steps) / remaining)
+    if config.name == "constant":
+        return 1.0
+    curve = (1 - t) ** config.power if config.name == "poly" else (1 + math.cos(math.pi * t)) / 2
+    return config.min_factor + (1 - config.min_factor) * curve
+
+
+def schedule(total: int, config: ScheduleConfig) -> Callable[[int], float]:
+    """Return :func:`factor` as a function of the step alone, as ``LambdaLR`` takes it."""
+
+    def at(step: int) -> float:
+        return factor(step, total, config)
+
+    return at

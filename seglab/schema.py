@@ -1,0 +1,236 @@
+"""The shape of a configuration: which keys there are, of which type, within which bounds.
+
+YAML and Hydra accept ``seed=abc`` without a word; these dataclasses do not. A field typed
+``dict[str, Any]`` is open: it holds a ``_target_`` and whatever arguments that target takes.
+Knows no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from math import inf
+from typing import Annotated, Any, get_type_hints
+
+from seglab.errors import ConfigError
+
+
+class Bound:
+    """A number, or each of a list, with ``low <= x <= high`` and ``x > above``."""
+
+    def __init__(self, low: float = -inf, high: float = inf, *, above: float = -inf) -> None:
+        self.low, self.high, self.above = low, high, above
+
+    def allows(self, value: Any) -> bool:
+        """Tell whether ``value`` is within; NaN never is."""
+        if isinstance(value, str):  # a key such as trainer.devices takes a number or a word
+            return True
+        return bool(self.low <= value <= self.high and value > self.above)
+
+    def __str__(self) -> str:
+        parts = [f"at least {self.low:g}"] if self.low > -inf else []
+        parts += [f"greater than {self.above:g}"] if self.above > -inf else []
+        parts += [f"at most {self.high:g}"] if self.high < inf else []
+        return " and ".join(parts)
+
+
+class OneOf:
+    """One of a few words."""
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+
+    def allows(self, value: Any) -> bool:
+        """Tell whether ``value`` is one of the words."""
+        return value in self.choices
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.choices)}"
+
+
+@dataclass
+class StoreConfig:
+    """Where decoded pixels are kept between runs; see ``seglab.data.store``."""
+
+    enabled: bool
+    dir: str | None
+    max_gb: Annotated[float, Bound(above=0)]
+
+
+@dataclass
+class SynthConfig:
+    """The built-in data set; see ``seglab.data.synthetic``."""
+
+    train: Annotated[int, Bound(1, 100_000)]
+    val: Annotated[int, Bound(1, 100_000)]
+    width: Annotated[int, Bound(32, 4096)]
+    height: Annotated[int, Bound(32, 4096)]
+    seed: Annotated[int, Bound(0)]
+
+
+@dataclass
+class DataConfig:
+    """A data set in VOC's layout, its splits, loading and augmentation."""
+
+    name: str
+    root: str | None
+    year: Annotated[int | None, Bound(2007, 2012)]
+    classes: list[str] | None
+    train_split: str
+    val_split: str
+    mask_dir: str
+    synth: SynthConfig | None
+    batch_size: Annotated[int, Bound(1)]
+    eval_batch_size: Annotated[int, Bound(1)]
+    num_workers: Annotated[int, Bound(0)]
+    crop_size: Annotated[int, Bound(1)]
+    scale: Annotated[list[float], Bound(above=0)]
+    flip: Annotated[float, Bound(0, 1)]
+    photometric: Annotated[float, Bound(0, 1)]
+    store: StoreConfig
+
+
+@dataclass
+class ModelConfig:
+    """A net (anything that maps images to logits), its task and its weights."""
+
+    name: str
+    task: Annotated[str, OneOf("semantic")]
+    net: dict[str, Any]
+    weights: str | None
+    mean: list[float]
+    std: Annotated[list[float], Bound(above=0)]
+
+
+@dataclass
+class LossTerm:
+    """One part of the loss and its weight."""
+
+    loss: Annotated[str, OneOf("cross_entropy")]
+    weight: Annotated[float, Bound(0)]
+
+
+@dataclass
+class LossConfig:
+    """The loss: a weighted sum of terms."""
+
+    terms: list[LossTerm]
+    class_weights: Annotated[list[float] | None, Bound(0)]
+
+
+@dataclass
+class OptimizerConfig:
+    """The optimiser and how parameters are grouped for it."""
+
+    lr: Annotated[float, Bound(above=0)]
+    weight_decay: Annotated[float, Bound(0)]
+    backbone_lr_factor: Annotated[float, Bound(0)]
+    decay_norms_and_biases: bool
+    algorithm: dict[str, Any]
+
+
+@dataclass
+class ScheduleConfig:
+    """The learning rate over the steps of a run, as a factor of ``optimizer.lr``."""
+
+    name: Annotated[str, OneOf("poly", "cosine", "constant")]
+    power: Annotated[float, Bound(above=0)]
+    min_factor: Annotated[float, Bound(0, 1)]
+    warmup_steps: Annotated[int, Bound(0)]
+    warmup_factor: Annotated[float, Bound(0, 1)]
+
+
+@dataclass
+class TrainerConfig:
+    """How long, on what, and how exactly: the part of Lightning's Trainer that seglab uses."""
+
+    max_epochs: Annotated[int, Bound(1)]
+    accelerator: str
+    devices: int | str
+    strategy: str
+    precision: str
+    channels_last: bool
+    threads: Annotated[int | None, Bound(1)]
+    deterministic: bool | str
+    accumulate_grad_batches: Annotated[int, Bound(1)]
+    gradient_clip_val: Annotated[float | None, Bound(above=0)]
+    check_val_every_n_epoch: Annotated[int, Bound(1)]
+    limit_train_batches: Annotated[int | float | None, Bound(above=0)]
+    limit_val_batches: Annotated[int | float | None, Bound(above=0)]
+
+
+@dataclass
+class LoggerConfig:
+    """Where the history goes besides metrics.csv."""
+
+    name: Annotated[str, OneOf("csv")]
+
+
+@dataclass
+class PicturesConfig:
+    """Prediction pictures of fixed validation samples; 0 epochs: only at the end."""
+
+    samples: Annotated[int, Bound(0, 108)]
+    every_n_epochs: Annotated[int, Bound(0)]
+
+
+@dataclass
+class TrainConfig:
+    """Everything that ``seglab train`` does."""
+
+    seed: Annotated[int, Bound(0, 2**32 - 1)]
+    resume: bool
+    data: DataConfig
+    model: ModelConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    pictures: PicturesConfig
+    callbacks: dict[str, Any]
+
+
+@dataclass
+class EvaluateConfig:
+    """What ``seglab evaluate`` adds to the configuration that it finds in the checkpoint."""
+
+    checkpoint: str
+    split: str
+
+
+@dataclass
+class ScoreConfig:
+    """Everything that ``seglab score`` does."""
+
+    predictions: str
+    split: str
+    data: DataConfig
+
+
+@dataclass
+class DataCommandConfig:
+    """Everything that ``seglab data …`` does."""
+
+    split: str
+    index: Annotated[int, Bound(0)]
+    output: str | None
+    year: Annotated[int, Bound(2007, 2012)]
+    data: DataConfig
+
+
+def check_values(config: Any, prefix: str = "") -> None:
+    """Check every bound and choice declared in the dataclass ``config``, recursively.
+
+    Raises:
+        ConfigError: names the key, its value and what would be right.
+    """
+    hints = get_type_hints(type(config), include_extras=True)
+    for spec in fields(config):
+        key, value = prefix + spec.name, getattr(config, spec.name)
+        rules = getattr(hints[spec.name], "__metadata__", ())
+        for item in value if isinstance(value, list) else [value]:
+            if is_dataclass(item):
+                check_values(item, f"{key}.")
+            for rule in rules:
+                if item is not None and not rule.allows(item):
+                    raise ConfigError(f"{key}={item}: must be {rule}")

@@ -1,0 +1,126 @@
+"""What every task shares: the net, the optimiser, and plain RGB in."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from seglab.metrics import SegmentationMetrics
+from seglab.schedules import schedule
+from seglab.schema import OptimizerConfig, TrainConfig
+from seglab.targets import build
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+class Task(L.LightningModule):
+    """A net, and what is optimised and measured with it.
+
+    Scaling and normalisation happen here, on the device: a task takes plain uint8 RGB.
+
+    Args:
+        net: maps normalised images ``(B, 3, H, W)`` to whatever :meth:`class_map` understands.
+        config: the checked configuration.
+    """
+
+    mean: Tensor
+    std: Tensor
+    metrics: SegmentationMetrics
+    scores: dict[str, float]
+    """The metrics of the last validation, in float64."""
+
+    def __init__(self, net: nn.Module, config: TrainConfig) -> None:
+        super().__init__()
+        self.memory_format = (
+            torch.channels_last if config.trainer.channels_last else torch.contiguous_format
+        )
+        self.net = net.to(memory_format=self.memory_format)
+        self.config = config
+        self.classes = tuple(config.data.classes or ())
+        self.metrics = SegmentationMetrics(self.classes)
+        self.scores = {}
+        for name, value in (("mean", config.model.mean), ("std", config.model.std)):
+            buffer = torch.tensor(value).view(1, 3, 1, 1) * 255
+            self.register_buffer(name, buffer, persistent=False)
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """Turn ``(B, 3, H, W)`` uint8 RGB into what the net was trained on."""
+        image = image.contiguous(memory_format=self.memory_format)
+        return (image - self.mean) / self.std
+
+    def forward(self, image: Tensor) -> Any:
+        """Map plain RGB ``(B, 3, H, W)`` uint8 to the net's output."""
+        return self.net(self.normalise(image))
+
+    @abstractmethod
+    def class_map(self, output: Any) -> Tensor:
+        """Turn the net's output into ``(B, H, W)`` uint8 class maps of the images' own size."""
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute the metrics of the whole split, and log them."""
+        self.scores = self.metrics.compute()
+        self.metrics.reset()
+        self.log_dict(self.scores, logger=False)  # for callbacks that watch a value
+        if self.trainer.state.fn == "fit":
+            self.log_exact(self.scores)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the optimiser over :func:`parameter_groups` and the per-step schedule."""
+        config = self.config.optimizer
+        groups = list(parameter_groups(self.net, config))
+        arguments = {"lr": config.lr, "weight_decay": config.weight_decay}
+        optimizer = build({**arguments, **config.algorithm}, "optimizer.algorithm", groups)
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, schedule(total, self.config.schedule)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def log_exact(self, values: Mapping[str, float]) -> None:
+        """Hand float64 values to the loggers: ``self.log`` would round them to float32."""
+        step = self.trainer.fit_loop.epoch_loop._batches_that_stepped
+        for logger in self.loggers:
+            logger.log_metrics({**values, "epoch": self.current_epoch}, step=step)
+
+    def learning_rates(self) -> dict[str, float]:
+        """Return the rate of every parameter group, under the names they are logged by."""
+        groups = self.trainer.optimizers[0].param_groups
+        return {f"lr/{group['name']}": group["lr"] for group in groups}
+
+
+def parameter_groups(net: nn.Module, config: OptimizerConfig) -> Iterator[dict[str, Any]]:
+    """Yield optimiser groups: the backbone apart from the rest, norms and biases apart from both.
+
+    The backbone is the child module of that name; its rate is ``backbone_lr_factor`` times lr.
+    """
+    plain_ids = {
+        id(parameter)
+        for module in net.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if isinstance(module, NORMS) or name == "bias"
+    }
+    for part in ("backbone", "head"):
+        for plain in (False, True):
+            parameters = [
+                parameter
+                for name, parameter in net.named_parameters()
+                if name.startswith("backbone.") == (part == "backbone")
+                and (id(parameter) in plain_ids and not config.decay_norms_and_biases) == plain
+                and parameter.requires_grad
+            ]
+            if parameters:
+                yield {
+                    "name": f"{part}_no_decay" if plain else part,
+                    "params": parameters,
+                    "lr": config.lr * (config.backbone_lr_factor if part == "backbone" else 1),
+                    "weight_decay": 0.0 if plain else config.weight_decay,
+                }

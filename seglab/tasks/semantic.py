@@ -1,0 +1,53 @@
+"""Semantic segmentation: every pixel gets a class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seglab.data.datamodule import Batch
+from seglab.errors import ConfigError
+from seglab.losses import SegmentationLoss
+from seglab.metrics import class_map
+from seglab.schema import TrainConfig
+from seglab.tasks.base import Task
+
+
+class SemanticSegmentation(Task):
+    """Pixel-wise classification by a net that maps images to logits ``(B, K, H, W)``."""
+
+    def __init__(self, net: nn.Module, config: TrainConfig) -> None:
+        super().__init__(net, config)
+        weights = config.loss.class_weights
+        if weights is not None and len(weights) != len(self.classes):
+            raise ConfigError(
+                f"loss.class_weights: {len(weights)} numbers for {len(self.classes)} classes"
+            )
+        self.loss = SegmentationLoss(
+            [(term.loss, term.weight) for term in config.loss.terms], weights
+        )
+
+    def class_map(self, output: Tensor) -> Tensor:
+        """Return the class of the largest logit: ``(B, K, H, W)`` to ``(B, H, W)`` uint8."""
+        return class_map(output)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the loss of one batch."""
+        loss: Tensor = self.loss(self(batch.image), batch.class_map)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
+        self.log_exact(self.learning_rates())
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Add a batch to the metrics and return its class maps ``(B, H, W)`` uint8."""
+        logits = self(batch.image)
+        prediction = self.class_map(logits)
+        # Each image's own loss, so that batching changes no digit.
+        losses = [
+            self.loss(one[None], truth[None])
+            for one, truth in zip(logits, batch.class_map, strict=True)
+        ]
+        self.metrics.update(
+            prediction, batch.class_map, torch.stack(losses).double(), batch.position
+        )
+        return prediction

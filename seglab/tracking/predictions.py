@@ -1,0 +1,76 @@
+"""Pictures of the same validation samples, taken from the validation that runs anyway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+
+from seglab.metrics import confusion_matrix, scores
+from seglab.tracking.pictures import panel
+
+
+class PredictionPictures(L.Callback):
+    """Writes image | truth | prediction of fixed samples to ``predictions/ID.png``.
+
+    Args:
+        folder: where the pictures go.
+        classes: names in the order of the values.
+        total: how many samples the split has.
+        count: how many of them to show, evenly spread.
+        every_n_epochs: how often; 0 means only after the last epoch.
+    """
+
+    def __init__(
+        self, folder: Path, classes: tuple[str, ...], total: int, count: int, every_n_epochs: int
+    ) -> None:
+        self.folder, self.classes, self.every_n_epochs = folder, classes, every_n_epochs
+        chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int)
+        self.chosen = set(chosen.tolist())
+        self.written: list[Path] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the chosen samples of a batch, if this is an epoch to draw."""
+        if not self._due(trainer):
+            return
+        for position, index in enumerate(batch.position.tolist()):
+            if index in self.chosen:
+                self._draw(batch, outputs, position)
+
+    def _due(self, trainer: L.Trainer) -> bool:
+        if trainer.state.fn != "fit":
+            return True
+        epoch = trainer.current_epoch + 1
+        regular = self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0
+        return regular or epoch == trainer.max_epochs
+
+    def _draw(self, batch: Any, prediction: Any, position: int) -> None:
+        truth = batch.class_map[position].cpu()
+        predicted = prediction[position].cpu()
+        matrix = confusion_matrix(predicted, truth, len(self.classes))
+        miou = scores(matrix, self.classes)["val/mIoU"]
+        name = batch.ids[position]
+        picture = panel(
+            batch.image[position].permute(1, 2, 0).cpu().numpy(),
+            truth.numpy(),
+            predicted.numpy(),
+            self.classes,
+            f"{name}   mIoU of this image {miou:.3f}",
+        )
+        path = self.folder / f"{name.replace('/', '_')}.png"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        making = path.with_name(f".{path.name}")
+        picture.save(making, format="PNG")
+        making.replace(path)
+        if path not in self.written:
+            self.written.append(path)

@@ -1,0 +1,142 @@
+"""What a run shows while it works: a bar on a terminal, a line an epoch everywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def bar(console: Console) -> Progress:
+    """Return a progress bar with counts, time gone and time left; it vanishes when it is done."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+class Checking:
+    """Shows how far the pass over a data set is; see ``seglab.data.store.Progress``."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def __call__(self, items: Iterable[Any], total: int, text: str) -> Iterable[Any]:
+        """Yield ``items``, showing a bar on a terminal, and one line when the pass is over."""
+        start = time.perf_counter()
+        with bar(self.console) as progress:
+            task = progress.add_task(text, total=total, numbers="")
+            for item in items:
+                yield item
+                progress.advance(task)
+        self.console.print(f"{text}: {total} samples, {time.perf_counter() - start:.1f} s")
+
+
+class TrainingProgress(L.Callback):
+    """A bar over all steps of a run with loss, mIoU and time left, and a line for each epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.progress = bar(console)
+        self.task: TaskID | None = None
+        self.numbers: dict[str, float] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the bar, at the position that a resumed run has reached."""
+        self.batches = int(trainer.num_training_batches)
+        total = self.batches * (trainer.max_epochs or 0)
+        self.progress.start()
+        done = trainer.current_epoch * self.batches
+        self.task = self.progress.add_task("training", total=total, completed=done, numbers="")
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self.epoch_start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
+    ) -> None:
+        """Advance by one batch."""
+        self._note(trainer, "train/loss")
+        self._show("training", advance=1)
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
+    ) -> None:
+        """Say how far the validation is."""
+        batch = arguments[2] + 1
+        total = trainer.num_val_batches[0] if trainer.num_val_batches else batch
+        self._show(f"validating {batch}/{total}")
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the new mIoU."""
+        self._note(trainer, "val/mIoU", "val/loss")
+        self._show("training")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave a line that stays."""
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in self.numbers.items())
+        seconds = time.perf_counter() - self.epoch_start
+        epoch = f"{trainer.current_epoch + 1:>{len(str(trainer.max_epochs))}}/{trainer.max_epochs}"
+        self.console.print(f"epoch {epoch}  {numbers}  {seconds:.1f} s", highlight=False)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Take the bar away, however the run ended."""
+        self.progress.stop()
+
+    def _note(self, trainer: L.Trainer, *names: str) -> None:
+        for name in names:
+            if name in trainer.callback_metrics:
+                self.numbers[name] = float(trainer.callback_metrics[name])
+
+    def _show(self, description: str, advance: float = 0) -> None:
+        if self.task is not None:
+            numbers = "  ".join(f"{name} {value:.3f}" for name, value in self.numbers.items())
+            self.progress.update(
+                self.task, description=description, advance=advance, numbers=numbers
+            )
+
+
+class EvaluationProgress(L.Callback):
+    """A bar over the batches of one evaluation."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = bar(console)
+        self.task: TaskID | None = None
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the bar."""
+        self.progress.start()
+        total = int(trainer.num_val_batches[0])
+        self.task = self.progress.add_task("evaluating", total=total, numbers="")
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
+    ) -> None:
+        """Advance by one batch."""
+        if self.task is not None:
+            self.progress.advance(self.task)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Take the bar away, however the evaluation ended."""
+        self.progress.stop()

@@ -1,0 +1,44 @@
+"""``seglab train``: one run from one line of configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import yaml
+from rich.console import Console
+
+from seglab.config import compose
+from seglab.run import FINISHED, INTERRUPTED, NONE, check_folder
+from seglab.schema import TrainConfig
+
+if TYPE_CHECKING:
+    from seglab.job import JobResult
+
+
+def main(overrides: list[str], dry_run: bool = False) -> JobResult | None:
+    """Compose the configuration, train, and show what came of it.
+
+    Raises:
+        SeglabError: says which key or file is wrong, and what would be right.
+    """
+    console = Console()
+    composed = compose("train", TrainConfig, overrides)
+    there = check_folder(composed.folder, composed.config.resume)
+    if dry_run:
+        would = {NONE: "would start", FINISHED: "has finished: would be left alone"}
+        print(yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True), end="")
+        print(f"# {composed.folder}: {would.get(there, 'would go on from the last checkpoint')}")
+        return None
+    if there == INTERRUPTED:
+        console.print(f"going on with {composed.folder}", highlight=False)
+    # Here, because torch takes seconds to import, and a wrong key should be answered at once.
+    from seglab.job import run_job
+    from seglab.tracking.tables import show_metrics, show_paths
+
+    result = run_job(composed.config, composed.folder, composed.overrides, console)
+    if result.skipped:
+        console.print(f"{result.folder}: finished before; nothing to do", highlight=False)
+    else:
+        show_metrics(result.metrics, console)
+        show_paths(result.folder, result.pictures, console)
+    return result

@@ -1,0 +1,415 @@
+"""Every score against a plain loop over pixels, and no bit moved by batches, order, processes."""
+
+import json
+import math
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from seglab.metrics import (
+    SegmentationMetrics,
+    bootstrap_interval,
+    class_map,
+    confusion_matrix,
+    mean_loss,
+    per_image_counts,
+    scores,
+)
+
+quick = settings(max_examples=30, deadline=None)
+
+
+def names(num_classes: int) -> list[str]:
+    return [f"c{k}" for k in range(num_classes)]
+
+
+def same(result: dict[str, float], expected: dict[str, float]) -> bool:
+    """Equal in every bit, NaN included."""
+    bits = [{k: float(v).hex() for k, v in d.items()} for d in (result, expected)]
+    return bits[0] == bits[1]
+
+
+# The deliberately plain reference: one pixel at a time, fractions to the end.
+
+
+def plain_scores(
+    images: Sequence[tuple[np.ndarray, np.ndarray]], num_classes: int
+) -> dict[str, float]:
+    truth, guess, both = ([0] * num_classes for _ in range(3))
+    for prediction, target in images:
+        for p, t in zip(prediction.ravel().tolist(), target.ravel().tolist(), strict=True):
+            if t == 255:
+                continue
+            truth[t] += 1
+            guess[p] += 1
+            both[t] += p == t
+    pixels = sum(truth)
+    iou: dict[int, Fraction] = {}
+    recall: dict[int, Fraction] = {}
+    for k in range(num_classes):
+        if truth[k] + guess[k] > 0:
+            iou[k] = Fraction(both[k], truth[k] + guess[k] - both[k])
+        if truth[k] > 0:
+            recall[k] = Fraction(both[k], truth[k])
+    if not pixels:
+        result = dict.fromkeys(("mIoU", "pixel_accuracy", "mean_accuracy", "fw_IoU"), math.nan)
+    else:
+        result = {
+            "mIoU": float(sum(iou.values()) / len(iou)),
+            "pixel_accuracy": float(Fraction(sum(both), pixels)),
+            "mean_accuracy": float(sum(recall.values()) / len(recall)),
+            "fw_IoU": float(sum(truth[k] * iou[k] for k in recall) / pixels),
+        }
+    result |= {f"IoU/c{k}": float(iou.get(k, math.nan)) for k in range(num_classes)}
+    return {f"val/{name}": value for name, value in result.items()}
+
+
+@st.composite
+def splits(draw: st.DrawFn, most: int = 255, same_size: bool = False) -> tuple[int, list]:
+    """K, and a few images (prediction, target) of K classes, of which some may be absent."""
+    num_classes = draw(st.sampled_from([2, 3, most - 1, most]) | st.integers(2, most))
+    pool = draw(st.lists(st.integers(0, num_classes - 1), min_size=1, max_size=4))
+    sides = st.integers(1, 6)
+    shape = (draw(sides), draw(sides))
+    images = []
+    for _ in range(draw(st.integers(1, 5))):
+        if not same_size:
+            shape = (draw(sides), draw(sides))
+        truths = st.just(255) if draw(st.integers(0, 3)) == 0 else st.sampled_from([*pool, 255])
+        prediction = draw(arrays(np.uint8, shape, elements=st.sampled_from(pool)))
+        images.append((prediction, draw(arrays(np.uint8, shape, elements=truths))))
+    return num_classes, images
+
+
+def pair(image: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(image[0])[None], torch.from_numpy(image[1])[None]
+
+
+@quick
+@given(splits())
+def test_scores_agree_with_a_plain_loop_over_pixels(split):
+    num_classes, images = split
+    metrics = SegmentationMetrics(names(num_classes))
+    for image in images:
+        metrics.update(*pair(image))
+    result = metrics.compute()
+    expected = plain_scores(images, num_classes)
+    assert list(result) == list(expected)
+    assert result == pytest.approx(expected, rel=1e-12, abs=0, nan_ok=True)
+
+
+@quick
+@given(splits())
+def test_confusion_matrix_agrees_with_torchmetrics(split):
+    num_classes, images = split
+    for image in images:
+        prediction, target = pair(image)
+        expected = multiclass_confusion_matrix(
+            prediction.long(), target.long(), num_classes, ignore_index=255
+        )
+        result = confusion_matrix(prediction, target, num_classes)
+        assert result.dtype == torch.int64
+        assert torch.equal(result, expected)
+
+
+def test_iou_is_the_development_kits():
+    """VOCevalseg.m: accuracies(j) = 100 * gtjresj / (gtj + resj - gtjresj)."""
+    confusion = torch.randint(0, 10**9, (21, 21), generator=torch.Generator().manual_seed(0))
+    result = scores(confusion, names(21))
+    for j in range(21):
+        gtj, resj, gtjresj = confusion[j].sum(), confusion[:, j].sum(), confusion[j, j]
+        expected = int(gtjresj) / int(gtj + resj - gtjresj)
+        assert result[f"val/IoU/c{j}"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_known_numbers():
+    confusion = torch.tensor([[6, 2, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    result = scores(confusion, ["sky", "sea", "sun", "sand"], prefix="test/")
+    assert result["test/IoU/sky"] == 6 / 9
+    assert result["test/IoU/sea"] == 1 / 4
+    assert math.isnan(result["test/IoU/sun"])
+    assert result["test/mIoU"] == pytest.approx((6 / 9 + 1 / 4) / 2, rel=1e-15)
+    assert result["test/pixel_accuracy"] == 0.7
+    assert result["test/mean_accuracy"] == (6 / 8 + 1 / 2) / 2
+    assert result["test/fw_IoU"] == pytest.approx((8 * 6 / 9 + 2 * 1 / 4) / 10, rel=1e-15)
+
+
+def test_a_class_only_predicted_lowers_miou_but_not_mean_accuracy():
+    result = scores(torch.tensor([[3, 1], [0, 0]]), names(2))
+    assert result["val/IoU/c1"] == 0.0
+    assert result["val/mIoU"] == 0.375
+    assert result["val/mean_accuracy"] == 0.75
+    assert result["val/fw_IoU"] == 0.75
+
+
+def test_nothing_seen_is_nan_throughout():
+    assert all(math.isnan(value) for value in SegmentationMetrics(names(3)).compute().values())
+
+
+def test_more_pixels_than_float32_can_count():
+    """2^24 + 1 pixels of one class, one of them wrong: float32 could not tell it from none."""
+    target = torch.ones(1, 1, 2**24 + 1, dtype=torch.uint8)
+    prediction = target.clone()
+    prediction[0, 0, 0] = 0
+    metrics = SegmentationMetrics(names(2), per_image=True)
+    metrics.update(prediction, target, index=torch.tensor([0]))
+    assert metrics.confusion.tolist() == [[0, 0], [1, 2**24]]
+    assert metrics.compute()["val/IoU/c1"] == 2**24 / (2**24 + 1) < 1
+    metrics.update(prediction, target, index=torch.tensor([1]))
+    assert metrics.confusion.tolist() == [[0, 0], [2, 2**25]]
+
+
+def maps(*rows: list[int]) -> Tensor:
+    return torch.tensor([rows], dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "message"),
+    [
+        (maps([0, 3]), maps([0, 1]), "prediction holds the value 3, but the classes are 0..2"),
+        (maps([0, 255]), maps([0, 1]), "prediction holds the value 255"),
+        (maps([0, 1]), maps([0, 3]), "target holds the value 3, but the classes are 0..2"),
+        (maps([7, 1]), maps([254, 3]), "target holds the value 3"),
+        (maps([0, 1]).long(), maps([0, 1]), r"uint8 of one shape, not torch.int64 \(1, 2\) and"),
+        (maps([0, 1]), maps([0], [1]), r"uint8 of one shape.* \(1, 2\) and .* \(2, 1\)"),
+    ],
+)
+def test_wrong_class_maps_are_refused_and_not_counted(prediction, target, message):
+    metrics = SegmentationMetrics(names(3))
+    with pytest.raises(ValueError, match=message):
+        metrics.update(prediction, target)
+    assert metrics.confusion.sum() == 0
+
+
+def test_under_void_any_prediction_goes():
+    confusion = confusion_matrix(maps([0, 7, 255]), maps([0, 255, 255]), 2)
+    assert confusion.tolist() == [[1, 0], [0, 0]]
+
+
+def test_class_map_is_argmax_first_of_ties_and_nan_largest():
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((2, 2, 5, 7), (1, 255, 3, 4), (3, 21, 16, 33)):
+        logits = torch.randint(0, 3, shape, generator=generator).float()
+        logits[torch.rand(shape, generator=generator) < 0.05] = math.inf
+        logits[torch.rand(shape, generator=generator) < 0.02] = math.nan
+        for memory in (torch.contiguous_format, torch.channels_last):
+            for dtype in (torch.float32, torch.bfloat16):
+                given_logits = logits.to(dtype).to(memory_format=memory)
+                result = class_map(given_logits)
+                assert result.dtype == torch.uint8
+                assert torch.equal(result.long(), given_logits.argmax(1))
+                assert np.array_equal(result.numpy(), given_logits.float().numpy().argmax(1))
+
+
+# Independence of batches, order and processes.
+
+
+@quick
+@given(splits(most=9, same_size=True), st.data())
+def test_no_bit_depends_on_batches_or_order(split, data):
+    num_classes, images = split
+    predictions, targets = (torch.from_numpy(np.stack(x)) for x in zip(*images, strict=True))
+    weights = st.floats(0, 1e6) | st.sampled_from([math.pi, 1e-300])
+    loss = torch.tensor(data.draw(st.lists(weights, min_size=len(images), max_size=len(images))))
+    loss = loss.double()
+    loss[(targets == 255).all(2).all(1)] = math.nan  # what a mean over no pixel is
+
+    def run(batches: list[list[int]]) -> dict[str, float]:
+        metrics = SegmentationMetrics(names(num_classes), per_image=True)
+        for batch in batches:
+            metrics.update(predictions[batch], targets[batch], loss[batch], torch.tensor(batch))
+        return metrics.compute()
+
+    order = data.draw(st.permutations(range(len(images))))
+    cut = data.draw(st.integers(1, len(images)))
+    batches = [order[start : start + cut] for start in range(0, len(images), cut)]
+    together = run([list(range(len(images)))])
+    assert same(run(batches), together)
+    valid = (targets != 255).sum((1, 2)).tolist()
+    pairs = [(Fraction(x) * n, n) for x, n in zip(loss.tolist(), valid, strict=True) if n]
+    expected = float(sum(x for x, _ in pairs) / sum(n for _, n in pairs)) if pairs else math.nan
+    assert together["val/loss"] == pytest.approx(expected, rel=1e-12, nan_ok=True)
+
+
+def test_mean_loss_leaves_out_images_without_a_valid_pixel():
+    assert mean_loss([1.0, math.nan, 4.0], [2, 0, 1]) == 2.0
+    assert math.isnan(mean_loss([math.nan], [0]))
+    assert math.isnan(mean_loss([1.0, math.nan], [2, 1]))
+    assert mean_loss([1e16, 1.0, -1e16], [1, 1, 1]) == 1 / 3  # a running sum would lose the 1
+
+
+def test_misuse_is_refused():
+    zeros, two = maps([0, 1]), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="need the index"):
+        SegmentationMetrics(names(2)).update(zeros, zeros, loss=torch.ones(1))
+    with pytest.raises(ValueError, match="need the index"):
+        SegmentationMetrics(names(2), per_image=True).update(zeros, zeros)
+    with pytest.raises(ValueError, match="index has 2 rows for 1 images"):
+        SegmentationMetrics(names(2)).update(zeros, zeros, index=two)
+    twice = SegmentationMetrics(names(2))
+    for _ in range(2):
+        twice.update(zeros, zeros, index=two[:1])
+    with pytest.raises(ValueError, match="counted twice"):
+        twice.compute()
+    partial = SegmentationMetrics(names(2))
+    partial.update(zeros, zeros, torch.ones(1), index=two[:1])
+    partial.update(zeros, zeros, index=two[1:])
+    with pytest.raises(ValueError, match="zip"):
+        partial.compute()
+
+
+def test_reset_forgets_everything():
+    metrics = SegmentationMetrics(names(2), per_image=True)
+    before = metrics.compute()
+    with torch.inference_mode():
+        metrics.update(maps([0, 1]), maps([0, 1]), torch.ones(1), torch.tensor([0]))
+        assert metrics.compute()["val/loss"] == 1.0
+        metrics.reset()
+    assert same(metrics.compute(), before)
+    metrics.update(maps([0, 1]), maps([0, 1]), index=torch.tensor([0]))
+    assert metrics.compute()["val/mIoU"] == 1.0
+
+
+def join(rank: int, world: int, folder: Path) -> None:
+    """Run as one of ``world`` processes, and write the results of every way of dealing."""
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/store",
+        rank=rank,
+        world_size=world,
+        timeout=timedelta(seconds=60),
+    )
+    results = [measure(world, rank, batches, loss) for batches, loss in WAYS]
+    (folder / f"{rank}.json").write_text(json.dumps(results))
+    torch.distributed.destroy_process_group()
+
+
+WAYS = [  # batches, dealt in turn, and whether with a loss
+    ([[0, 1], [2, 3], [4], [5, 6]], True),
+    ([[6, 3], [5], [4, 2, 1, 0]], False),
+    ([[0, 1, 2, 3, 4, 5, 6]], True),  # for one process only
+    ([[], [0, 1, 2, 3, 4, 5, 6]], True),  # and not for the first one
+    ([], True),
+]
+
+
+def measure(world: int, rank: int, batches: list[list[int]], loss: bool) -> list[dict[str, str]]:
+    generator = torch.Generator().manual_seed(0)
+    predictions, targets = torch.randint(0, 5, (2, 7, 9, 11), generator=generator).byte()
+    targets[targets == 4] = 255
+    targets[3] = 255
+    losses = torch.rand(7, generator=generator, dtype=torch.float64)
+    losses[3] = math.nan
+    metrics = SegmentationMetrics(names(6), per_image=True)
+    results = []
+    for shift in (0, 7):  # after a result, the counting goes on
+        for batch in filter(None, batches[rank::world]):
+            arguments = predictions[batch], targets[batch], losses[batch] if loss else None
+            metrics.update(*arguments, torch.tensor(batch) + shift)
+        results.append({name: value.hex() for name, value in metrics.compute().items()})
+    return results
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_no_bit_depends_on_the_number_of_processes(world, tmp_path):
+    # A fork of this process, which has run threads, might hang; a server imports torch just once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "hypothesis.extra.numpy", "torchmetrics"])
+    ranks = [
+        context.Process(target=join, args=(rank, world, tmp_path), daemon=True)
+        for rank in range(world)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
+    assert [process.exitcode for process in ranks] == [0] * world
+    alone = [measure(1, 0, batches, loss) for batches, loss in WAYS]
+    assert len({repr(results) for results in alone[2:4]}) == 1
+    assert "val/loss" in alone[0][0]
+    assert "val/loss" not in alone[1][0]
+    for rank in range(world):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == alone
+
+
+# The bootstrap interval.
+
+
+def some_counts(images: int, num_classes: int = 4, seed: int = 0) -> Tensor:
+    """Count images that differ in size and in how well they are predicted."""
+    rng = np.random.default_rng(seed)
+    confusions = rng.integers(0, 200, (images, num_classes, num_classes))
+    confusions += np.eye(num_classes, dtype=np.int64) * rng.integers(0, 900, (images, 1, 1))
+    return per_image_counts(torch.from_numpy(confusions))
+
+
+def plain_miou(counts: np.ndarray) -> float:
+    values = []
+    for t, p, b in counts.T.tolist():
+        if t + p > 0:
+            values.append(b / (t + p - b))
+    return sum(values) / len(values) if values else math.nan
+
+
+@pytest.mark.parametrize(("images", "samples"), [(1, 5), (23, 300), (60_000, 100)])
+def test_interval_agrees_with_a_plain_loop_of_the_same_draws(images, samples):
+    """The last case draws in two portions."""
+    counts = some_counts(images)
+    counts[0] = 0  # an image that is all void
+    generator = np.random.default_rng(5)
+    values = []
+    for _ in range(samples):
+        picks = generator.integers(images, size=images)
+        values.append(plain_miou(counts.numpy()[picks].sum(0)))
+    expected = np.nanquantile(values, [0.05, 0.95]) if images > 1 else (math.nan, math.nan)
+    result = bootstrap_interval(counts, samples=samples, confidence=0.9, seed=5)
+    assert result == pytest.approx(tuple(expected), rel=1e-12, nan_ok=True)
+
+
+def test_interval_holds_the_estimate_and_narrows_with_more_images():
+    widths = []
+    for images in (20, 200, 2000):
+        counts = some_counts(images)
+        low, high = bootstrap_interval(counts)
+        assert low < plain_miou(counts.numpy().sum(0)) < high
+        assert (low, high) == bootstrap_interval(counts)
+        assert (low, high) != bootstrap_interval(counts, seed=1)
+        widths.append(high - low)
+    assert widths[0] > 2 * widths[1] > 4 * widths[2]
+
+
+def test_interval_covers_about_as_often_as_it_says():
+    """Of 95 % intervals of 100 samples from a large population about 95 hold its mIoU."""
+    population = some_counts(20_000, seed=1)
+    truth = plain_miou(population.numpy().sum(0))
+    held = 0
+    for part in population.split(200):
+        low, high = bootstrap_interval(part, samples=400)
+        held += low < truth < high
+    assert 88 <= held <= 99
+
+
+def test_no_image_has_no_interval():
+    assert all(math.isnan(end) for end in bootstrap_interval(some_counts(0)))
+    assert all(math.isnan(end) for end in bootstrap_interval(torch.zeros(3, 3, 4).long()))
+
+
+def test_per_image_counts():
+    confusion = torch.tensor([[[1, 2], [3, 4]]])
+    assert per_image_counts(confusion).tolist() == [[[3, 7], [4, 6], [1, 4]]]
