@@ -1,0 +1,52 @@
+# make demo      set up, then train on the built-in data: about two minutes on a laptop
+# make test      set up, then everything that must hold
+# make test-slow the longer proofs
+# make lock      renew requirements.txt after a change of pyproject.toml
+#
+# TORCH_BACKEND=cpu (or auto) takes PyTorch's own, smaller wheels where their index can be reached.
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+READY := .venv/.ready
+
+.PHONY: demo test test-slow lint lock clean
+
+demo: $(READY)
+	$(BIN)/seglab train experiments=demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# uv comes from the lock as everything else does, and then installs the rest many times faster.
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "seglab needs Python 3.11 or later")'
+	$(PYTHON) -m venv .venv
+	awk '/^[a-z]/ { uv = /^uv==/ } uv' requirements.txt > .venv/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+ifdef TORCH_BACKEND
+	# The lock pins versions here, and not hashes: PyTorch's own wheels have others.
+	sed -e 's/ *\\$$//' -e '/^ *--hash/d' requirements.txt > .venv/versions.txt
+	$(UV) pip install --quiet --python $(BIN)/python --torch-backend=$(TORCH_BACKEND) \
+		--constraint .venv/versions.txt --editable '.[dev]'
+else
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+endif
+	touch $@
+
+lock: $(READY)
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml -o requirements.txt
+
+clean:
+	rm -rf .venv build dist
