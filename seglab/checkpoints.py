@@ -9,7 +9,6 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import lightning as L
 import torch
@@ -101,8 +100,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint={path}: refused: not a checkpoint, or it holds more than tensors and "
             "plain data"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, BadZipFile) as error:
-        raise RunError(f"checkpoint={path}: damaged: {' '.join(str(error).split())}") from None
+    except Exception as error:  # a damaged pickle may end in any of them
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RunError(f"checkpoint={path}: damaged, or not a checkpoint: {reason}") from None
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise RunError(f"checkpoint={path}: not a seglab checkpoint: it holds no configuration")
     return checkpoint

@@ -7,8 +7,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
-from seglab.errors import SeglabError
+from seglab.errors import ConfigError, SeglabError
 
 COMMANDS = {
     "train": "train a model: a run folder with checkpoints, metrics and pictures",
@@ -33,9 +34,16 @@ download   fetch VOC's archive, checksum and all: year=2012 data.root=DIR
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
 def parser(command: str) -> argparse.ArgumentParser:
     """Build the parser of one command."""
-    one = argparse.ArgumentParser(
+    one = _Parser(
         prog=f"seglab {command}",
         description=COMMANDS[command],
         epilog=OVERRIDES if command != "data" else ACTIONS + "\n" + OVERRIDES,
@@ -60,32 +68,34 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 2 wrong usage or config, 1 anything else."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments[:1] in ([], ["--help"], ["-h"]):
+    if arguments[:1] in (["--help"], ["-h"]):
         print(usage())
-        return 0 if arguments else 2
-    command = arguments[0]
-    if command not in COMMANDS:
-        names = ", ".join(COMMANDS)
-        print(f"seglab: error: no command {command!r}; there is {names}", file=sys.stderr)
-        return 2
+        return 0
     try:
+        command = arguments[0] if arguments else None
+        if command not in COMMANDS:
+            said = f"no command {command!r}" if arguments else "no command given"
+            raise ConfigError(f"{said}; there is {', '.join(COMMANDS)}")
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
-    except SystemExit as stop:  # argparse has said why, or has shown the help
-        return int(stop.code or 0)
-    try:
         module = {"data": "seglab.data_command"}.get(command, f"seglab.{command}")
         import_module(module).main(**options)
+    except SystemExit as stop:  # argparse has shown the help
+        return int(stop.code or 0)
     except SeglabError as error:
-        print(f"seglab: error: {error}", file=sys.stderr)
+        _show(error)
         return error.exit_code
     except KeyboardInterrupt:
         print("seglab: interrupted", file=sys.stderr)
         return 130
     except Exception as error:  # a defect of ours: the whole story, and the gist as the last line
         traceback.print_exc()
-        print(f"seglab: error: {type(error).__name__}: {error}", file=sys.stderr)
+        _show(f"{type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def _show(error: Exception | str) -> None:
+    print("seglab: error:", " ".join(str(error).split()), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -92,17 +92,23 @@ def override_stored(stored: dict[str, Any], overrides: Sequence[str]) -> TrainCo
     _check_options(parsed)
     config = OmegaConf.create(stored)
     for group in (o for o in parsed if _is_group(o.key_or_group)):
-        if group.key_or_group not in stored:
+        if group.key_or_group not in stored or group.is_delete():
             raise ConfigError(f"{group.input_line}: cannot be applied to a checkpoint's config")
         with _hydra():
-            fresh = hydra_compose("train", [str(group.input_line)])
+            try:
+                fresh = hydra_compose("train", [str(group.input_line)])
+            except HydraException as error:
+                raise _diagnose("train", [group], error) from None
         config[group.key_or_group] = fresh[group.key_or_group]
     known = sorted(_dotted(config))
     for value in (o for o in parsed if not _is_group(o.key_or_group)):
         key = value.key_or_group
-        if value.is_delete() or (not value.is_add() and key not in known):
+        if not value.is_add() and key not in known:
             raise _unknown(key, known)
-        _check_type(key, OmegaConf.select(config, key), value.value())
+        if value.is_delete():
+            raise ConfigError(f"{value.input_line}: cannot be applied to a checkpoint's config")
+        if _is_open(key):
+            _check_type(key, OmegaConf.select(config, key), value.value())
         OmegaConf.update(config, key, value.value(), force_add=value.is_add())
     return _checked(config, TrainConfig, overrides, Path()).config
 
@@ -143,6 +149,9 @@ def _wrong_type(error: OmegaConfBaseException) -> ConfigError:
     message = (error.msg or str(error)).splitlines()[0]
     if "Incompatible value 'None'" in message:
         return ConfigError(f"{key} is not set: give {key}=…")
+    for sign, right in _RIGHT_SHAPES.items():
+        if sign in message:
+            return ConfigError(f"{key}: must be {right.format(key=key)}")
     value = message.split("'")[1] if message.startswith("Value '") else ""
     for sign, right in _RIGHT_TYPES.items():
         if value and sign in message:
@@ -157,19 +166,29 @@ _RIGHT_TYPES = {
 }
 """What OmegaConf's messages say of a type, and what a user calls it."""
 
+_RIGHT_SHAPES = {
+    "not a ListConfig": "a list: {key}=[…]",
+    "is not a subclass of": "a group of keys: {key}.NAME=…",
+    "Cannot assign": "a group of keys: {key}.NAME=…",
+    "is not Optional": "a group of keys: {key}.NAME=…",
+}
+"""The same for what is no single value."""
+
 
 class _hydra:
-    """Hydra's global state for the length of one composition."""
+    """Hydra's global state for the length of one composition, and the caller's after it."""
 
     def __enter__(self) -> None:
         os.environ["SEGLAB_HOME"] = str(home())  # hydra.searchpath reads it
         OmegaConf.register_new_resolver("len", len, replace=True)
+        self.outer = GlobalHydra.instance().hydra
         GlobalHydra.instance().clear()
         self.context = initialize_config_dir(str(home() / "conf"), version_base="1.3")
         self.context.__enter__()
 
     def __exit__(self, *exception: Any) -> None:
         self.context.__exit__(*exception)
+        GlobalHydra.instance().hydra = self.outer
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -181,6 +200,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         except HydraException as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"{line!r} is not key=value: {reason}") from None
+        if not override.key_or_group:
+            raise ConfigError(f"{line!r} is not key=value: there is no key")
         if override.is_sweep_override():
             raise ConfigError(f"{line}: several values make several runs; give one")
         parsed.append(override)
@@ -198,18 +219,18 @@ def _is_group(key: str) -> bool:
 def _check_options(parsed: Sequence[Override]) -> None:
     for override in parsed:
         key, value = override.key_or_group, override.value()
-        if not _is_group(key) or override.is_delete() or value is None:
+        if not _is_group(key) or override.is_delete():
             continue
         options = sorted(path.stem for path in _group_folder(key).glob("*.yaml"))
         options = [option for option in options if option != "base"]
         if str(value) not in options:
             close = difflib.get_close_matches(str(value), options, n=3) or options
-            raise ConfigError(f"{key}={value}: no such {key}; there is {', '.join(close)}")
+            raise ConfigError(f"{override.input_line}: no such {key}; there is {', '.join(close)}")
 
 
 def _check_open_nodes(command: str, parsed: Sequence[Override]) -> None:
     """Check values under an open node against the type of the value that they replace."""
-    changed = [o for o in parsed if o.key_or_group.startswith(tuple(f"{n}." for n in OPEN_NODES))]
+    changed = [o for o in parsed if _is_open(o.key_or_group)]
     if not any(not o.is_add() and not o.is_delete() for o in changed):
         return
     before = _groups_only(command, parsed)
@@ -217,6 +238,10 @@ def _check_open_nodes(command: str, parsed: Sequence[Override]) -> None:
         if not override.is_delete():
             old = OmegaConf.select(before, override.key_or_group)
             _check_type(override.key_or_group, old, override.value())
+
+
+def _is_open(key: str) -> bool:
+    return key.startswith(tuple(f"{node}." for node in OPEN_NODES))
 
 
 def _check_type(key: str, old: Any, new: Any) -> None:
@@ -227,9 +252,13 @@ def _check_type(key: str, old: Any, new: Any) -> None:
             return "a number"
         if isinstance(value, str) or value is None:
             return "a string"
-        return "a list" if isinstance(value, Sequence) else "a group of keys"
+        if not isinstance(value, Sequence):
+            return "a group of keys"
+        numbers = all(kind(item) == "a number" for item in value)
+        return "a list of numbers" if numbers else "a list"
 
-    if old is not None and new is not None and kind(old) != kind(new):
+    several = kind(old) == "a number" and kind(new) == "a list of numbers"  # one for each layer
+    if old is not None and new is not None and kind(old) != kind(new) and not several:
         raise ConfigError(f"{key}={new}: must be {kind(old)}, such as {old}")
     if type(old) is int and isinstance(new, float):
         raise ConfigError(f"{key}={new}: must be a whole number, such as {old}")

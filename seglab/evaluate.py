@@ -25,7 +25,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.checkpoints import load_weights, read_checkpoint, stored_config
     from seglab.data.datamodule import VOCDataModule
-    from seglab.job import build_trainer, set_threads
+    from seglab.job import build_trainer, interruptible, set_threads
     from seglab.tasks.build import build_task
     from seglab.tracking.predictions import PredictionPictures
     from seglab.tracking.progress import Checking, EvaluationProgress
@@ -50,7 +50,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     callbacks = [pictures, EvaluationProgress(console)]
     trainer = build_trainer(config.trainer, composed.folder, callbacks)
     data.config.val_split = split
-    with run:
+    with run, interruptible(trainer):
         trainer.validate(task, data, verbose=False, weights_only=True)
         run.write_metrics(task.scores)
     show_metrics(task.scores, console)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from seglab.checkpoints import BestAndLast, WholeFiles, read_checkpoint
@@ -68,6 +71,7 @@ def run_job(
     data.check()
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config)
+    task.build_optimizer()  # so that a wrong argument is found now; training builds its own
     run = Run(folder, asdict(config), overrides, resume=config.resume)
     pictures = PredictionPictures(
         run.predictions,
@@ -85,8 +89,9 @@ def run_job(
         last = run.checkpoints / "last.ckpt"
         going_on = there != NONE and last.is_file()
         run.history.rewind(read_checkpoint(last)["global_step"] if going_on else 0)
-        fit(trainer, task, data, last if going_on else None)
-        metrics = final_metrics(trainer, task, data, saving)
+        with interruptible(trainer):
+            trainer.fit(task, data, ckpt_path=last if going_on else None, weights_only=True)
+            metrics = final_metrics(trainer, task, data, saving)
         run.write_metrics(metrics)
     return JobResult(folder, metrics, sorted(pictures.written))
 
@@ -96,7 +101,9 @@ def set_threads(threads: int | None) -> int:
 
     Returns the number, all cores that this process may use where none is given.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    if threads is None:  # macOS knows no affinity
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+        threads = len(cores) or os.cpu_count() or 1
     torch.set_num_threads(threads)
     return threads
 
@@ -110,6 +117,10 @@ def build_trainer(
         ConfigError: an accelerator, strategy or precision that is not there.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices are unused
+    # Lightning 2.6 asks torch's pytree in a way that torch 2.15 calls old; nothing for our users.
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    # A laptop's fast store needs no loading processes; data.num_workers is the user's to choose.
+    warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
     try:
         return L.Trainer(
             accelerator=config.accelerator,
@@ -134,16 +145,16 @@ def build_trainer(
             default_root_dir=folder,
             **arguments,
         )
-    except (ValueError, TypeError, RuntimeError) as error:
-        # Lightning's MisconfigurationException among them
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
 
 
-def fit(trainer: L.Trainer, task: Task, data: VOCDataModule, checkpoint: Path | None) -> None:
-    """Train; an interruption comes out as KeyboardInterrupt, which Lightning turns into an exit."""
+@contextmanager
+def interruptible(trainer: L.Trainer) -> Iterator[None]:
+    """Let an interruption come out as KeyboardInterrupt, which Lightning turns into an exit."""
     before = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+        yield
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None

@@ -31,7 +31,7 @@ def cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None =
         weight = valid.sum()
     else:
         weight = (class_weights[target.where(valid, 0)] * valid).sum()
-    return total / weight.clamp_min(torch.finfo(total.dtype).tiny)
+    return total / weight.to(total.dtype).clamp_min(torch.finfo(total.dtype).tiny)
 
 
 TERMS = {"cross_entropy": cross_entropy}

@@ -56,6 +56,8 @@ def write_json(path: Path, value: Any) -> None:
             return None
         if isinstance(item, Mapping):
             return {key: clean(inner) for key, inner in item.items()}
+        if isinstance(item, list | tuple):
+            return [clean(inner) for inner in item]
         return item
 
     with atomic(path) as file:
@@ -67,15 +69,21 @@ def status(folder: Path) -> str:
     """Return what became of the run in ``folder``; ``none`` where there is no run.
 
     A run that says ``started`` while nobody holds its lock was killed: it counts as interrupted.
+    A ``status.json`` that says nothing of use counts as failed.
+
+    Raises:
+        RunError: the folder cannot be read.
     """
     try:
         said = json.loads((folder / "status.json").read_text(encoding="utf-8"))["status"]
     except (FileNotFoundError, NotADirectoryError):
         return NONE
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError):
         return FAILED
     if said != STARTED:
-        return str(said)
+        return str(said) if said in (FINISHED, INTERRUPTED) else FAILED
     lock = FileLock(folder / ".lock")
     try:
         with lock.acquire(timeout=0):
@@ -191,17 +199,18 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.lock.acquire(timeout=0)
+            (self.folder / ".hydra").mkdir(exist_ok=True)
+            for name, value in (("config", dict(self.config)), ("overrides", self.overrides)):
+                with atomic(self.folder / ".hydra" / f"{name}.yaml") as file:
+                    yaml.safe_dump(value, file, sort_keys=False, allow_unicode=True)
+            self.history = History(self.folder / "metrics.csv")
+            self.started = _now()
+            self._write_status(STARTED)
         except Timeout:
             raise RunError(f"{self.folder}: another process is working on this run") from None
         except OSError as error:
+            self.lock.release()
             raise RunError(f"{self.folder}: not writable: {error.strerror or error}") from None
-        (self.folder / ".hydra").mkdir(exist_ok=True)
-        for name, value in (("config", dict(self.config)), ("overrides", self.overrides)):
-            with atomic(self.folder / ".hydra" / f"{name}.yaml") as file:
-                yaml.safe_dump(value, file, sort_keys=False, allow_unicode=True)
-        self.history = History(self.folder / "metrics.csv")
-        self.started = _now()
-        self._write_status(STARTED)
         return self
 
     def __exit__(

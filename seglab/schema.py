@@ -8,7 +8,7 @@ Knows no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Annotated, Any, get_type_hints
 
 from seglab.errors import ConfigError
@@ -21,16 +21,30 @@ class Bound:
         self.low, self.high, self.above = low, high, above
 
     def allows(self, value: Any) -> bool:
-        """Tell whether ``value`` is within; NaN never is."""
+        """Tell whether ``value`` is within."""
         if isinstance(value, str):  # a key such as trainer.devices takes a number or a word
             return True
         return bool(self.low <= value <= self.high and value > self.above)
 
     def __str__(self) -> str:
-        parts = [f"at least {self.low:g}"] if self.low > -inf else []
-        parts += [f"greater than {self.above:g}"] if self.above > -inf else []
-        parts += [f"at most {self.high:g}"] if self.high < inf else []
+        parts = [f"at least {self.low}"] if self.low > -inf else []
+        parts += [f"greater than {self.above}"] if self.above > -inf else []
+        parts += [f"at most {self.high}"] if self.high < inf else []
         return " and ".join(parts)
+
+
+class Length:
+    """A list with ``low`` to ``high`` items."""
+
+    def __init__(self, low: int, high: float) -> None:
+        self.low, self.high = low, high
+
+    def allows(self, value: list[Any]) -> bool:
+        """Tell whether ``value`` has as many items."""
+        return self.low <= len(value) <= self.high
+
+    def __str__(self) -> str:
+        return f"a list of {self.low}{'' if self.high == self.low else ' or more'}"
 
 
 class OneOf:
@@ -83,7 +97,7 @@ class DataConfig:
     eval_batch_size: Annotated[int, Bound(1)]
     num_workers: Annotated[int, Bound(0)]
     crop_size: Annotated[int, Bound(1)]
-    scale: Annotated[list[float], Bound(above=0)]
+    scale: Annotated[list[float], Bound(above=0), Length(2, 2)]
     flip: Annotated[float, Bound(0, 1)]
     photometric: Annotated[float, Bound(0, 1)]
     store: StoreConfig
@@ -97,8 +111,8 @@ class ModelConfig:
     task: Annotated[str, OneOf("semantic")]
     net: dict[str, Any]
     weights: str | None
-    mean: list[float]
-    std: Annotated[list[float], Bound(above=0)]
+    mean: Annotated[list[float], Length(3, 3)]
+    std: Annotated[list[float], Bound(above=0), Length(3, 3)]
 
 
 @dataclass
@@ -113,7 +127,7 @@ class LossTerm:
 class LossConfig:
     """The loss: a weighted sum of terms."""
 
-    terms: list[LossTerm]
+    terms: Annotated[list[LossTerm], Length(1, inf)]
     class_weights: Annotated[list[float] | None, Bound(0)]
 
 
@@ -231,6 +245,11 @@ def check_values(config: Any, prefix: str = "") -> None:
         for item in value if isinstance(value, list) else [value]:
             if is_dataclass(item):
                 check_values(item, f"{key}.")
+            if isinstance(item, float) and not isfinite(item):
+                raise ConfigError(f"{key}={item}: must be a finite number")
             for rule in rules:
-                if item is not None and not rule.allows(item):
+                if isinstance(rule, Bound | OneOf) and item is not None and not rule.allows(item):
                     raise ConfigError(f"{key}={item}: must be {rule}")
+        for rule in rules:
+            if isinstance(rule, Length) and not rule.allows(value):
+                raise ConfigError(f"{key}={value}: must be {rule}")

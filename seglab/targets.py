@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from pkgutil import resolve_name
 from typing import Any
 
 from hydra.errors import HydraException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 
 from seglab.errors import ConfigError
+
+REFUSALS = (ValueError, TypeError, RuntimeError, ImportError)
+"""How a target says no to what it is given; without a cause, Hydra's own policy has said no."""
 
 
 def build(node: dict[str, Any], key: str, *arguments: Any) -> Any:
     """Call ``node["_target_"]`` with the node's other entries; ``key`` names it in errors.
 
     Raises:
-        ConfigError: no such target, an argument that it does not take, or a value it refuses.
+        ConfigError: no such target, one that Hydra's target policy blocks, an argument that it
+            does not take, or a value it refuses.
     """
-    target = node.get("_target_")
+    target = node.get("_target_") if isinstance(node, dict) else None
     if not isinstance(target, str):
         raise ConfigError(f"{key}._target_ is not set: give the dotted name of a class or function")
     try:
-        known = inspect.signature(get_object(target)).parameters
-    except (HydraException, ImportError, AttributeError, ValueError) as error:
+        known = inspect.signature(resolve_name(target)).parameters
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{key}._target_={target}: cannot be found: {reason}") from None
+        raise ConfigError(f"{key}._target_={target}: cannot be called: {reason}") from None
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
     for name in node:
         if not name.startswith("_") and name not in known and not takes_any:
@@ -37,6 +42,6 @@ def build(node: dict[str, Any], key: str, *arguments: Any) -> Any:
         return instantiate(node, *arguments, _convert_="all")
     except HydraException as error:
         cause = error.__cause__
-        if isinstance(cause, ValueError | TypeError):
-            raise ConfigError(f"{key}: {' '.join(str(cause).split())}") from None
-        raise
+        if cause is not None and not isinstance(cause, REFUSALS):
+            raise  # a defect of the target, not of its arguments
+        raise ConfigError(f"{key}: {' '.join(str(cause or error).split())}") from None

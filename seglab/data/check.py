@@ -20,27 +20,31 @@ def problems(dataset: VOCSegmentation, progress: Progress = no_progress) -> Iter
     Images, class maps, and where they are there instance maps and annotations.
     """
     for index in progress(range(len(dataset)), len(dataset), f"checking {dataset.split}"):
+        class_map: np.ndarray | None = None
+        found: list[str] = []
         try:
             class_map = dataset[index].class_map.numpy()
         except DataError as error:
-            yield str(error)
-            continue
+            found.append(str(error))
         annotation = dataset.folder / "Annotations" / f"{dataset.ids[index]}.xml"
         if annotation.is_file():
             try:
                 read_boxes(annotation)
             except DataError as error:
-                yield str(error)
+                found.append(str(error))
         instances = dataset.folder / "SegmentationObject" / f"{dataset.ids[index]}.png"
         if instances.is_file():
-            yield from _instance_problems(instances, class_map)
+            found += _instance_problems(instances, class_map)
+        yield from dict.fromkeys(found)  # a sample opened with its instances says some twice
 
 
-def _instance_problems(path: Path, class_map: np.ndarray) -> Iterator[str]:
+def _instance_problems(path: Path, class_map: np.ndarray | None) -> Iterator[str]:
     try:
         instance_map = read_mask(path, None)
     except DataError as error:
         yield str(error)
+        return
+    if class_map is None:
         return
     if instance_map.shape != class_map.shape:
         yield f"{path}: {instance_map.shape[::-1]} pixels, but the class map has another size"

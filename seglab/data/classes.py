@@ -76,14 +76,20 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
     Returns the colour of each class, in the order of the file.
 
     Raises:
-        DataError: a line that is not of this form, or a name or colour that stands twice.
+        DataError: not a text file, a line that is not of this form, or a name or colour that
+            stands twice.
     """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a label map: {error}") from None
     colours: dict[str, Colour] = {}
-    for number, raw in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, raw in enumerate(lines, 1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
         name, _, rest = line.partition(":")
+        name = name.strip()
         parts = rest.split(":")[0].split(",")
         try:
             red, green, blue = (int(part) for part in parts)

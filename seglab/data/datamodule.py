@@ -161,6 +161,8 @@ class VOCDataModule(L.LightningDataModule):
         Raises:
             ConfigError, DataError: the data set cannot be used; says which key or file.
         """
+        if len(self.config.scale) != 2 or self.config.scale[0] > self.config.scale[1]:
+            raise ConfigError(f"data.scale={self.config.scale}: must be [smallest, largest]")
         length = len(self.split(self.config.train_split))
         if length < self.config.batch_size:
             raise ConfigError(
@@ -168,16 +170,30 @@ class VOCDataModule(L.LightningDataModule):
                 f"has {length} samples; a batch cannot be larger"
             )
         self.split(self.config.val_split)
+        train = self.split(self.config.train_split)
+        if isinstance(train, Cached) and not train.path.is_dir():
+            raise ConfigError(
+                f"data.store.max_gb={self.config.store.max_gb:g}: the store of the "
+                f"{self.config.val_split} split leaves no room for that of the "
+                f"{self.config.train_split} split; raise it, or give data.store.enabled=false"
+            )
 
     def train_dataloader(self) -> DataLoader[tuple[int, str, Tensor, Tensor]]:
         """Return batches of augmented crops, in the order of the epoch."""
         config = self.config
         samples = self.split(config.train_split)
         rank, world_size = self._rank_and_world_size()
+        order = EpochOrder(len(samples), config.batch_size, self.seed, rank, world_size)
+        if not len(order):
+            raise ConfigError(
+                f"data.batch_size={config.batch_size}: {world_size} processes need "
+                f"{config.batch_size * world_size} samples a step; the {config.train_split} split "
+                f"has {len(samples)}"
+            )
         return DataLoader(
             TrainSet(samples, config, self.seed),
             batch_size=config.batch_size,
-            sampler=EpochOrder(len(samples), config.batch_size, self.seed, rank, world_size),
+            sampler=order,
             drop_last=True,
             collate_fn=collate,
             num_workers=config.num_workers,
@@ -208,7 +224,9 @@ class VOCDataModule(L.LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size
 
 
-def open_dataset(config: DataConfig, split: str, *, instances: bool = False) -> VOCSegmentation:
+def open_dataset(
+    config: DataConfig, split: str, *, instances: bool = False, missing_ok: bool = False
+) -> VOCSegmentation:
     """Open a split of the configured data set; the built-in one is made on first use.
 
     Raises:
@@ -240,4 +258,5 @@ def open_dataset(config: DataConfig, split: str, *, instances: bool = False) -> 
         classes=config.classes,
         mask_dir=config.mask_dir,
         instances=instances,
+        missing_ok=missing_ok,
     )

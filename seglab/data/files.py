@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +15,32 @@ from xml.etree.ElementTree import Element, ParseError
 import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from seglab.data.classes import Colour
 from seglab.errors import DataError
 
 MAX_PIXELS = 89_478_485
 """Pictures with more pixels are refused before they are decoded (Pillow's own warning bound)."""
+
+IMAGE_FORMATS = ("JPEG", "PNG")
+"""What a picture may be, whatever its name; Pillow would also run Ghostscript on an EPS file."""
+
+
+_DECODER_ERRORS = (
+    OSError,
+    EOFError,
+    SyntaxError,  # Pillow's PNG reader, for a broken chunk
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,  # where warnings are errors
+)
+"""What Pillow's readers raise for a damaged file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +59,13 @@ class Box:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _open(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[Image.Image]:
     """Open a picture; whatever a decoder throws becomes a DataError that names the file."""
     try:
         with warnings.catch_warnings():
             # A picture over the bound is refused below, in our own words.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
+            picture = Image.open(path, formats=formats)
         with picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise DataError(
@@ -53,8 +75,9 @@ def _open(path: Path) -> Iterator[Image.Image]:
             yield picture
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        # Pillow's PNG reader raises SyntaxError, some plugins ValueError, for a damaged file.
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: cannot be decoded: not a {' or '.join(formats)} file") from None
+    except _DECODER_ERRORS as error:
         reason = " ".join(str(error).replace(str(path), "").split()) or type(error).__name__
         raise DataError(f"{path}: cannot be decoded: {reason}") from None
 
@@ -73,9 +96,13 @@ def read_image(path: Path) -> np.ndarray:
     """Decode a picture to ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        DataError: the file is missing, damaged, no picture, or too large.
+        DataError: the file is missing, damaged, no picture, too large, or of 16 bits a pixel.
     """
     with _open(path) as picture:
+        if picture.mode[0] in "IF":  # Pillow would cut them off at 255
+            raise DataError(f"{path}: mode {picture.mode}; an image has 8 bits a channel")
+        if "transparency" in picture.info:
+            return np.array(picture.convert("RGBA").convert("RGB"))  # without it, Pillow warns
         return np.array(picture.convert("RGB"))
 
 
@@ -88,7 +115,12 @@ def read_mask(path: Path, colours: Mapping[Colour, int] | None) -> np.ndarray:
     Raises:
         DataError: damaged, an RGB mask without ``colours``, an unknown colour, another mode.
     """
-    with _open(path) as picture:
+    with _open(path, ("PNG",)) as picture:
+        if picture.mode == "L" and getattr(picture, "tile")[0].args != "L":  # noqa: B009
+            raise DataError(
+                f"{path}: greyscale of less than 8 bits, which a decoder stretches to 0..255; "
+                "a mask is an 8-bit palette or greyscale PNG"
+            )
         if picture.mode in ("P", "L"):
             return np.array(picture)
         if picture.mode not in ("RGB", "RGBA"):
@@ -128,7 +160,7 @@ def read_boxes(path: Path) -> tuple[Box, ...]:
     """
     try:
         root = parse(path).getroot()
-    except (ParseError, DefusedXmlException, ValueError, OSError) as error:
+    except (ParseError, DefusedXmlException, ValueError, LookupError, OSError) as error:
         raise DataError(f"{path}: not a well-formed annotation: {error}") from None
     return tuple(_box(path, item) for item in root.iterfind("object"))
 
@@ -142,9 +174,12 @@ def _box(path: Path, item: Element) -> Box:
 
     def number(tag: str) -> float:
         try:
-            return float(text(tag))
+            value = float(text(tag))
         except ValueError:
-            raise DataError(f"{path}: <{tag}> is {text(tag)!r}, not a number") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise DataError(f"{path}: <{tag}> is {text(tag)!r}, not a number")
+        return value
 
     return Box(
         text("name"),

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,11 @@ def check(dataset: VOCSegmentation, progress: Progress = no_progress) -> Iterato
     """
     problems: list[DataError] = []
 
-    def load(index: int) -> Sample | None:
+    def load(index: int) -> Sample | DataError:
         try:
             return dataset[index]
         except DataError as error:
-            problems.append(error)
-            return None
+            return error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         # A window bounds how many decoded samples wait for a slow consumer.
@@ -66,7 +65,9 @@ def check(dataset: VOCSegmentation, progress: Progress = no_progress) -> Iterato
         for _ in progress(range(len(dataset)), len(dataset), f"checking {dataset.split}"):
             sample = waiting.pop(0).result()
             waiting += [pool.submit(load, index) for index in islice(indices, 1)]
-            if sample is not None:
+            if isinstance(sample, DataError):
+                problems.append(sample)
+            else:
                 yield sample
     if problems:
         more = f" ({len(problems) - 1} more: seglab data check lists them)"
@@ -102,20 +103,21 @@ class Cached(Dataset[Sample]):
         self.classes = dataset.classes
         folder = folder or user_cache_path("seglab") / "store"
         self.path = folder / f"v{FORMAT}-{dataset.fingerprint()[:24]}"
-        if not (self.path / "index.json").is_file():
-            try:
+        try:
+            if not (self.path / "index.json").is_file():
                 folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(folder / f"{self.path.name}.lock"):
                     if not (self.path / "index.json").is_file():
                         _fill(dataset, self.path, max_bytes, progress)
-            except OSError as error:
-                raise DataError(
-                    f"{folder}: the store cannot be written: {error.strerror or error}; set "
-                    "data.store.dir=DIR, or data.store.enabled=false to do without"
-                ) from None
+        except OSError as error:
+            raise DataError(
+                f"{folder}: the store cannot be written: {error.strerror or error}; set "
+                "data.store.dir=DIR, or data.store.enabled=false to do without"
+            ) from None
+        with suppress(OSError):  # a store that others may only read serves as well
+            os.utime(self.path / "index.json")  # the stores used longest ago make room first
         try:
             index = json.loads((self.path / "index.json").read_text())
-            os.utime(self.path / "index.json")  # the stores used longest ago make room first
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path}: damaged store: {error}; delete it") from None
         self.shards: list[int] = index["shards"]
@@ -128,6 +130,7 @@ class Cached(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Return a sample whose tensors are views of the store; they must not be written to."""
+        index = range(len(self))[index]  # counts from the end, and ends, as a list does
         shard = self.shards[index]
         if shard not in self._open:
             path = self.path / f"{shard:05d}.safetensors"
@@ -153,7 +156,7 @@ class Cached(Dataset[Sample]):
 
 def _fill(dataset: VOCSegmentation, path: Path, max_bytes: int, progress: Progress) -> None:
     """Write the store of ``dataset`` at ``path``, whole or not at all."""
-    sizes = [dataset.size(index) for index in range(len(dataset))]
+    sizes = [_size(dataset, index) for index in range(len(dataset))]
     needed = sum(height * width * 4 for height, width in sizes)
     if needed > max_bytes:
         raise ConfigError(
@@ -167,15 +170,24 @@ def _fill(dataset: VOCSegmentation, path: Path, max_bytes: int, progress: Progre
             f"{path.parent}: {free / 1e9:.1f} GB free, the store needs {needed / 1e9:.1f}; set "
             "data.store.dir=DIR, or data.store.enabled=false to do without"
         )
-    for left_over in path.parent.glob(f".{path.name}.*"):  # of a maker that died
+    # The lock is ours, so what lies there is of a process that died.
+    for left_over in (path, *path.parent.glob(f".{path.name}.*")):
         shutil.rmtree(left_over, ignore_errors=True)
-    making = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    making = path.with_name(f".{path.name}.{os.getpid()}")
+    making.mkdir()
     try:
         shards = _write_shards(check(dataset, progress), making)
         (making / "index.json").write_text(json.dumps({"shards": shards, "sizes": sizes}))
         making.rename(path)
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _size(dataset: VOCSegmentation, index: int) -> tuple[int, int]:
+    try:
+        return dataset.size(index)
+    except DataError:
+        return 0, 0  # check() reports it, with all the others
 
 
 def _write_shards(samples: Iterator[Sample], folder: Path) -> list[int]:

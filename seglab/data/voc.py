@@ -26,6 +26,7 @@ from seglab.data.files import Box, image_size, read_boxes, read_image, read_mask
 from seglab.errors import ConfigError, DataError
 
 YEARS = range(2007, 2013)
+MAX_ID_BYTES = 200  # most file systems take 255, a suffix included
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 
@@ -67,6 +68,7 @@ class VOCSegmentation(Dataset[Sample]):
             of ``labelmap.txt``.
         mask_dir: the folder of the class maps.
         instances: also read ``SegmentationObject/`` (required then) and ``Annotations/``.
+        missing_ok: leave it to reading a sample to say that a file of it is missing.
 
     Raises:
         ConfigError: a root that does not exist, or an impossible year.
@@ -82,6 +84,7 @@ class VOCSegmentation(Dataset[Sample]):
         classes: Sequence[str] | None = None,
         mask_dir: str = "SegmentationClass",
         instances: bool = False,
+        missing_ok: bool = False,
     ) -> None:
         self.folder = _data_folder(Path(root), year)
         labelmap = self.folder / LABELMAP
@@ -89,10 +92,12 @@ class VOCSegmentation(Dataset[Sample]):
         if classes is None and year is None and self.colours is None:
             raise DataError(f"{labelmap}: not found, and no class list was given")
         own = [name for name in self.colours or () if name not in VOID_NAMES]
-        names = classes or (VOC_CLASSES if year is not None else own)
-        self.classes = check_class_names(list(names), "classes")
+        if classes is None:
+            classes = VOC_CLASSES if year is not None else own
+        self.classes = check_class_names(list(classes), "classes")
         self.split = split
         self.instances = instances
+        self.missing_ok = missing_ok
         self.list_file = _find_list(self.folder, split)
         self.ids = read_ids(self.list_file)
         self.images = [self._find(self.folder / "JPEGImages", i, IMAGE_SUFFIXES) for i in self.ids]
@@ -159,6 +164,8 @@ class VOCSegmentation(Dataset[Sample]):
             path = folder / f"{name}{suffix}"
             if path.is_file():
                 return path
+        if self.missing_ok:
+            return folder / f"{name}{suffixes[0]}"
         raise DataError(
             f"{folder / name}{suffixes[0]}: not found, but {self.list_file} lists {name!r}"
         )
@@ -211,6 +218,8 @@ def read_ids(path: Path) -> list[str]:
             raise DataError(f"{path}: id {name!r} stands twice")
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
             raise DataError(f"{path}: id {name!r} leads out of its folder")
+        if len(name.encode()) > MAX_ID_BYTES:
+            raise DataError(f"{path}: {name[:40]!r}… is too long for the name of a file")
         seen.add(name)
     return ids
 

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from seglab.errors import ConfigError
 from seglab.metrics import SegmentationMetrics
 from seglab.schedules import schedule
 from seglab.schema import OptimizerConfig, TrainConfig
@@ -70,12 +71,24 @@ class Task(L.LightningModule):
         if self.trainer.state.fn == "fit":
             self.log_exact(self.scores)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimiser over :func:`parameter_groups` and the per-step schedule."""
+    def build_optimizer(self) -> torch.optim.Optimizer:
+        """Build the optimiser over :func:`parameter_groups`.
+
+        Raises:
+            ConfigError: an argument that the algorithm does not take or refuses.
+        """
         config = self.config.optimizer
         groups = list(parameter_groups(self.net, config))
         arguments = {"lr": config.lr, "weight_decay": config.weight_decay}
         optimizer = build({**arguments, **config.algorithm}, "optimizer.algorithm", groups)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            target = config.algorithm["_target_"]
+            raise ConfigError(f"optimizer.algorithm._target_={target}: not a torch optimiser")
+        return optimizer
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the optimiser and the per-step schedule."""
+        optimizer = self.build_optimizer()
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, schedule(total, self.config.schedule)

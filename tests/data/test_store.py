@@ -1,0 +1,324 @@
+"""The store: decoded and checked once, whole or not at all, shared by all who need it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from seglab.data import store
+from seglab.data.store import Cached, check
+from seglab.data.voc import Sample, VOCSegmentation
+from seglab.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from tests.data.conftest import Tree
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "store"
+
+
+def train(tree: Tree) -> VOCSegmentation:
+    return VOCSegmentation(tree.root, 2007, "train")
+
+
+def stores(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("v*") if path.is_dir())
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [path for path in folder.glob(".*") if path.is_dir()]
+
+
+def assert_equal(got: Sample, expected: Sample) -> None:
+    assert got.id == expected.id
+    assert got.image.dtype == got.class_map.dtype == expected.image.dtype
+    assert got.image.equal(expected.image)
+    assert got.class_map.equal(expected.class_map)
+    assert got.image.stride() == expected.image.stride()
+
+
+def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(self: VOCSegmentation, index: int) -> Sample:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(VOCSegmentation, "__getitem__", explode)
+
+
+def test_samples_are_those_of_the_data_set(synth_root: Path, folder: Path) -> None:
+    dataset = VOCSegmentation(synth_root, 2007, "train")
+    cached = Cached(dataset, folder)
+    assert (len(cached), cached.ids, cached.classes) == (11, dataset.ids, dataset.classes)
+    for index, expected in enumerate(dataset):
+        assert_equal(cached[index], expected)
+        assert cached.size(index) == dataset.size(index) == expected.size
+    assert_equal(cached[-1], dataset[-1])
+    assert len(list(cached)) == 11
+    with pytest.raises(IndexError):
+        cached[11]
+
+
+def test_the_second_opening_decodes_nothing(
+    tree: Tree, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[int, str]] = []
+
+    def progress(items: Any, total: int, text: str) -> Any:
+        said.append((total, text))
+        return items
+
+    expected = list(Cached(train(tree), folder, progress=progress))
+    assert said == [(3, "checking train")]
+    forbid_decoding(monkeypatch)
+    for got, sample in zip(Cached(train(tree), folder, progress=progress), expected, strict=True):
+        assert_equal(got, sample)
+    assert len(said) == 1
+
+
+def test_a_moved_data_set_keeps_its_store(
+    tree: Tree, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Cached(train(tree), folder)
+    tree.root.rename(tree.root.with_name("elsewhere"))
+    forbid_decoding(monkeypatch)
+    Cached(VOCSegmentation(tree.root.with_name("elsewhere"), 2007), folder)
+
+
+def test_a_changed_file_makes_a_new_store(tree: Tree, folder: Path) -> None:
+    before = Cached(train(tree), folder)
+    tree.write_mask(tree.mask("b"), np.full((9, 6), 7))
+    after = Cached(train(tree), folder)
+    assert after.path != before.path
+    assert (after[1].class_map == 7).all()
+    assert not (before[1].class_map == 7).all()
+    assert len(stores(folder)) == 2
+
+
+def test_the_cache_folder_is_the_default(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "user_cache_path", lambda name: tree.root / "cache" / name)
+    assert Cached(train(tree)).path.parent == tree.root / "cache" / "seglab" / "store"
+
+
+def test_a_data_set_larger_than_the_bound(tree: Tree, folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.store\.max_gb=1e-07: the train split needs"):
+        Cached(train(tree), folder, max_bytes=100)
+    assert not stores(folder)
+    Cached(train(tree), folder, max_bytes=3 * 6 * 9 * 4)
+
+
+def test_no_room_on_the_disk(tree: Tree, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
+    with pytest.raises(DataError, match=r"0\.0 GB free, .* data\.store\.dir=DIR"):
+        Cached(train(tree), folder)
+    assert not stores(folder)
+
+
+def test_stores_used_longest_ago_make_room(synth_root: Path, folder: Path) -> None:
+    def cached(offset: int, max_bytes: int = 10**9) -> Cached:
+        names = [str(i + offset) for i in range(7)]  # another class list: another store
+        return Cached(VOCSegmentation(synth_root, 2007, classes=names), folder, max_bytes)
+
+    first, second, third = (cached(offset) for offset in range(3))
+    size = sum(path.stat().st_size for path in first.path.iterdir())
+    for age, made in enumerate((third, second, first)):
+        os.utime(made.path / "index.json", ns=(0, age * 10**9))
+    cached(0)  # used again: now the newest
+    os.utime(third.path / "index.json", ns=(0, 0))
+    before = first[0].image.clone()
+    fourth = cached(3, max_bytes=3 * size + size // 2)
+    assert set(stores(folder)) == {first.path, second.path, fourth.path}
+    fifth = cached(4, max_bytes=2 * size)
+    assert {fifth.path} <= set(stores(folder)) <= {fifth.path, fourth.path}
+    assert first[0].image.equal(before)  # what is mapped stays
+
+
+def test_a_folder_that_cannot_be_written(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(DataError, match=r"data\.store\.dir=DIR, or data\.store\.enabled=false"):
+            Cached(train(tree), folder)
+
+
+def test_a_store_that_may_only_be_read_serves(
+    tree: Tree, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Cached(train(tree), folder)
+
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("utime", "mkdir", "open"):
+        monkeypatch.setattr(os, name, refuse)
+    assert len(Cached(train(tree), folder)[0].id) == 1
+
+
+@pytest.mark.parametrize("spoil", [("b",), ("a", "c")], ids=["one", "two"])
+@pytest.mark.parametrize("how", ["image", "header", "label"])
+def test_a_problem_is_reported_and_nothing_left(
+    tree: Tree, folder: Path, spoil: tuple[str, ...], how: str
+) -> None:
+    for name in spoil:
+        if how == "image":
+            tree.image(name).write_bytes(tree.image(name).read_bytes()[:-40])
+        elif how == "header":
+            tree.image(name).write_bytes(b"no picture")
+        else:
+            tree.write_mask(tree.mask(name), np.full(train(tree).size("abc".index(name)), 99))
+    with pytest.raises(DataError) as caught:
+        Cached(train(tree), folder)
+    said = str(caught.value)
+    assert said.startswith(str((tree.mask if how == "label" else tree.image)(spoil[0])))
+    assert ("(1 more: seglab data check lists them)" in said) == (len(spoil) == 2)
+    assert not stores(folder)
+    assert not leftovers(folder)
+
+
+def test_check_yields_the_good_samples_in_order_and_the_first_problem(tree: Tree) -> None:
+    tree.list("train").write_text("e\nd\nc\nb\na\n")
+    tree.image("d").write_bytes(b"")
+    tree.image("b").write_bytes(b"")
+    samples = check(train(tree))
+    assert [next(samples).id for _ in range(3)] == ["e", "c", "a"]
+    with pytest.raises(DataError, match=rf"^{re.escape(str(tree.image('d')))}: .*\(1 more"):
+        next(samples)
+
+
+def test_what_a_killed_maker_left_is_cleaned_away(tree: Tree, folder: Path) -> None:
+    name = Cached(train(tree), folder).path.name
+    (folder / name / "index.json").unlink()  # killed while it was being deleted
+    killed = folder / f".{name}.4711"  # killed while it was being made
+    killed.mkdir()
+    (killed / "00000.safetensors").write_bytes(b"half")
+    assert_equal(Cached(train(tree), folder)[2], train(tree)[2])
+    assert not leftovers(folder)
+    assert len(stores(folder)) == 1
+
+
+def test_an_interrupted_maker_leaves_nothing(tree: Tree, folder: Path) -> None:
+    def interrupt(items: Any, total: int, text: str) -> Iterator[Any]:
+        yield 0
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Cached(train(tree), folder, progress=interrupt)
+    assert not stores(folder)
+    assert not leftovers(folder)
+
+
+def test_a_damaged_store_says_which(tree: Tree, folder: Path) -> None:
+    cached = Cached(train(tree), folder)
+    (cached.path / "00000.safetensors").write_bytes(b"\xff" * 20)
+    with pytest.raises(DataError, match=rf"damaged store: .* delete {cached.path}"):
+        Cached(train(tree), folder)[0]
+    (cached.path / "index.json").write_text("{")
+    with pytest.raises(DataError, match=f"{cached.path}: damaged store"):
+        Cached(train(tree), folder)
+
+
+def test_several_shards(synth_root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = VOCSegmentation(synth_root, 2007, "train")
+    monkeypatch.setattr(store, "SHARD_BYTES", 2 * 48 * 36 * 4)
+    cached = Cached(dataset, folder)
+    files = [f"{number:05d}.safetensors" for number in range(max(cached.shards) + 1)]
+    assert len(files) >= 4
+    assert sorted(path.name for path in cached.path.iterdir()) == [*files, "index.json"]
+    assert json.loads((cached.path / "index.json").read_text())["shards"] == cached.shards
+    for index in (10, 0, 5, 6, 7, 0):
+        assert_equal(cached[index], dataset[index])
+
+
+def mapped_file(address: int) -> str:
+    """Return what is mapped at ``address`` of this process."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        start, end = (int(part, 16) for part in line.split()[0].split("-"))
+        if start <= address < end:
+            return line.split(maxsplit=5)[5] if len(line.split()) > 5 else ""
+    return ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_pixels_are_mapped_not_copied(synth_root: Path, folder: Path) -> None:
+    cached = Cached(VOCSegmentation(synth_root, 2007, "train"), folder)
+    for index in (0, 7):
+        once, again = cached[index], cached[index]
+        for tensor, same in ((once.image, again.image), (once.class_map, again.class_map)):
+            assert tensor.data_ptr() == same.data_ptr()
+            assert mapped_file(tensor.data_ptr()) == str(cached.path / "00000.safetensors")
+
+
+class Slow(VOCSegmentation):
+    """Takes its time, so that another maker comes meanwhile, and counts what it decodes."""
+
+    decoded = 0
+
+    def __getitem__(self, index: int) -> Sample:
+        time.sleep(0.2)
+        self.decoded += 1
+        return super().__getitem__(index)
+
+
+_together: Barrier
+
+
+def meet_at(barrier: Barrier) -> None:
+    global _together
+    _together = barrier
+
+
+def make(root: Path, folder: Path) -> tuple[int, list[int]]:
+    dataset = Slow(root, 2007, "train")
+    _together.wait(60)
+    cached = Cached(dataset, folder)
+    return dataset.decoded, [int(sample.image.sum()) for sample in cached]
+
+
+def read(cached: Cached) -> tuple[int, list[int]]:
+    _together.wait(60)
+    return os.getpid(), [int(sample.image.sum()) for sample in cached]
+
+
+@pytest.fixture(scope="module")
+def two_processes() -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["seglab.data.store"])
+    with ProcessPoolExecutor(2, context, meet_at, (context.Barrier(2),)) as pool:
+        yield pool
+
+
+def test_two_processes_make_one_store(
+    tree: Tree, folder: Path, two_processes: ProcessPoolExecutor
+) -> None:
+    made = [two_processes.submit(make, tree.root, folder) for _ in range(2)]
+    decoded, sums = zip(*(future.result(120) for future in made), strict=True)
+    assert sorted(decoded) == [0, 3]  # one works, the other waits
+    assert sums == ([int(sample.image.sum()) for sample in train(tree)],) * 2
+    assert len(stores(folder)) == 1
+    assert not leftovers(folder)
+
+
+def test_a_store_travels_to_other_processes(
+    tree: Tree, folder: Path, two_processes: ProcessPoolExecutor
+) -> None:
+    cached = Cached(train(tree), folder)
+    expected = [int(sample.image.sum()) for sample in cached]  # its files are open now
+    futures = [two_processes.submit(read, cached) for _ in range(2)]
+    pids, sums = zip(*(future.result(120) for future in futures), strict=True)
+    assert len({os.getpid(), *pids}) == 3
+    assert sums == (expected, expected)
+    copy = pickle.loads(pickle.dumps(cached))
+    assert_equal(copy[1], cached[1])
