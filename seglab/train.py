@@ -30,14 +30,21 @@ def main(overrides: list[str], dry_run: bool = False) -> JobResult | None:
         print(f"# {composed.folder}: {would.get(there, 'would go on from the last checkpoint')}")
         return None
     if there == INTERRUPTED:
-        console.print(f"going on with {composed.folder}", highlight=False)
+        console.print(
+            f"going on with {composed.folder}", highlight=False, soft_wrap=True, markup=False
+        )
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.job import run_job
     from seglab.tracking.tables import show_metrics, show_paths
 
     result = run_job(composed.config, composed.folder, composed.overrides, console)
     if result.skipped:
-        console.print(f"{result.folder}: finished before; nothing to do", highlight=False)
+        console.print(
+            f"{result.folder}: finished before; nothing to do",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
     else:
         show_metrics(result.metrics, console)
         show_paths(result.folder, result.pictures, console)

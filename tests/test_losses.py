@@ -46,7 +46,9 @@ def test_equals_torchs(seed: int, num_classes: int, weighted: bool) -> None:
 
 
 def test_by_hand() -> None:
-    logits = torch.tensor([0.25, 0.75], dtype=torch.float64).log().view(1, 2, 1, 1).expand(1, 2, 1, 3)
+    logits = (
+        torch.tensor([0.25, 0.75], dtype=torch.float64).log().view(1, 2, 1, 1).expand(1, 2, 1, 3)
+    )
     target = torch.tensor([[[0, 1, 255]]], dtype=torch.uint8)
     mean = -(torch.tensor(0.25).double().log() + torch.tensor(0.75).double().log()) / 2
     torch.testing.assert_close(cross_entropy(logits, target), mean)
@@ -90,7 +92,9 @@ def test_void_pixels_are_as_if_they_were_not_there(seed: int) -> None:
 def test_all_void_is_zero_with_zero_gradient(dtype: torch.dtype, weighted: bool) -> None:
     logits, target = batch(0, void=2.0, dtype=dtype)
     assert target.eq(255).all()
-    loss, gradient = loss_and_gradient(logits, target, torch.ones(5).to(dtype) if weighted else None)
+    loss, gradient = loss_and_gradient(
+        logits, target, torch.ones(5).to(dtype) if weighted else None
+    )
     assert loss == 0
     assert torch.equal(gradient, torch.zeros_like(gradient))
 

@@ -50,17 +50,19 @@ def palette_png(labels: np.ndarray = LABELS, **options: object) -> bytes:
     return encoded(mask, "PNG", **options)
 
 
-def bare_png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+def bare_png(
+    width: int, height: int, depth: int, colour: int, rows: bytes, stray: bytes = b""
+) -> bytes:
+    """A PNG without Pillow's help; ``stray`` lies between the two halves of its pixels."""
+
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
+        check = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + check
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     data = zlib.compress(rows)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-    )
+    halves = chunk(b"IDAT", data[:4]) + stray + chunk(b"IDAT", data[4:])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + halves + chunk(b"IEND", b"")
 
 
 def refused(read: Callable[[Path], object], path: Path) -> str:
@@ -141,6 +143,17 @@ def test_truncated_masks(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(whole[: len(whole) * 3 // 4])
     assert "cannot be decoded: " in refused(read_labels, path)
+
+
+def test_a_damaged_chunk(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    whole = palette_png()
+    path.write_bytes(whole.replace(b"IHDR", b"IHdr"))
+    assert "not a PNG file" in refused(read_labels, path)
+    path.write_bytes(bare_png(8, 8, 8, 0, bytes(72)))
+    assert not read_labels(path).any()
+    path.write_bytes(bare_png(8, 8, 8, 0, bytes(72), stray=b"\0\0\0\0\0\1\2\3zzzz"))
+    assert "broken PNG file" in refused(read_labels, path)
 
 
 def test_only_jpeg_and_png_are_decoded(tmp_path: Path) -> None:

@@ -135,10 +135,9 @@ def test_stores_used_longest_ago_make_room(synth_root: Path, folder: Path) -> No
 
     first, second, third = (cached(offset) for offset in range(3))
     size = sum(path.stat().st_size for path in first.path.iterdir())
-    for age, made in enumerate((third, second, first)):
+    for age, made in enumerate((first, third, second)):
         os.utime(made.path / "index.json", ns=(0, age * 10**9))
     cached(0)  # used again: now the newest
-    os.utime(third.path / "index.json", ns=(0, 0))
     before = first[0].image.clone()
     fourth = cached(3, max_bytes=3 * size + size // 2)
     assert set(stores(folder)) == {first.path, second.path, fourth.path}

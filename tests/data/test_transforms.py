@@ -124,6 +124,18 @@ def test_an_edge_lies_at_the_same_place_in_image_and_class_map(
         assert (bright - (labels == 1).sum(axis)).abs().max() <= 1
 
 
+def test_shrinking_shifts_the_class_map_neither_way() -> None:
+    off = []
+    for edge in range(40, 160):
+        class_map = torch.zeros(8, 200, dtype=torch.uint8)
+        class_map[:, edge:] = 1
+        image = (class_map * 200)[None].expand(3, -1, -1)
+        rng = np.random.default_rng(edge)
+        got, labels = scale_and_crop(image, class_map, 48, (0.25, 0.25), rng)
+        off.append(float(got[0, 0].sum() / 200 - (labels[0] == 1).sum()))
+    assert abs(float(np.mean(off))) < 0.2  # a quarter of a pixel would be half a source pixel
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 1000))
 def test_colours_match_labels_away_from_borders(seed: int, epoch: int) -> None:

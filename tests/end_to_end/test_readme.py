@@ -1,0 +1,74 @@
+"""What the README shows is executed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seglab.data.synthetic import SyntheticSpec, write_tree
+
+REPOSITORY = Path(__file__).parents[2]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Path:
+    """Put a synthetic data set where the README has the real one."""
+    write_tree(tmp_path / "VOCdevkit", SyntheticSpec(train=8, val=4, width=64, height=48))
+    return tmp_path
+
+
+def test_the_python_example_runs(stand_in: Path) -> None:
+    (example,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=stand_in, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("000004 torch.Size([3, ")
+    assert 0 <= float(lines[1]) <= 1
+    assert "background" in lines[2]
+
+
+def test_the_two_commands_are_make_targets() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for command in blocks("sh")[0].split("\n"):
+        if command:
+            assert f"\n{command.removeprefix('make ')}: " in makefile
+
+
+def test_the_commands_work(seglab_cli: Callable[..., Any], stand_in: Path, tiny: list[str]) -> None:
+    shown = [line for block in blocks("sh") for line in block.splitlines() if line[:6] == "seglab"]
+    shown += re.findall(r"^\| `(seglab [^`]+)` \|", README, flags=re.MULTILINE)
+    assert len(shown) >= 9
+    small = [override for override in tiny if not override.startswith("data.synth")]
+    small += ["trainer.max_epochs=1", "optimizer.lr=1e-3"]
+    from seglab.tracking.pictures import save_class_map
+
+    (stand_in / "maps").mkdir()
+    import seglab
+
+    for sample in seglab.VOCSegmentation(stand_in / "VOCdevkit", 2007, "val"):
+        save_class_map(sample.class_map.numpy() % 255, stand_in / "maps" / f"{sample.id}.png")
+    for number, line in enumerate(shown):
+        command, *arguments = shlex.split(line)[1:]
+        if "download" in arguments:
+            continue  # tested against a server on the loopback interface
+        if command == "train" and "data=folder" not in arguments:
+            folder = "run" if "experiments=smoke" in arguments else f"run{number}"
+            arguments += [*small, f"hydra.run.dir={folder}"]
+        elif command == "train":
+            arguments += ["--dry-run"]
+        answer = seglab_cli(command, *arguments)
+        assert answer.code == 0, f"{line}: {answer.err}"

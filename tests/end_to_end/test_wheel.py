@@ -1,0 +1,36 @@
+"""The wheel carries conf/ and experiments/: installed elsewhere, it trains."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_the_wheel_trains_far_from_the_checkout(tmp_path: Path, tiny: list[str]) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    outside = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"}
+    train = [sys.executable, "-W", "error", "-m", "seglab.cli", "train", "experiments=smoke"]
+    done = subprocess.run(
+        [*train, *tiny, "hydra.run.dir=run"],
+        cwd=tmp_path,
+        env=outside,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "metrics.json").is_file()
+    where = "import seglab, seglab.config; print(seglab.__file__, seglab.config.home())"
+    said = subprocess.run(
+        [sys.executable, "-c", where], cwd=tmp_path, env=outside, capture_output=True, text=True
+    )
+    assert said.stdout.count(str(tmp_path / "site")) == 2, said.stdout + said.stderr
