@@ -13,7 +13,7 @@ READY := .venv/.ready
 .PHONY: demo test test-slow lint lock clean
 
 demo: $(READY)
-	$(BIN)/seglab train experiments=demo
+	$(BIN)/seglab train
 
 test: lint
 	$(BIN)/python -m pytest

@@ -76,7 +76,7 @@ def check(config: DataCommandConfig, console: Console) -> None:
     found = 0
     for split in dict.fromkeys((config.data.train_split, config.data.val_split)):
         try:
-            dataset = open_dataset(config.data, split)
+            dataset = open_dataset(config.data, split, missing_ok=True)
             for problem in problems(dataset, Checking(console)):
                 console.print(problem, highlight=False, soft_wrap=True, markup=False)
                 found += 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
 import signal
 import warnings
@@ -65,7 +67,7 @@ def run_job(
     console = console or Console(quiet=True)
     there = check_folder(folder, config.resume)
     if there == FINISHED:
-        return JobResult(folder, {}, [], skipped=True)
+        return JobResult(folder, read_metrics(folder), [], skipped=True)
     config.trainer.threads = set_threads(config.trainer.threads)
     data = VOCDataModule(config.data, config.seed, Checking(console))
     data.check()
@@ -82,7 +84,7 @@ def run_job(
     )
     saving = BestAndLast(run.checkpoints, config)
     callbacks: list[L.Callback] = [saving, pictures, TrainingProgress(console)]
-    callbacks += [build(node, f"callbacks.{name}") for name, node in config.callbacks.items()]
+    callbacks += [build_callback(name, node) for name, node in config.callbacks.items()]
     trainer = build_trainer(config.trainer, folder, callbacks)
     with run:
         trainer.loggers = [HistoryLogger(run.history)]
@@ -91,9 +93,21 @@ def run_job(
         run.history.rewind(read_checkpoint(last)["global_step"] if going_on else 0)
         with interruptible(trainer):
             trainer.fit(task, data, ckpt_path=last if going_on else None, weights_only=True)
-            metrics = final_metrics(trainer, task, data, saving)
+            metrics = final_metrics(trainer, task, data, run, saving)
         run.write_metrics(metrics)
     return JobResult(folder, metrics, sorted(pictures.written))
+
+
+def build_callback(name: str, node: Any) -> L.Callback:
+    """Build a configured callback.
+
+    Raises:
+        ConfigError: an argument that it does not take or refuses, or no callback.
+    """
+    callback = build(node, f"callbacks.{name}")
+    if not isinstance(callback, L.Callback):
+        raise ConfigError(f"callbacks.{name}._target_: not a lightning.Callback")
+    return callback
 
 
 def set_threads(threads: int | None) -> int:
@@ -164,11 +178,17 @@ def interruptible(trainer: L.Trainer) -> Iterator[None]:
 
 
 def final_metrics(
-    trainer: L.Trainer, task: Task, data: VOCDataModule, saving: BestAndLast
+    trainer: L.Trainer, task: Task, data: VOCDataModule, run: Run, saving: BestAndLast
 ) -> dict[str, float]:
-    """Return the metrics of ``last.ckpt``, measured now if the last epoch was not validated."""
-    training = {"train/loss": float(trainer.callback_metrics["train/loss"])}
-    if trainer.current_epoch % (trainer.check_val_every_n_epoch or 1):
+    """Return the metrics of ``last.ckpt``, measured now if its step was not validated."""
+    if task.scored_at != trainer.global_step:
         trainer.validate(task, data, verbose=False, weights_only=True)
+    training = {"train/loss": run.history.last("train/loss")}
     best = {"best/val/mIoU": saving.best, "best/epoch": saving.best_epoch}
     return {**task.scores, **training, **best}
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """Read ``metrics.json``; null becomes NaN."""
+    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return {name: math.nan if value is None else value for name, value in found.items()}

@@ -47,10 +47,21 @@ class Length:
         return f"a list of {self.low}{'' if self.high == self.low else ' or more'}"
 
 
+class Range:
+    """Two numbers, of which the first is not the greater."""
+
+    def allows(self, value: list[float]) -> bool:
+        """Tell whether ``value`` is such a pair."""
+        return len(value) == 2 and value[0] <= value[1]
+
+    def __str__(self) -> str:
+        return "a list of 2, the lower one first"
+
+
 class OneOf:
     """One of a few words."""
 
-    def __init__(self, *choices: str) -> None:
+    def __init__(self, *choices: str | bool) -> None:
         self.choices = choices
 
     def allows(self, value: Any) -> bool:
@@ -58,7 +69,7 @@ class OneOf:
         return value in self.choices
 
     def __str__(self) -> str:
-        return f"one of {', '.join(self.choices)}"
+        return f"one of {', '.join(str(choice).lower() for choice in self.choices)}"
 
 
 @dataclass
@@ -97,7 +108,7 @@ class DataConfig:
     eval_batch_size: Annotated[int, Bound(1)]
     num_workers: Annotated[int, Bound(0)]
     crop_size: Annotated[int, Bound(1)]
-    scale: Annotated[list[float], Bound(above=0), Length(2, 2)]
+    scale: Annotated[list[float], Bound(above=0), Range()]
     flip: Annotated[float, Bound(0, 1)]
     photometric: Annotated[float, Bound(0, 1)]
     store: StoreConfig
@@ -164,7 +175,7 @@ class TrainerConfig:
     precision: str
     channels_last: bool
     threads: Annotated[int | None, Bound(1)]
-    deterministic: bool | str
+    deterministic: Annotated[bool | str, OneOf(True, False, "warn")]
     accumulate_grad_batches: Annotated[int, Bound(1)]
     gradient_clip_val: Annotated[float | None, Bound(above=0)]
     check_val_every_n_epoch: Annotated[int, Bound(1)]
@@ -251,5 +262,5 @@ def check_values(config: Any, prefix: str = "") -> None:
                 if isinstance(rule, Bound | OneOf) and item is not None and not rule.allows(item):
                     raise ConfigError(f"{key}={item}: must be {rule}")
         for rule in rules:
-            if isinstance(rule, Length) and not rule.allows(value):
+            if isinstance(rule, Length | Range) and not rule.allows(value):
                 raise ConfigError(f"{key}={value}: must be {rule}")

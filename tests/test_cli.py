@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from seglab import cli, train
-from seglab.run import write_json
+from seglab.history import write_json
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,9 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from seglab.config import compose, compose_own, home, override_stored
+from seglab.config import compose, compose_own, override_stored
 from seglab.errors import ConfigError, DataError
+from seglab.overrides import home
 from seglab.schema import DataCommandConfig, EvaluateConfig, ScoreConfig, TrainConfig
 
 OPTIONS = sorted(

@@ -15,19 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seglab.errors import ConfigError, RunError
-from seglab.run import (
-    FAILED,
-    FINISHED,
-    INTERRUPTED,
-    NONE,
-    STARTED,
-    History,
-    Run,
-    atomic,
-    check_folder,
-    status,
-    write_json,
-)
+from seglab.history import History, atomic, write_json
+from seglab.run import FAILED, FINISHED, INTERRUPTED, NONE, STARTED, Run, check_folder, status
 
 
 def said(folder: Path) -> dict[str, str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from seglab.data import synthetic
+from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached, Progress, check, no_progress
 from seglab.data.transforms import flip, generator, photometric, scale_and_crop
 from seglab.data.voc import VOCSegmentation
@@ -80,46 +79,6 @@ class EvalSet(Dataset[tuple[int, str, Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[int, str, Tensor, Tensor]:
         sample = self.samples[index]
         return index, sample.id, sample.image, sample.class_map
-
-
-class EpochOrder(Sampler[tuple[int, int]]):
-    """Shuffled (epoch, index) pairs: the order of an epoch follows from (seed, epoch) alone.
-
-    Each process takes every ``world_size``-th sample. What does not fill a global batch is left
-    out, so that all processes take equally many steps; other samples are left out each epoch.
-    """
-
-    def __init__(self, length: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
-        self.length, self.seed, self.rank, self.world_size = length, seed, rank, world_size
-        self.used = length // (batch_size * world_size) * batch_size * world_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls this before each."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.used // self.world_size
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        for index in order[self.rank : self.used : self.world_size].tolist():
-            yield self.epoch, index
-
-
-def evaluation_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
-    """Group indices into batches of images of one size, without padding or repetition.
-
-    The batches follow from sizes and batch size alone, never from the number of processes.
-    """
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, size in enumerate(sizes):
-        groups[size].append(index)
-    return [
-        members[start : start + batch_size]
-        for _, members in sorted(groups.items())
-        for start in range(0, len(members), batch_size)
-    ]
 
 
 class VOCDataModule(L.LightningDataModule):

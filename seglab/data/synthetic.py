@@ -1,9 +1,4 @@
-"""A small data set in VOC's own layout, drawn from a seed: the default data, and the tests' too.
-
-Textured shapes lie on textured grounds, overlap, and leave the picture. The objects of all classes
-take colours and patterns from one distribution, so only its outline tells what an object is.
-Grounds take the same patterns in paler colours: colour hints at *whether*, never at *what*.
-"""
+"""A small data set in VOC's own layout, drawn from a seed: the default data, and the tests' too."""
 
 from __future__ import annotations
 
@@ -18,22 +13,16 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 from filelock import FileLock
-from numpy.typing import NDArray
 from PIL import Image
 
 from seglab.data.classes import SYNTHETIC_CLASSES, VOID, flat_palette
+from seglab.data.shapes import Bytes, draw, void_radius
 from seglab.errors import DataError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 7
 """Raise it with every change that changes a byte, or old caches would pass for new ones."""
 
-GROUND_VIVIDNESS, OBJECT_VIVIDNESS = 0.4, 1.6
-"""How far colours stand from grey. Made equal, a small CNN hardly finds the objects at all."""
-
 _YEAR = "VOC2007"
-
-_Floats = NDArray[np.float64]
-_Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -124,7 +113,7 @@ def _write(folder: Path, spec: SyntheticSpec) -> None:
     lists.mkdir(parents=True)
     ids = [f"{index + 1:06d}" for index in range(spec.train + spec.val)]
     for index, name in enumerate(ids):
-        image, instances, objects = _draw(spec, index)
+        image, instances, objects = draw(spec.seed, index, spec.width, spec.height)
         labels = np.full(256, VOID, np.uint8)
         labels[: len(objects) + 1] = [0, *(label for label, _ in objects)]
         Image.fromarray(image).save(folder / "JPEGImages" / f"{name}.jpg", quality=92)
@@ -132,7 +121,7 @@ def _write(folder: Path, spec: SyntheticSpec) -> None:
             mask = Image.fromarray(array)
             mask.putpalette(flat_palette())
             mask.save(folder / f"Segmentation{kind}" / f"{name}.png")
-        tree = _annotation(name, instances, objects, _void_radius(spec))
+        tree = _annotation(name, instances, objects, void_radius(spec.width, spec.height))
         tree.write(folder / "Annotations" / f"{name}.xml", encoding="utf-8")
     splits = {"train": ids[: spec.train], "val": ids[spec.train :], "trainval": ids}
     for split, members in splits.items():
@@ -141,7 +130,7 @@ def _write(folder: Path, spec: SyntheticSpec) -> None:
 
 
 def _annotation(
-    name: str, instances: _Bytes, objects: list[tuple[int, bool]], radius: float
+    name: str, instances: Bytes, objects: list[tuple[int, bool]], radius: float
 ) -> ET.ElementTree[ET.Element]:
     height, width = instances.shape
     margin = int(radius)  # the outline runs in the middle of the void band
@@ -169,122 +158,3 @@ def _annotation(
         )
     ET.indent(root, "\t")
     return ET.ElementTree(root)
-
-
-def _void_radius(spec: SyntheticSpec) -> float:
-    """Half the width of the void band: VOC's 5 pixels, less where images are very small."""
-    return min(2.5, min(spec.width, spec.height) / 40)
-
-
-def _draw(spec: SyntheticSpec, index: int) -> tuple[_Bytes, _Bytes, list[tuple[int, bool]]]:
-    """Draw image ``index``: RGB ``(H, W, 3)``, instance ids ``(H, W)``, (label, truncated) each.
-
-    Its random stream follows from (seed, index), so more images change none of the others.
-    """
-    rng = np.random.default_rng([spec.seed, index])
-    width, height = spec.width, spec.height
-    sizes = [(width, height), (height, width), (width, height * 8 // 9)]
-    width, height = sizes[rng.choice(3, p=[0.75, 0.15, 0.1])]
-    image = _texture(rng, height, width, GROUND_VIVIDNESS)
-    owner = np.zeros((height, width), np.uint8)  # the topmost object of a pixel
-    band = np.zeros((height, width), bool)
-    objects: list[tuple[int, bool]] = []
-    areas: list[float] = []  # of whole outlines, whatever hides of them
-    # Six images share out every class twice, so that splits are balanced at any length.
-    block, place = divmod(index, 6)
-    shuffle = np.random.default_rng([spec.seed, block, 1])
-    counts = shuffle.permutation([1, 1, 1, 2, 3, 4])
-    labels = np.concatenate([shuffle.permutation(6), shuffle.permutation(6)]) + 1
-    first = int(counts[:place].sum())
-    for label in labels[first : first + int(counts[place])].tolist():
-        for _ in range(30):  # places; where too little of some object would be seen, try the next
-            distance, area = _shape(rng, label, height, width)
-            inside = distance < 0
-            next_owner = np.where(inside, np.uint8(len(areas) + 1), owner)
-            next_band = (band & ~inside) | (np.abs(distance) < _void_radius(spec))
-            seen = np.bincount(next_owner[~next_band], minlength=len(areas) + 2)[1:]
-            if np.all(seen > 0.3 * np.array([*areas, area])):
-                break
-        else:
-            continue
-        owner, band = next_owner, next_band
-        edge = (inside[0], inside[-1], inside[:, 0], inside[:, -1])
-        objects.append((label, any(bool(side.any()) for side in edge)))
-        areas.append(area)
-        ground = image[inside].mean(0)
-        for _ in range(8):
-            texture = _texture(rng, height, width, OBJECT_VIVIDNESS)
-            if np.linalg.norm(texture[inside].mean(0) - ground) > 70:
-                break
-        image *= 1 - 0.3 * np.exp(-np.maximum(distance, 0) / 3)[..., None]  # a soft shadow
-        cover = np.clip(0.5 - distance, 0, 1)[..., None]
-        image = image * (1 - cover) + texture * cover
-    image += rng.normal(0, 3, image.shape)
-    pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-    return pixels, np.where(band, np.uint8(VOID), owner), objects
-
-
-def _shape(rng: np.random.Generator, label: int, height: int, width: int) -> tuple[_Floats, float]:
-    """Place one object: signed distances ``(H, W)`` to its outline, negative inside; its area.
-
-    Distances and area are in pixels. Sizes differ by class so that visible areas do not.
-    """
-    name = SYNTHETIC_CLASSES[label]
-    growth = {"circle": 0.85, "square": 1.0, "ring": 1.05, "cross": 1.15, "star": 1.4}.get(
-        name, 1.25
-    )
-    radius = min(height, width) * rng.uniform(0.2, 0.315) * growth
-    x = np.arange(width) + 0.5 - width * rng.uniform(0.08, 0.92)
-    y = np.arange(height)[:, None] + 0.5 - height * rng.uniform(0.08, 0.92)
-    thin = rng.uniform(0.42, 0.52)  # a ring's hole, a star's inner corners, the arms of a cross
-    turn = radius * np.exp(1j * rng.uniform(0, 2 * np.pi))
-    if name == "circle":
-        return np.hypot(x, y) - radius, np.pi * radius**2
-    if name == "ring":
-        middle, half = radius * (1 + thin) / 2, radius * (1 - thin) / 2
-        return np.abs(np.hypot(x, y) - middle) - half, 4 * np.pi * middle * half
-    if name == "cross":
-        arm = thin * 0.75
-        quarter = np.array([1 - 1j * arm, 1 + 1j * arm, arm + 1j * arm])
-        corners = np.concatenate([quarter * 1j**k for k in range(4)])
-    else:
-        count = {"square": 4, "triangle": 3, "star": 10}[name]
-        corners = np.exp(2j * np.pi * np.arange(count) / count)
-        if name == "star":
-            corners[1::2] *= thin
-    corners = corners * turn
-    point = x + 1j * y
-    nearest, winding = np.full(point.shape, np.inf), np.zeros(point.shape)
-    for start, end in zip(corners, np.roll(corners, -1), strict=True):
-        edge, offset = end - start, point - start
-        along = np.clip((offset * edge.conjugate()).real / abs(edge) ** 2, 0, 1)
-        nearest = np.minimum(nearest, np.abs(offset - along * edge))
-        winding += np.angle((end - point) * offset.conjugate() * -1)
-    area = 0.5 * float((corners.conj() * np.roll(corners, -1)).imag.sum())
-    return np.where(np.abs(winding) > np.pi, -nearest, nearest), area
-
-
-def _texture(rng: np.random.Generator, height: int, width: int, vividness: float) -> _Floats:
-    """Return ``(H, W, 3)`` colours, about 0..255: two tones, mixed by noise, stripes or a slope."""
-    clouds = np.zeros((height, width))
-    size = rng.uniform(20, 60)
-    for octave in range(3):
-        cell = size / 2**octave
-        coarse = rng.normal(size=(int(height / cell) + 2, int(width / cell) + 2))
-        smooth = Image.fromarray(coarse.astype(np.float32)).resize(
-            (width, height), Image.Resampling.BICUBIC
-        )
-        clouds += np.asarray(smooth, np.float64) * 0.5**octave
-    angle, period, phase = rng.uniform([0, 6, 0], [2 * np.pi, 18, 2 * np.pi])
-    across = np.arange(width) * np.cos(angle) + np.arange(height)[:, None] * np.sin(angle)
-    kind = rng.integers(3)
-    if kind == 0:
-        field = 0.6 * clouds
-    elif kind == 1:
-        field = np.tanh(2.5 * np.sin(2 * np.pi * across / period + phase + 0.5 * clouds))
-    else:
-        field = 2.5 * (across - across.mean()) / np.hypot(height, width) + 0.25 * clouds
-    tone = rng.uniform(35, 220, 3)
-    colours = tone + field[..., None] * rng.normal(0, 1, 3) * rng.uniform(6, 22)
-    grey: _Floats = colours.mean(2, keepdims=True)
-    return grey + (colours - grey) * vividness

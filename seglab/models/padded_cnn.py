@@ -32,7 +32,7 @@ class PaddedCNN(nn.Module):
         num_classes: int,
         channels: int | Sequence[int] = 32,
         kernel_size: int = 3,
-        dilations: Sequence[int] = (1, 2, 4, 8, 16, 1),
+        dilations: Sequence[int] = (1, 1, 2, 4, 8, 1),
         norm: str = "batch",
     ) -> None:
         super().__init__()

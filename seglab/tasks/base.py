@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ class Task(L.LightningModule):
     metrics: SegmentationMetrics
     scores: dict[str, float]
     """The metrics of the last validation, in float64."""
+    scored_at: int
+    """The optimiser step of the last validation."""
 
     def __init__(self, net: nn.Module, config: TrainConfig) -> None:
         super().__init__()
@@ -46,6 +49,7 @@ class Task(L.LightningModule):
         self.classes = tuple(config.data.classes or ())
         self.metrics = SegmentationMetrics(self.classes)
         self.scores = {}
+        self.scored_at = -1
         for name, value in (("mean", config.model.mean), ("std", config.model.std)):
             buffer = torch.tensor(value).view(1, 3, 1, 1) * 255
             self.register_buffer(name, buffer, persistent=False)
@@ -59,6 +63,29 @@ class Task(L.LightningModule):
         """Map plain RGB ``(B, 3, H, W)`` uint8 to the net's output."""
         return self.net(self.normalise(image))
 
+    def check_output(self) -> None:
+        """Try the net on a small blank image, so that a wrong class count is found at once.
+
+        Raises:
+            ConfigError: the output does not fit the image or the classes.
+        """
+        training = self.training
+        with torch.inference_mode():
+            output = self.eval()(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+        self.train(training)
+        wanted = (1, len(self.classes), 64, 64)
+        if not isinstance(output, Tensor) or output.shape != wanted:
+            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ConfigError(
+                f"model.net: gives {found} for an image of 64x64 pixels; must be {wanted}, "
+                f"for the {len(self.classes)} classes of data.classes"
+            )
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Make what is random in the net, such as dropout, a function of (seed, step, process)."""
+        key = (self.config.seed, self.global_step, batch_idx, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
     @abstractmethod
     def class_map(self, output: Any) -> Tensor:
         """Turn the net's output into ``(B, H, W)`` uint8 class maps of the images' own size."""
@@ -66,6 +93,7 @@ class Task(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of the whole split, and log them."""
         self.scores = self.metrics.compute()
+        self.scored_at = self.global_step
         self.metrics.reset()
         self.log_dict(self.scores, logger=False)  # for callbacks that watch a value
         if self.trainer.state.fn == "fit":

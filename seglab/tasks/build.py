@@ -17,9 +17,12 @@ def build_task(config: TrainConfig) -> Task:
     """Build the configured net and the task around it.
 
     Raises:
-        ConfigError: an argument that the net does not take or refuses.
+        ConfigError: an argument that the net does not take or refuses, or an output that does not
+            fit the classes.
     """
     net = build(config.model.net, "model.net")
     if not isinstance(net, nn.Module):
         raise ConfigError(f"model.net._target_={config.model.net['_target_']}: not an nn.Module")
-    return TASKS[config.model.task](net, config)
+    task = TASKS[config.model.task](net, config)
+    task.check_output()
+    return task

@@ -71,6 +71,7 @@ class TrainingProgress(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the epoch's clock."""
+        self.validated = False
         self.epoch_start = time.perf_counter()
 
     def on_train_batch_end(
@@ -90,12 +91,14 @@ class TrainingProgress(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the new mIoU."""
+        self.validated = True
         self._note(trainer, "val/mIoU", "val/loss")
         self._show("training")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave a line that stays."""
-        numbers = "  ".join(f"{name} {value:.4f}" for name, value in self.numbers.items())
+        shown = {k: v for k, v in self.numbers.items() if self.validated or k == "train/loss"}
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         seconds = time.perf_counter() - self.epoch_start
         epoch = f"{trainer.current_epoch + 1:>{len(str(trainer.max_epochs))}}/{trainer.max_epochs}"
         self.console.print(f"epoch {epoch}  {numbers}  {seconds:.1f} s", highlight=False)

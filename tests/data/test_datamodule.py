@@ -15,13 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seglab.data.classes import VOC_CLASSES
-from seglab.data.datamodule import (
-    Batch,
-    EpochOrder,
-    VOCDataModule,
-    evaluation_batches,
-    open_dataset,
-)
+from seglab.data.datamodule import Batch, VOCDataModule, open_dataset
+from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached
 from seglab.data.voc import VOCSegmentation
 from seglab.errors import ConfigError, DataError

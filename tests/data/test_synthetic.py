@@ -147,7 +147,7 @@ def test_annotations_agree_with_the_instance_maps(voc: Path) -> None:
 )
 def test_the_void_band_is_about_five_pixels_wide(spec: SyntheticSpec, width: float) -> None:
     for index in range(40):
-        _, instances, objects = synthetic._draw(spec, index)
+        _, instances, objects = synthetic.draw(spec.seed, index, spec.width, spec.height)
         if objects == [(SYNTHETIC_CLASSES.index("circle"), False)]:
             inner = np.sqrt((instances == 1).sum() / np.pi)
             outer = np.sqrt((instances != 0).sum() / np.pi)
@@ -206,7 +206,7 @@ def test_more_images_change_none_of_the_others(tmp_path: Path) -> None:
 def test_small_images_keep_their_objects() -> None:
     spec = SyntheticSpec(width=48, height=32)
     for index in range(12):
-        _, instances, objects = synthetic._draw(spec, index)
+        _, instances, objects = synthetic.draw(spec.seed, index, spec.width, spec.height)
         assert len(set(np.unique(instances)) - {0, VOID}) == len(objects) >= 1
 
 
@@ -253,14 +253,14 @@ def test_an_unwritable_place_is_named_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = synthetic._draw
+    real = synthetic.draw
 
-    def full_disk(spec: SyntheticSpec, index: int) -> object:
+    def full_disk(seed: int, index: int, width: int, height: int) -> object:
         if index == 2:
             raise OSError(28, "No space left on device")
-        return real(spec, index)
+        return real(seed, index, width, height)
 
-    monkeypatch.setattr(synthetic, "_draw", full_disk)
+    monkeypatch.setattr(synthetic, "draw", full_disk)
     with pytest.raises(DataError, match="No space left"):
         ensure(tmp_path, SMALL)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []

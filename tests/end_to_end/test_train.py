@@ -175,6 +175,19 @@ def test_the_last_epoch_is_measured_even_if_it_is_not_validated(
     assert len(list((tmp_path / "rarely/predictions").glob("*.png"))) == 2
 
 
+def test_a_run_killed_after_its_last_epoch_is_completed(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert seglab_cli("train", *tiny, "hydra.run.dir=run").code == 0
+    metrics, rows = (run / "metrics.json").read_text(), history(run)
+    (run / "metrics.json").unlink()
+    (run / "status.json").write_text('{"status": "started"}')
+    assert seglab_cli("train", *tiny, "hydra.run.dir=run", "resume=true").code == 0
+    assert (run / "metrics.json").read_text() == metrics
+    assert history(run) == rows
+
+
 def test_a_run_that_fails_says_so_and_exits_with_1(
     seglab_cli: Callable[..., Any],
     tiny: list[str],

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from seglab.run import History
+from seglab.history import History
 from seglab.tracking.history import HistoryLogger
 
 

@@ -1,0 +1,161 @@
+"""What overrides may say, and what to answer when they do not. Knows no torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from seglab.errors import ConfigError
+
+OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks")
+"""Where a target's own arguments stand: the schema knows neither their names nor their types."""
+
+
+def home() -> Path:
+    """Return the folder that holds ``conf/`` and ``experiments/``: wheel's or checkout's."""
+    package = Path(__file__).parent
+    return package if (package / "conf").is_dir() else package.parent
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Parse overrides in Hydra's syntax.
+
+    Raises:
+        ConfigError: no key=value, or several values, which are a sweep.
+    """
+    parser = OverridesParser.create()
+    parsed = []
+    for line in overrides:
+        try:
+            override = parser.parse_override(line)
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{line!r} is not key=value: {reason}") from None
+        if not override.key_or_group:
+            raise ConfigError(f"{line!r} is not key=value: there is no key")
+        if override.is_sweep_override():
+            raise ConfigError(f"{line}: several values make several runs; give one")
+        parsed.append(override)
+    return parsed
+
+
+def group_folder(key: str) -> Path:
+    """Return where the options of a group lie."""
+    return home() / key if key == "experiments" else home() / "conf" / key
+
+
+def is_group(key: str) -> bool:
+    """Tell whether a key names a group of conf/, or the experiments."""
+    return "." not in key and not key.startswith("hydra") and group_folder(key).is_dir()
+
+
+def check_options(parsed: Sequence[Override]) -> None:
+    """Check that every group has the option that is asked of it.
+
+    Raises:
+        ConfigError: names the nearest options.
+    """
+    for override in parsed:
+        key, value = override.key_or_group, override.value()
+        if not is_group(key) or override.is_delete():
+            continue
+        options = sorted(path.stem for path in group_folder(key).glob("*.yaml"))
+        options = [option for option in options if option != "base"]
+        if str(value) not in options:
+            close = difflib.get_close_matches(str(value), options, n=3) or options
+            raise ConfigError(f"{override.input_line}: no such {key}; there is {', '.join(close)}")
+
+
+def is_open(key: str) -> bool:
+    """Tell whether a key is an argument of some target."""
+    return key.startswith(tuple(f"{node}." for node in OPEN_NODES))
+
+
+def check_type(key: str, old: Any, new: Any) -> None:
+    """Check that a new value is of the kind of the old one.
+
+    Raises:
+        ConfigError: names the key and the kind.
+    """
+
+    def kind(value: Any) -> str:
+        if isinstance(value, bool):
+            return "true or false"
+        if isinstance(value, int | float):
+            return "a number"
+        if isinstance(value, str) or value is None:
+            return "a string"
+        if not isinstance(value, Sequence):
+            return "a group of keys"
+        numbers = all(kind(item) == "a number" for item in value)
+        return "a list of numbers" if numbers else "a list"
+
+    several = kind(old) == "a number" and kind(new) == "a list of numbers"  # one for each layer
+    if old is not None and new is not None and kind(old) != kind(new) and not several:
+        raise ConfigError(f"{key}={new}: must be {kind(old)}, such as {old}")
+    if type(old) is int and isinstance(new, float):
+        raise ConfigError(f"{key}={new}: must be a whole number, such as {old}")
+
+
+def wrong_type(error: OmegaConfBaseException) -> ConfigError:
+    """Say in a user's words what OmegaConf says of a wrong type."""
+    key = str(error.full_key)
+    message = (error.msg or str(error)).splitlines()[0]
+    if "Incompatible value 'None'" in message:
+        return ConfigError(f"{key} is not set: give {key}=…")
+    for sign, right in _RIGHT_SHAPES.items():
+        if sign in message:
+            return ConfigError(f"{key}: must be {right.format(key=key)}")
+    value = message.split("'")[1] if message.startswith("Value '") else ""
+    for sign, right in _RIGHT_TYPES.items():
+        if value and sign in message:
+            return ConfigError(f"{key}={value}: must be {right}")
+    return ConfigError(f"{key}: {message}")
+
+
+_RIGHT_TYPES = {
+    "converted to Integer": "a whole number",
+    "converted to Float": "a number",
+    "valid bool": "true or false",
+}
+"""What OmegaConf's messages say of a type, and what a user calls it."""
+
+_RIGHT_SHAPES = {
+    "not a ListConfig": "a list: {key}=[…]",
+    "is not a subclass of": "a group of keys: {key}.NAME=…",
+    "Cannot assign": "a group of keys: {key}.NAME=…",
+    "is not Optional": "a group of keys: {key}.NAME=…",
+}
+"""The same for what is no single value."""
+
+
+def unknown(key: str, known: Sequence[str]) -> ConfigError:
+    """Name the keys nearest to an unknown one: alike as a whole, or alike in their last part."""
+    close = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    last = {name: name.rsplit(".", 1)[-1] for name in known}
+    tail = key.rsplit(".", 1)[-1]
+    alike = difflib.get_close_matches(tail, sorted(set(last.values())), n=2, cutoff=0.7)
+    close += [name for part in alike for name in known if last[name] == part and name not in close]
+    hint = (
+        f"did you mean {' or '.join(close[:3])}?"
+        if close
+        else "seglab train --dry-run lists all keys"
+    )
+    return ConfigError(f"unknown key {key!r}: {hint}")
+
+
+def dotted(config: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted name of every key, groups of keys included."""
+    for key in config:
+        yield f"{prefix}{key}"
+        child = config._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            yield from dotted(child, f"{prefix}{key}.")
