@@ -56,7 +56,7 @@ def show(config: DataCommandConfig, console: Console) -> None:
         None if sample.instance_map is None else sample.instance_map.numpy(),
         dataset.classes,
         [(box.name, box.x0, box.y0, box.x1, box.y1) for box in sample.boxes],
-        f"{config.data.name} {config.split} [{config.index}]   {sample.id}   {width}x{height}",
+        f"{config.data.name} {config.split}[{config.index}]  ·  {sample.id}  ·  {width}x{height}",
     )
     path = Path(config.output or f"sample_{sample.id.replace('/', '_')}.png")
     try:

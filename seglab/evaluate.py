@@ -34,7 +34,9 @@ def main(overrides: list[str]) -> dict[str, float]:
     console = Console()
     path = Path(composed.config.checkpoint)
     checkpoint = read_checkpoint(path)
-    config = override_stored(stored_config(checkpoint), rest)
+    stored = stored_config(checkpoint)
+    stored["trainer"]["limit_val_batches"] = None  # a run may have looked at a part of the split
+    config = override_stored(stored, rest)
     config.trainer.threads = set_threads(config.trainer.threads)
     data = VOCDataModule(config.data, config.seed, Checking(console))
     split = composed.config.split

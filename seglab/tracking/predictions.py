@@ -65,7 +65,7 @@ class PredictionPictures(L.Callback):
             truth.numpy(),
             predicted.numpy(),
             self.classes,
-            f"{name}   mIoU of this image {miou:.3f}",
+            f"{name}  ·  mIoU of this image {miou:.3f}",
         )
         path = self.folder / f"{name.replace('/', '_')}.png"
         self.folder.mkdir(parents=True, exist_ok=True)

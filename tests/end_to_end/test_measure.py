@@ -49,6 +49,17 @@ def test_evaluate_repeats_the_runs_own_numbers_whatever_the_batching(
     assert list((tmp_path / "evaluate0/predictions").glob("*.png"))
 
 
+def test_evaluate_measures_the_whole_split_even_if_the_run_did_not(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    for name, extra in (("part", ["trainer.limit_val_batches=1"]), ("whole", [])):
+        assert seglab_cli("train", *tiny, *extra, f"hydra.run.dir={name}").code == 0
+    checkpoint = "checkpoint=part/checkpoints/last.ckpt"
+    assert seglab_cli("evaluate", checkpoint, "hydra.run.dir=ev").code == 0
+    assert metrics(tmp_path / "ev")["val/mIoU"] == metrics(tmp_path / "whole")["val/mIoU"]
+    assert metrics(tmp_path / "ev")["val/loss"] != metrics(tmp_path / "part")["val/loss"]
+
+
 def test_evaluate_takes_a_moved_data_set_and_another_split(
     seglab_cli: Callable[..., Any], trained: Path, tmp_path: Path
 ) -> None:
