@@ -30,7 +30,7 @@ lint: $(READY)
 # uv comes from the lock as everything else does, and then installs the rest many times faster.
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "seglab needs Python 3.11 or later")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	awk '/^[a-z]/ { uv = /^uv==/ } uv' requirements.txt > .venv/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
 ifdef TORCH_BACKEND
