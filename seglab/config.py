@@ -168,7 +168,8 @@ def _check_open_nodes(command: str, parsed: Sequence[Override]) -> None:
     before = _groups_only(command, parsed)
     for override in changed:
         if not override.is_delete():
-            old = OmegaConf.select(before, override.key_or_group)
+            # A value that follows from another, such as the number of classes, is not known yet.
+            old = OmegaConf.select(before, override.key_or_group, throw_on_resolution_failure=False)
             check_type(override.key_or_group, old, override.value())
 
 

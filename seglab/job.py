@@ -189,6 +189,8 @@ def final_metrics(
 
 
 def read_metrics(folder: Path) -> dict[str, float]:
-    """Read ``metrics.json``; null becomes NaN."""
+    """Read ``metrics.json``; null becomes NaN. Empty where there is none."""
+    if not (folder / "metrics.json").is_file():
+        return {}
     found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return {name: math.nan if value is None else value for name, value in found.items()}

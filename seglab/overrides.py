@@ -98,7 +98,8 @@ def check_type(key: str, old: Any, new: Any) -> None:
         numbers = all(kind(item) == "a number" for item in value)
         return "a list of numbers" if numbers else "a list"
 
-    several = kind(old) == "a number" and kind(new) == "a list of numbers"  # one for each layer
+    # One number for all layers, or one for each.
+    several = {kind(old), kind(new)} == {"a number", "a list of numbers"}
     if old is not None and new is not None and kind(old) != kind(new) and not several:
         raise ConfigError(f"{key}={new}: must be {kind(old)}, such as {old}")
     if type(old) is int and isinstance(new, float):

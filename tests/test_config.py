@@ -219,7 +219,7 @@ def test_a_group_choice_replaces_the_stored_group(stored: dict[str, Any]) -> Non
         ("data.crop_size=0", "data.crop_size=0: must be at least 1"),
         ("data=voc2008", "data=voc2008: no such data; there is voc2007, voc2012"),
         ("optimizer@x=sgd", "Could not override 'optimizer@x'. "),
-        ("optimizer.algorithm.momentum=a", "optimizer.algorithm.momentum=a: must be a number"),
+        ("model.net.kernel_size=a", "model.net.kernel_size=a: must be a number"),
         ("experiments=smoke", "experiments=smoke: cannot be applied to a checkpoint's config"),
         ("~data", "~data: cannot be applied to a checkpoint's config"),
         ("~seed", "~seed: cannot be applied to a checkpoint's config"),

@@ -120,10 +120,12 @@ def test_the_optimiser_gets_the_groups_and_the_schedule(choice: str) -> None:
 
 
 def test_an_optimiser_that_does_not_take_an_argument_is_the_users(config: TrainConfig) -> None:
-    wrong = configure("+optimizer.algorithm.betas=[0.9,0.99]")
+    wrong = configure("+optimizer.algorithm.momentum=0.9")
     task = build_task(wrong)
     task._trainer = SimpleNamespace(estimated_stepping_batches=10)
-    with pytest.raises(ConfigError, match=r"optimizer.algorithm.betas: torch.optim.SGD has no"):
+    with pytest.raises(
+        ConfigError, match=r"optimizer.algorithm.momentum: torch.optim.AdamW has no"
+    ):
         task.configure_optimizers()
 
 
