@@ -114,7 +114,8 @@ class TrainingProgress(L.Callback):
 
     def _show(self, description: str, advance: float = 0) -> None:
         if self.task is not None:
-            numbers = "  ".join(f"{name} {value:.3f}" for name, value in self.numbers.items())
+            shown = {k: v for k, v in self.numbers.items() if k != "val/loss"}  # a bar is narrow
+            numbers = "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
             self.progress.update(
                 self.task, description=description, advance=advance, numbers=numbers
             )
