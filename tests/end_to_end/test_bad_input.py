@@ -140,6 +140,7 @@ def test_spoiled_data_is_named_before_anything_is_made(
         ("hydra.run.dir=data/VOC2007/Annotations/000001.xml", ["hydra.run.dir", "is a file"]),
         ("data.store.max_gb=1e-6 data.store.dir=new", ["data.store.max_gb", "raise it"]),
         ("data.scale=[2,1]", ["data.scale"]),
+        ("model.weights=DEFAULT", ["model.weights=DEFAULT", "must be null"]),
         ("model.net.num_classes=5", ["model.net", "5", "21 classes"]),
         ("+callbacks.x._target_=torch.nn.Identity", ["callbacks.x", "Callback"]),
         ("trainer.deterministic=maybe", ["trainer.deterministic", "warn"]),
