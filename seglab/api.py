@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +13,29 @@ from torch import Tensor
 from seglab.checkpoints import load_weights, read_checkpoint, stored_config
 from seglab.config import compose, override_stored
 from seglab.data.files import read_image
-from seglab.job import JobResult, run_job
+from seglab.job import JobResult, build_trainer, run_job
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
 
 
 class Predictor:
-    """A trained task in evaluation mode.
+    """A trained task in evaluation mode, in the precision that it was trained in.
 
     Attributes:
-        task: the task, which takes plain uint8 RGB.
+        task: the task, which takes plain uint8 RGB; on the CPU until it is moved.
         classes: the class names, in the order of the values.
     """
 
     def __init__(self, task: Task) -> None:
-        self.task = task.eval()
+        here = replace(task.config.trainer, accelerator="cpu", devices=1, strategy="auto")
+        self.precision = build_trainer(here, Path(), []).precision_plugin
+        self.task: Task = self.precision.convert_module(task).eval()  # type: ignore[assignment]
         self.classes = task.classes
 
     @torch.inference_mode()
     def predict(self, image: Tensor | np.ndarray | Image.Image | str | Path) -> Tensor:
-        """Return the class map of one image.
+        """Return the class map of one image, as ``seglab predict`` writes it.
 
         Args:
             image: ``(3, H, W)`` uint8 tensor, ``(H, W, 3)`` uint8 array, a Pillow image or a file,
@@ -55,7 +58,9 @@ class Predictor:
             raise ValueError(
                 f"image is {tuple(image.shape)} {image.dtype}; must be (3, H, W) or (H, W, 3) uint8"
             )
-        return self.task.class_map(self.task(image[None].to(self.task.device)))[0].cpu()
+        with self.precision.forward_context():
+            output = self.task.infer(image[None].to(self.task.device))
+        return self.task.class_map(output)[0].cpu()
 
 
 def load(checkpoint: str | Path) -> Predictor:

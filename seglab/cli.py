@@ -14,6 +14,7 @@ from seglab.errors import ConfigError, SeglabError
 COMMANDS = {
     "train": "train a model: a run folder with checkpoints, metrics and pictures",
     "evaluate": "metrics of a checkpoint: checkpoint=FILE [split=val]",
+    "predict": "class maps of photographs: checkpoint=FILE input=FILE_OR_DIR output=DIR",
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
     "data": "make, look at, verify or fetch a data set: synth | show | check | download",
 }

@@ -22,6 +22,7 @@ from rich.console import Console
 from seglab.checkpoints import BestAndLast, WholeFiles, read_checkpoint
 from seglab.data.datamodule import VOCDataModule
 from seglab.errors import ConfigError
+from seglab.models.weights import load_pretrained
 from seglab.run import FINISHED, NONE, Run, check_folder
 from seglab.schema import TrainConfig, TrainerConfig
 from seglab.targets import build
@@ -73,6 +74,11 @@ def run_job(
     data.check()
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config)
+    last = folder / "checkpoints" / "last.ckpt"
+    going_on = there != NONE and last.is_file()
+    if config.model.weights is not None and not going_on:
+        report = load_pretrained(task.net, config.model.net, config.model.weights)
+        console.print(str(report), highlight=False, soft_wrap=True, markup=False)
     task.build_optimizer()  # so that a wrong argument is found now; training builds its own
     run = Run(folder, asdict(config), overrides, resume=config.resume)
     pictures = PredictionPictures(
@@ -88,8 +94,6 @@ def run_job(
     trainer = build_trainer(config.trainer, folder, callbacks)
     with run:
         trainer.loggers = [HistoryLogger(run.history)]
-        last = run.checkpoints / "last.ckpt"
-        going_on = there != NONE and last.is_file()
         run.history.rewind(read_checkpoint(last)["global_step"] if going_on else 0)
         with interruptible(trainer):
             trainer.fit(task, data, ckpt_path=last if going_on else None, weights_only=True)
@@ -135,6 +139,10 @@ def build_trainer(
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     # A laptop's fast store needs no loading processes; data.num_workers is the user's to choose.
     warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
+    # Frozen layers stay in evaluation mode; that is what frozen means.
+    warnings.filterwarnings(
+        "ignore", r"Found \d+ module\(s\) in eval mode at the start of training"
+    )
     try:
         return L.Trainer(
             accelerator=config.accelerator,
@@ -144,6 +152,7 @@ def build_trainer(
             max_epochs=config.max_epochs,
             deterministic=config.deterministic,  # type: ignore[arg-type]
             accumulate_grad_batches=config.accumulate_grad_batches,
+            sync_batchnorm=config.sync_batchnorm,
             gradient_clip_val=config.gradient_clip_val,
             check_val_every_n_epoch=config.check_val_every_n_epoch,
             limit_train_batches=config.limit_train_batches,

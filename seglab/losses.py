@@ -1,4 +1,10 @@
-"""What training minimises. Void pixels never change a loss or its gradient."""
+"""What training minimises. Void pixels never change a loss or its gradient.
+
+Every loss maps logits ``(B, K, H, W)`` and a class map ``(B, H, W)`` uint8 (void 255) to a scalar,
+zero with zero gradient where every pixel is void. The region losses (dice, Lovász) take the whole
+batch as one image and average over the classes that its truth holds, so that an absent class
+neither counts nor divides by zero.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +17,32 @@ from torch import Tensor, nn
 from seglab.data.classes import VOID
 
 
-def cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None = None) -> Tensor:
+def cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    class_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """Return the mean cross entropy over the pixels that are not void.
 
     Args:
         logits: ``(B, K, H, W)`` floating point.
         target: ``(B, H, W)`` uint8, void 255.
         class_weights: ``(K,)``; the mean is then weighted, as in ``torch.nn.CrossEntropyLoss``.
+        label_smoothing: share of the truth that is spread evenly over the classes, as in
+            Szegedy et al., CVPR 2016, section 7.
 
     Returns:
-        A scalar in ``[0, inf)``; zero, with zero gradient, where every pixel is void.
+        A scalar in ``[0, inf)``.
     """
     target = target.long()
     total = F.cross_entropy(
-        logits, target, weight=class_weights, ignore_index=VOID, reduction="sum"
+        logits,
+        target,
+        weight=class_weights,
+        ignore_index=VOID,
+        reduction="sum",
+        label_smoothing=label_smoothing,
     )
     valid = target != VOID
     if class_weights is None:
@@ -34,29 +52,104 @@ def cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None =
     return total / weight.to(total.dtype).clamp_min(torch.finfo(total.dtype).tiny)
 
 
-TERMS = {"cross_entropy": cross_entropy}
+def dice(logits: Tensor, target: Tensor) -> Tensor:
+    """Return one minus the soft Dice coefficient, averaged over the classes of the truth.
+
+    ``1 - 2 sum(p t) / (sum(p) + sum(t))`` over all pixels of a class that are not void, with
+    probabilities p and truth t (Milletari, Navab and Ahmadi, 3DV 2016, without the squares).
+
+    Args:
+        logits: ``(B, K, H, W)`` floating point.
+        target: ``(B, H, W)`` uint8, void 255.
+
+    Returns:
+        A scalar in ``[0, 1]``.
+    """
+    probabilities, truth = _valid_pixels(logits, target)
+    classes = logits.shape[1]
+    counts = truth.bincount(minlength=classes)
+    own = probabilities.gather(1, truth[:, None])[:, 0]
+    # By matrix product: adding by index is not deterministic on a GPU.
+    overlap = own @ F.one_hot(truth, classes).to(own.dtype)
+    score = 2 * overlap / (probabilities.sum(0) + counts).clamp_min(1)
+    present = (counts > 0).to(own.dtype)
+    return ((1 - score) * present).sum() / present.sum().clamp_min(1)
+
+
+def lovasz_softmax(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the Lovász-softmax loss, averaged over the classes of the truth.
+
+    The convex extension of ``1 - IoU`` of a class to soft predictions: the errors, in descending
+    order, weighted by what each adds to the Jaccard loss (Berman, Triki and Blaschko, CVPR 2018,
+    equations 8 and 9 and algorithm 1).
+
+    Args:
+        logits: ``(B, K, H, W)`` floating point.
+        target: ``(B, H, W)`` uint8, void 255.
+
+    Returns:
+        A scalar in ``[0, 1]``.
+    """
+    probabilities, truth = _valid_pixels(logits, target)
+    losses = []
+    for index in truth.bincount().nonzero()[:, 0].tolist():
+        foreground = (truth == index).to(probabilities.dtype)
+        errors = (foreground - probabilities[:, index]).abs()
+        ordered, order = errors.sort(descending=True)
+        losses.append(ordered @ _jaccard_steps(foreground[order]))
+    return torch.stack(losses).mean() if losses else logits.sum() * 0
+
+
+def _jaccard_steps(foreground: Tensor) -> Tensor:
+    """Return what each pixel, in this order, adds to ``1 - intersection / union``."""
+    # Counts in float64: a batch can hold more pixels than float32 can count.
+    hits = foreground.double().cumsum(0)
+    total = hits[-1]
+    misses = torch.arange(1, len(hits) + 1, device=hits.device, dtype=hits.dtype) - hits
+    jaccard = 1 - (total - hits) / (total + misses)
+    return torch.cat([jaccard[:1], jaccard.diff()]).to(foreground.dtype)
+
+
+def _valid_pixels(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return probabilities ``(N, K)`` and truth ``(N,)`` int64 of the pixels that are not void."""
+    valid = target != VOID
+    return logits.movedim(1, -1)[valid].softmax(1), target[valid].long()
+
+
+REGION_LOSSES = {"dice": dice, "lovasz_softmax": lovasz_softmax}
 
 
 class SegmentationLoss(nn.Module):
     """A weighted sum of losses.
 
     Args:
-        terms: (name, weight) pairs; a name is a key of :data:`TERMS`.
-        class_weights: one number a class, or None.
+        terms: (name, weight) pairs; a name is ``cross_entropy`` or a key of
+            :data:`REGION_LOSSES`.
+        class_weights: one number a class, or None; for the cross entropy.
+        label_smoothing: for the cross entropy.
     """
 
     class_weights: Tensor | None
 
     def __init__(
-        self, terms: Sequence[tuple[str, float]], class_weights: Sequence[float] | None = None
+        self,
+        terms: Sequence[tuple[str, float]],
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        self.terms = [(TERMS[name], weight) for name, weight in terms]
+        self.terms, self.label_smoothing = tuple(terms), label_smoothing
         weights = None if class_weights is None else torch.tensor(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of logits ``(B, K, H, W)`` against a class map ``(B, H, W)`` uint8."""
         logits = logits.float()  # the sum over a batch's pixels overflows in half precision
-        parts = [weight * term(logits, target, self.class_weights) for term, weight in self.terms]
+        parts = []
+        for name, weight in self.terms:
+            if name == "cross_entropy":
+                part = cross_entropy(logits, target, self.class_weights, self.label_smoothing)
+            else:
+                part = REGION_LOSSES[name](logits, target)
+            parts.append(weight * part)
         return torch.stack(parts).sum()

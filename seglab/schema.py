@@ -122,6 +122,9 @@ class ModelConfig:
     task: Annotated[str, OneOf("semantic")]
     net: dict[str, Any]
     weights: str | None
+    frozen: list[str]
+    frozen_norms: bool
+    aux_weight: Annotated[float, Bound(0)]
     mean: Annotated[list[float], Length(3, 3)]
     std: Annotated[list[float], Bound(above=0), Length(3, 3)]
 
@@ -130,7 +133,7 @@ class ModelConfig:
 class LossTerm:
     """One part of the loss and its weight."""
 
-    loss: Annotated[str, OneOf("cross_entropy")]
+    loss: Annotated[str, OneOf("cross_entropy", "dice", "lovasz_softmax")]
     weight: Annotated[float, Bound(0)]
 
 
@@ -140,6 +143,7 @@ class LossConfig:
 
     terms: Annotated[list[LossTerm], Length(1, inf)]
     class_weights: Annotated[list[float] | None, Bound(0)]
+    label_smoothing: Annotated[float, Bound(0, 1)]
 
 
 @dataclass
@@ -174,6 +178,8 @@ class TrainerConfig:
     strategy: str
     precision: str
     channels_last: bool
+    compile: bool
+    sync_batchnorm: bool
     threads: Annotated[int | None, Bound(1)]
     deterministic: Annotated[bool | str, OneOf(True, False, "warn")]
     accumulate_grad_batches: Annotated[int, Bound(1)]
@@ -199,6 +205,13 @@ class PicturesConfig:
 
 
 @dataclass
+class EvaluationConfig:
+    """How a trained model answers, in validation, evaluation and prediction."""
+
+    flip: bool
+
+
+@dataclass
 class TrainConfig:
     """Everything that ``seglab train`` does."""
 
@@ -211,6 +224,7 @@ class TrainConfig:
     schedule: ScheduleConfig
     trainer: TrainerConfig
     logger: LoggerConfig
+    evaluation: EvaluationConfig
     pictures: PicturesConfig
     callbacks: dict[str, Any]
 
@@ -221,6 +235,15 @@ class EvaluateConfig:
 
     checkpoint: str
     split: str
+
+
+@dataclass
+class PredictConfig:
+    """What ``seglab predict`` adds to the configuration that it finds in the checkpoint."""
+
+    checkpoint: str
+    input: str
+    output: str
 
 
 @dataclass

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from seglab.losses import SegmentationLoss, cross_entropy
+from seglab.losses import REGION_LOSSES, SegmentationLoss, cross_entropy, dice, lovasz_softmax
 
 quick = settings(max_examples=30, deadline=None)
 
@@ -133,3 +133,104 @@ def test_half_precision_logits_are_summed_in_single(dtype: torch.dtype) -> None:
     assert loss.dtype == torch.float32
     reference = nn.functional.cross_entropy(logits.double(), target.long())
     torch.testing.assert_close(loss.double(), reference, rtol=1e-5, atol=0)
+
+
+# Region losses.
+
+
+@quick
+@given(st.integers(0, 2**32), st.sampled_from([2, 5, 21]), st.sampled_from([0.0, 0.1, 0.5]))
+def test_label_smoothing_is_torchs(seed: int, num_classes: int, smoothing: float) -> None:
+    logits, target = batch(seed, num_classes)
+    reference = nn.CrossEntropyLoss(ignore_index=255, label_smoothing=smoothing)
+    found = cross_entropy(logits, target, label_smoothing=smoothing)
+    torch.testing.assert_close(found, reference(logits, target.long()), rtol=1e-12, atol=0)
+
+
+def plain_dice(logits: Tensor, target: Tensor) -> float:
+    """Pixel by pixel, class by class."""
+    probabilities = logits.softmax(1).movedim(1, -1).reshape(-1, logits.shape[1]).tolist()
+    truth = target.flatten().tolist()
+    valid = [(p, t) for p, t in zip(probabilities, truth, strict=True) if t != 255]
+    terms = []
+    for index in sorted({t for _, t in valid}):
+        overlap = sum(p[index] for p, t in valid if t == index)
+        size = sum(p[index] for p, _ in valid) + sum(t == index for _, t in valid)
+        terms.append(1 - 2 * overlap / size)
+    return sum(terms) / len(terms) if terms else 0.0
+
+
+def plain_lovasz(logits: Tensor, target: Tensor) -> float:
+    """The extension by its definition: errors times the growth of the Jaccard loss."""
+    probabilities = logits.softmax(1).movedim(1, -1).reshape(-1, logits.shape[1]).tolist()
+    truth = target.flatten().tolist()
+    valid = [(p, t) for p, t in zip(probabilities, truth, strict=True) if t != 255]
+    terms = []
+    for index in sorted({t for _, t in valid}):
+        errors = [(abs((t == index) - p[index]), t == index) for p, t in valid]
+        errors.sort(key=lambda pair: -pair[0])
+        total = sum(hit for _, hit in errors)
+        loss = before = 0.0
+        hits = misses = 0
+        for error, hit in errors:
+            hits, misses = hits + hit, misses + (not hit)
+            jaccard = 1 - (total - hits) / (total + misses)
+            loss += error * (jaccard - before)
+            before = jaccard
+        terms.append(loss)
+    return sum(terms) / len(terms) if terms else 0.0
+
+
+@quick
+@given(st.integers(0, 2**32), st.sampled_from([2, 5, 21]), st.sampled_from([0.0, 0.3, 2.0]))
+def test_region_losses_equal_plain_loops(seed: int, num_classes: int, void: float) -> None:
+    logits, target = batch(seed, num_classes, void)
+    assert dice(logits, target).item() == pytest.approx(plain_dice(logits, target), abs=1e-12)
+    found = lovasz_softmax(logits, target).item()
+    assert found == pytest.approx(plain_lovasz(logits, target), abs=1e-12)
+
+
+@quick
+@given(st.integers(0, 2**32), st.sampled_from([*REGION_LOSSES, "cross_entropy"]))
+def test_no_loss_sees_what_lies_under_void(seed: int, name: str) -> None:
+    logits, target = batch(seed, void=0.5)
+    void = (target == 255)[:, None].expand_as(logits)
+    loss = SegmentationLoss([(name, 1.0)], label_smoothing=0.1)
+    results = []
+    for values in (logits, logits.where(~void, 100 - logits)):
+        values = values.clone().requires_grad_()
+        value = loss(values, target)
+        value.backward()
+        assert not values.grad[void].any()
+        results.append((value.detach(), values.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("name", REGION_LOSSES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_region_losses_of_nothing_but_void_are_zero(name: str, dtype: torch.dtype) -> None:
+    logits, target = batch(0, void=2.0, dtype=dtype)
+    logits.requires_grad_()
+    loss = REGION_LOSSES[name](logits, target)
+    loss.backward()
+    assert loss == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("name", REGION_LOSSES)
+def test_region_losses_of_a_perfect_answer_are_zero_and_of_the_worst_one(name: str) -> None:
+    target = torch.tensor([[[0, 0, 1], [1, 1, 255]]], dtype=torch.uint8)  # class 2 is absent
+    right = torch.full((1, 3, 2, 3), -200.0, dtype=torch.float64)
+    right.scatter_(1, target.long().where(target != 255, 0)[:, None], 200.0)
+    assert REGION_LOSSES[name](right, target).item() == pytest.approx(0, abs=1e-100)
+    assert REGION_LOSSES[name](-right, target).item() == pytest.approx(1, abs=0.3)
+    wrong = right.roll(1, 1)
+    assert REGION_LOSSES[name](wrong, target) == 1
+
+
+@pytest.mark.parametrize("name", REGION_LOSSES)
+def test_the_gradient_of_a_region_loss_is_that_of_its_values(name: str) -> None:
+    logits, target = batch(4)
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(REGION_LOSSES[name], (logits, target), eps=1e-7)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import lightning as L
 import numpy as np
@@ -12,13 +12,13 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from seglab.data.images import Images
 from seglab.errors import ConfigError
 from seglab.metrics import SegmentationMetrics
 from seglab.schedules import schedule
-from seglab.schema import OptimizerConfig, TrainConfig
+from seglab.schema import TrainConfig
 from seglab.targets import build
-
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+from seglab.tasks.parameters import freeze, freeze_norms, parameter_groups
 
 
 class Task(L.LightningModule):
@@ -45,6 +45,9 @@ class Task(L.LightningModule):
             torch.channels_last if config.trainer.channels_last else torch.contiguous_format
         )
         self.net = net.to(memory_format=self.memory_format)
+        self.compiled: Callable[[Tensor], Any] | None = None
+        self.frozen = freeze(net, config.model.frozen)
+        self.frozen += freeze_norms(net) if config.model.frozen_norms else []
         self.config = config
         self.classes = tuple(config.data.classes or ())
         self.metrics = SegmentationMetrics(self.classes)
@@ -59,9 +62,26 @@ class Task(L.LightningModule):
         image = image.contiguous(memory_format=self.memory_format)
         return (image - self.mean) / self.std
 
+    def setup(self, stage: str) -> None:
+        """Compile the training step's net; whole images of many sizes are not worth compiling."""
+        if stage == "fit" and self.config.trainer.compile:
+            self.compiled = torch.compile(self.net.forward)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
+
     def forward(self, image: Tensor) -> Any:
         """Map plain RGB ``(B, 3, H, W)`` uint8 to the net's output."""
-        return self.net(self.normalise(image))
+        net = self.compiled if self.training and self.compiled else self.net
+        return net(self.normalise(image))
+
+    def infer(self, image: Tensor) -> Any:
+        """Map plain RGB ``(B, 3, H, W)`` uint8 to what :meth:`class_map` takes, as evaluated."""
+        return self(image)
 
     def check_output(self) -> None:
         """Try the net on a small blank image, so that a wrong class count is found at once.
@@ -71,7 +91,7 @@ class Task(L.LightningModule):
         """
         training = self.training
         with torch.inference_mode():
-            output = self.eval()(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+            output = main_output(self.eval()(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)))
         self.train(training)
         wanted = (1, len(self.classes), 64, 64)
         if not isinstance(output, Tensor) or output.shape != wanted:
@@ -89,6 +109,10 @@ class Task(L.LightningModule):
     @abstractmethod
     def class_map(self, output: Any) -> Tensor:
         """Turn the net's output into ``(B, H, W)`` uint8 class maps of the images' own size."""
+
+    def predict_step(self, batch: Images, batch_idx: int) -> Tensor:
+        """Return the class maps ``(B, H, W)`` uint8 of a batch of photographs."""
+        return self.class_map(self.infer(batch.image))
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of the whole split, and log them."""
@@ -138,30 +162,6 @@ class Task(L.LightningModule):
         return {f"lr/{group['name']}": group["lr"] for group in groups}
 
 
-def parameter_groups(net: nn.Module, config: OptimizerConfig) -> Iterator[dict[str, Any]]:
-    """Yield optimiser groups: the backbone apart from the rest, norms and biases apart from both.
-
-    The backbone is the child module of that name; its rate is ``backbone_lr_factor`` times lr.
-    """
-    plain_ids = {
-        id(parameter)
-        for module in net.modules()
-        for name, parameter in module.named_parameters(recurse=False)
-        if isinstance(module, NORMS) or name == "bias"
-    }
-    for part in ("backbone", "head"):
-        for plain in (False, True):
-            parameters = [
-                parameter
-                for name, parameter in net.named_parameters()
-                if name.startswith("backbone.") == (part == "backbone")
-                and (id(parameter) in plain_ids and not config.decay_norms_and_biases) == plain
-                and parameter.requires_grad
-            ]
-            if parameters:
-                yield {
-                    "name": f"{part}_no_decay" if plain else part,
-                    "params": parameters,
-                    "lr": config.lr * (config.backbone_lr_factor if part == "backbone" else 1),
-                    "weight_decay": 0.0 if plain else config.weight_decay,
-                }
+def main_output(output: Any) -> Any:
+    """Return what torchvision's segmentation nets call ``out``, or the output itself."""
+    return output["out"] if isinstance(output, Mapping) and "out" in output else output

@@ -20,10 +20,6 @@ def build_task(config: TrainConfig) -> Task:
         ConfigError: an argument that the net does not take or refuses, or an output that does not
             fit the classes.
     """
-    if config.model.weights is not None:  # taking no notice of it would give a wrong number
-        raise ConfigError(
-            f"model.weights={config.model.weights}: loading weights is not built yet; must be null"
-        )
     net = build(config.model.net, "model.net")
     if not isinstance(net, nn.Module):
         raise ConfigError(f"model.net._target_={config.model.net['_target_']}: not an nn.Module")

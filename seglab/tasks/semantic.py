@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from seglab.errors import ConfigError
 from seglab.losses import SegmentationLoss
 from seglab.metrics import class_map
 from seglab.schema import TrainConfig
-from seglab.tasks.base import Task
+from seglab.tasks.base import Task, main_output
 
 
 class SemanticSegmentation(Task):
@@ -24,23 +26,36 @@ class SemanticSegmentation(Task):
                 f"loss.class_weights: {len(weights)} numbers for {len(self.classes)} classes"
             )
         self.loss = SegmentationLoss(
-            [(term.loss, term.weight) for term in config.loss.terms], weights
+            [(term.loss, term.weight) for term in config.loss.terms],
+            weights,
+            config.loss.label_smoothing,
         )
+
+    def infer(self, image: Tensor) -> Tensor:
+        """Map ``(B, 3, H, W)`` uint8 to logits ``(B, K, H, W)``, mirrored too if so configured."""
+        logits: Tensor = main_output(self(image))
+        if self.config.evaluation.flip:
+            logits = (logits + main_output(self(image.flip(-1))).flip(-1)) / 2
+        return logits
 
     def class_map(self, output: Tensor) -> Tensor:
         """Return the class of the largest logit: ``(B, K, H, W)`` to ``(B, H, W)`` uint8."""
         return class_map(output)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Return the loss of one batch."""
-        loss: Tensor = self.loss(self(batch.image), batch.class_map)
+        """Return the loss of one batch, an auxiliary head's included."""
+        output = self(batch.image)
+        loss: Tensor = self.loss(main_output(output), batch.class_map)
+        if isinstance(output, Mapping) and "aux" in output:
+            weight = self.config.model.aux_weight
+            loss = loss + weight * self.loss(output["aux"], batch.class_map)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
         self.log_exact(self.learning_rates())
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Add a batch to the metrics and return its class maps ``(B, H, W)`` uint8."""
-        logits = self(batch.image)
+        logits = self.infer(batch.image)
         prediction = self.class_map(logits)
         # Each image's own loss, so that batching changes no digit.
         losses = [

@@ -96,6 +96,15 @@ def panel(
     return _lay_out(columns, legend(classes, *maps.values()), title)
 
 
+def prediction_sheet(
+    image: Pixels, prediction: Pixels, classes: Sequence[str], title: str = ""
+) -> Image.Image:
+    """Draw an image beside the prediction laid over it, with a legend; see :func:`panel`."""
+    mixed = np.asarray(overlay(image, prediction))
+    columns = [("image", _fit(image, photo=True)), ("prediction", _fit(mixed, photo=True))]
+    return _lay_out(columns, legend(classes, prediction), title)
+
+
 def sample_sheet(
     image: Pixels,
     class_map: Pixels,

@@ -7,9 +7,10 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+from PIL import Image
 
 from seglab.metrics import confusion_matrix, scores
-from seglab.tracking.pictures import panel
+from seglab.tracking.pictures import panel, prediction_sheet, save_class_map
 
 
 class PredictionPictures(L.Callback):
@@ -69,8 +70,41 @@ class PredictionPictures(L.Callback):
         )
         path = self.folder / f"{name.replace('/', '_')}.png"
         self.folder.mkdir(parents=True, exist_ok=True)
-        making = path.with_name(f".{path.name}")
-        picture.save(making, format="PNG")
-        making.replace(path)
+        save_picture(picture, path)
         if path not in self.written:
             self.written.append(path)
+
+
+class WritePredictions(L.Callback):
+    """Writes every class map as ``folder/ID.png``, and an overlay as ``folder/overlays/ID.png``.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
+        self.folder, self.overlays, self.classes = folder, folder / "overlays", classes
+        self.overlays.mkdir(parents=True, exist_ok=True)
+
+    def on_predict_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the batch's class maps ``(B, H, W)`` uint8."""
+        images = batch.image.permute(0, 2, 3, 1).cpu().numpy()
+        for name, image, prediction in zip(batch.ids, images, outputs.cpu().numpy(), strict=True):
+            save_class_map(prediction, self.folder / f"{name}.png")
+            sheet = prediction_sheet(image, prediction, self.classes, name)
+            save_picture(sheet, self.overlays / f"{name}.png")
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG that appears whole or not at all."""
+    making = path.with_name(f".{path.name}")
+    picture.save(making, format="PNG")
+    making.replace(path)

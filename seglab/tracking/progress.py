@@ -144,3 +144,26 @@ class EvaluationProgress(L.Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Take the bar away, however the evaluation ended."""
         self.progress.stop()
+
+
+class PredictionProgress(L.Callback):
+    """A bar over the images of one prediction."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.progress = bar(console)
+        self.task = self.progress.add_task("predicting", total=total, numbers="")
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the bar."""
+        self.progress.start()
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
+    ) -> None:
+        """Advance by the images of one batch."""
+        batch = arguments[1]
+        self.progress.advance(self.task, len(batch.ids))
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Take the bar away, however the prediction ended."""
+        self.progress.stop()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 import yaml
@@ -88,32 +87,6 @@ def test_the_same_config_gives_the_same_weights_whatever_loads_the_data(
     assert same_weights(tmp_path / "one", tmp_path / "workers")
     assert same_weights(tmp_path / "one", tmp_path / "no_store")
     assert not same_weights(tmp_path / "one", tmp_path / "other_seed")
-
-
-class StopAt(L.Callback):
-    """Interrupts a run when an epoch starts, as Ctrl-C does."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.current_epoch == self.epoch:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    import seglab.job
-
-    build_trainer = seglab.job.build_trainer
-
-    def at(epoch: int) -> None:
-        def with_stop(config: Any, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
-            return build_trainer(config, folder, [*callbacks, StopAt(epoch)])
-
-        monkeypatch.setattr(seglab.job, "build_trainer", with_stop)
-
-    return at
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(

@@ -12,8 +12,8 @@ from seglab.config import compose
 from seglab.data.datamodule import Batch
 from seglab.errors import ConfigError
 from seglab.schema import OptimizerConfig, TrainConfig
-from seglab.tasks.base import parameter_groups
 from seglab.tasks.build import build_task
+from seglab.tasks.parameters import parameter_groups
 from seglab.tasks.semantic import SemanticSegmentation
 
 SMALL = ["model.net.channels=16", "model.net.dilations=[1,2]", "trainer.accelerator=cpu"]

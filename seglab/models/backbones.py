@@ -1,0 +1,121 @@
+"""Torchvision's classification nets as backbones: feature maps at strides 8, 16 and 32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models import get_model, list_models
+
+STRIDES = (8, 16, 32)
+
+
+class Backbone(nn.Module):
+    """A classification net without its head, read at three resolutions.
+
+    Its parameters keep torchvision's names, so that ImageNet weights load unchanged. VGG is read
+    after its last three poolings, and the last of them goes on through fc6 and fc7 as
+    convolutions (Long, Shelhamer and Darrell, CVPR 2015, section 4.1); any other net is read
+    after the last layer of each resolution.
+
+    Args:
+        name: one of torchvision's classification nets, such as ``resnet50``.
+        dropout: probability, after each of VGG's fc6 and fc7; other nets have neither.
+
+    Attributes:
+        channels: the widths of the three maps, finest first.
+
+    Raises:
+        ValueError: no such net, or one without feature maps at strides 8, 16 and 32.
+    """
+
+    def __init__(self, name: str, dropout: float = 0.5) -> None:
+        super().__init__()
+        if name not in list_models(module=torchvision.models):
+            raise ValueError(f"backbone={name}: no such net in torchvision.models")
+        net = get_model(name, weights=None)
+        for child_name, child in net.named_children():
+            if child_name in ("avgpool", "classifier", "fc", "aux", "aux1"):
+                break
+            self.add_module(child_name, child)
+        pools_only = name.startswith("vgg")
+        try:
+            self.taps, widths = find_taps(list(self._layers()), pools_only)
+        except ValueError as error:
+            raise ValueError(f"backbone={name}: {error}") from None
+        if pools_only:
+            self.classifier = fully_convolutional(dropout)
+            widths[-1] = 4096
+        self.channels = tuple(widths)
+
+    def _layers(self) -> Iterator[nn.Module]:
+        for name, child in self.named_children():
+            if name == "features":
+                yield from child.children()
+            elif name != "classifier":
+                yield child
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map ``(B, 3, H, W)`` to ``(B, C, H/8, W/8)``, ``(…, H/16, W/16)``, ``(…, H/32, W/32)``.
+
+        H and W are multiples of 32.
+        """
+        maps = []
+        for index, layer in enumerate(self._layers()):
+            image = layer(image)
+            if index in self.taps:
+                maps.append(image)
+        if hasattr(self, "classifier"):
+            maps[-1] = self.classifier(maps[-1])
+        return tuple(maps)
+
+
+@torch.no_grad()
+def find_taps(layers: Sequence[nn.Module], pools_only: bool) -> tuple[list[int], list[int]]:
+    """Return the last layer of each resolution of :data:`STRIDES`, and the widths there.
+
+    Args:
+        layers: run one after the other.
+        pools_only: only poolings count, as in the FCN paper.
+
+    Raises:
+        ValueError: there is no map of one of the strides.
+    """
+    side = 64
+    map_ = torch.zeros(1, 3, side, side)
+    found: dict[int, tuple[int, int]] = {}
+    for index, layer in enumerate(layers):
+        training = layer.training
+        try:
+            map_ = layer.eval()(map_)
+        except (AssertionError, RuntimeError):  # wants no map, such as a transformer's encoder
+            break
+        finally:
+            layer.train(training)
+        if map_.ndim != 4:
+            break
+        for stride in STRIDES:
+            square = map_.shape[-2:] == (side // stride, side // stride)
+            if square and (isinstance(layer, nn.MaxPool2d) or not pools_only):
+                found[stride] = index, map_.shape[1]
+    if set(found) != set(STRIDES):
+        raise ValueError("has no feature maps at strides 8, 16 and 32, one layer after the other")
+    return [found[stride][0] for stride in STRIDES], [found[stride][1] for stride in STRIDES]
+
+
+def fully_convolutional(dropout: float) -> nn.Sequential:
+    """Return VGG's fc6 and fc7 as convolutions, named and numbered as in torchvision's classifier.
+
+    fc6 sees 7x7 and is padded, so that the map keeps its size; a fully connected layer's weights
+    ``(4096, 512 * 7 * 7)`` are the same numbers as the convolution's ``(4096, 512, 7, 7)``.
+    """
+    return nn.Sequential(
+        nn.Conv2d(512, 4096, 7, padding=3),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Conv2d(4096, 4096, 1),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+    )

@@ -1,0 +1,173 @@
+"""Pretrained weights: torchvision's, or a local file of a backbone, a whole net, or a checkpoint.
+
+Nothing is unpickled, and nothing is passed over in silence: see :class:`LoadReport`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model_weights
+
+from seglab.errors import ConfigError, RunError
+
+DEFAULT = "DEFAULT"
+"""Stands for torchvision's best weights of a net or, for an FCN, of its backbone."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor.
+
+    Attributes:
+        source: the file, or torchvision's name of the weights.
+        loaded: names in the net that were filled.
+        missing: names in the net that the source does not have; they stay as initialised.
+        replaced: names in both of another shape, such as a head for other classes; they stay as
+            initialised too.
+        unexpected: names that only the source has; they are not used.
+    """
+
+    source: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    replaced: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+    def __str__(self) -> str:
+        total = len(self.loaded) + len(self.missing) + len(self.replaced)
+        lines = [f"weights {self.source}: {len(self.loaded)} of {total} tensors loaded"]
+        for names, text in (
+            (self.replaced, "replaced, of another shape there"),
+            (self.missing, "missing there, so freshly initialised"),
+            (self.unexpected, "not used, unknown to this net"),
+        ):
+            if names:
+                lines.append(f"  {text}: {summary(names)}")
+        return "\n".join(lines)
+
+
+def summary(names: tuple[str, ...]) -> str:
+    """Return the layers that ``names`` belong to, with the number of tensors of each."""
+    layers = Counter(name.rpartition(".")[0] or name for name in names)
+    shown = [f"{layer} ({count})" for layer, count in list(layers.items())[:8]]
+    return ", ".join(shown + ([f"and {len(layers) - 8} layers more"] if len(layers) > 8 else []))
+
+
+def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> LoadReport:
+    """Fill a net from ``model.weights``.
+
+    Args:
+        net: filled in place.
+        node: ``model.net``, which says what DEFAULT means.
+        weights: DEFAULT or a file.
+
+    Raises:
+        ConfigError: DEFAULT for a net that has none.
+        RunError: no such file, damaged, holding code, of another net altogether, or no network.
+    """
+    if weights != DEFAULT:
+        return fill(net, read_state(Path(weights)), weights)
+    name = node.get("backbone") or str(node["_target_"]).rpartition(".")[-1]
+    try:
+        default = get_model_weights(name).DEFAULT
+    except ValueError:
+        raise ConfigError(
+            f"model.weights=DEFAULT: torchvision has no weights for {name}; must be null or a file"
+        ) from None
+    try:
+        state = default.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except pickle.UnpicklingError:
+        raise RunError(
+            f"model.weights=DEFAULT: {default.url} refused: holds more than tensors and plain "
+            "data; give a local file: model.weights=FILE"
+        ) from None
+    except (OSError, RuntimeError) as error:  # no network, no room; another file than was meant
+        raise RunError(
+            f"model.weights=DEFAULT: {default.url} cannot be had ({error}); "
+            "give a local file: model.weights=FILE"
+        ) from None
+    return fill(net, state, str(default))
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a state dict or of a checkpoint, refusing anything but plain data.
+
+    Raises:
+        RunError: no such file, damaged, holding code, or without tensors.
+    """
+    if not path.is_file():
+        raise RunError(f"model.weights={path}: no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise RunError(
+            f"model.weights={path}: refused: no weights, or more than tensors and plain data"
+        ) from None
+    except Exception as error:  # a damaged pickle may end in any of them
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RunError(f"model.weights={path}: damaged, or no weights: {reason}") from None
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        # A Lightning checkpoint, ours included: the net is an attribute of the module.
+        content = {name.removeprefix("net."): v for name, v in content["state_dict"].items()}
+    if not isinstance(content, dict) or not content:
+        raise RunError(f"model.weights={path}: holds no state dict")
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if len(tensors) < len(content):
+        raise RunError(f"model.weights={path}: holds no state dict")
+    return tensors
+
+
+@torch.no_grad()
+def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport:
+    """Copy every tensor that fits into ``net`` and report on all of them.
+
+    Names are those of the net, or those of its child ``backbone``: whichever fit more. Fully
+    connected weights fill a convolution of as many numbers (VGG's fc6 and fc7).
+
+    Raises:
+        RunError: not one tensor fits.
+    """
+    own = net.state_dict()
+
+    def fits(prefix: str) -> int:
+        return sum(
+            _shaped(value, own.get(prefix + name)) is not None for name, value in state.items()
+        )
+
+    prefix = max(("", "backbone."), key=fits)
+    loaded, replaced, unexpected = [], [], []
+    for name, value in state.items():
+        target = own.get(prefix + name)
+        shaped = _shaped(value, target)
+        if target is None:
+            unexpected.append(name)
+        elif shaped is None:
+            replaced.append(prefix + name)
+        else:
+            target.copy_(shaped)
+            loaded.append(prefix + name)
+    if not loaded:
+        first, ours = next(iter(state)), next(iter(own))
+        raise RunError(
+            f"model.weights={source}: of another net: not one tensor fits; it begins with {first}, "
+            f"the configured net with {ours}"
+        )
+    missing = [name for name in own if name not in {*loaded, *replaced}]
+    return LoadReport(source, tuple(loaded), tuple(missing), tuple(replaced), tuple(unexpected))
+
+
+def _shaped(value: Tensor, target: Tensor | None) -> Tensor | None:
+    if target is None:
+        return None
+    if value.shape == target.shape:
+        return value
+    dense = value.ndim == 2 and target.ndim == 4 and value.numel() == target.numel()
+    return value.view_as(target) if dense and len(value) == len(target) else None

@@ -1,0 +1,61 @@
+"""``seglab predict``: class maps of photographs, as palette PNGs and to look at."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from seglab.config import compose_own, override_stored
+from seglab.errors import RunError
+from seglab.schema import PredictConfig
+
+
+def main(overrides: list[str]) -> Path:
+    """Write ``output/ID.png`` and ``output/overlays/ID.png`` for each image of ``input``.
+
+    The model runs with the precision, the threads and the batch size of its own validation, so
+    that class maps of a data set's images are those that its metrics were computed from.
+
+    Raises:
+        SeglabError: says which key or file is wrong, and what would be right.
+    """
+    composed, rest = compose_own("predict", PredictConfig, overrides)
+    output = Path(composed.config.output)
+    # Here, because torch takes seconds to import, and a wrong key should be answered at once.
+    from seglab.checkpoints import load_weights, read_checkpoint, stored_config
+    from seglab.data.images import ImageFiles, find_images
+    from seglab.job import build_trainer, interruptible, set_threads
+    from seglab.tasks.build import build_task
+    from seglab.tracking.predictions import WritePredictions
+    from seglab.tracking.progress import PredictionProgress
+
+    console = Console()
+    path = Path(composed.config.checkpoint)
+    checkpoint = read_checkpoint(path)
+    stored = stored_config(checkpoint)
+    stored["trainer"]["devices"] = 1  # one process writes the files
+    config = override_stored(stored, rest)
+    config.trainer.threads = set_threads(config.trainer.threads)
+    images = ImageFiles(find_images(Path(composed.config.input)))
+    loader = images.dataloader(config.data.eval_batch_size, config.data.num_workers)
+    task = build_task(config)
+    load_weights(task, checkpoint, path)
+    try:
+        writing = WritePredictions(output, task.classes)
+    except OSError as error:
+        raise RunError(f"output={output}: cannot be written: {error.strerror}") from None
+    progress = PredictionProgress(console, len(images))
+    trainer = build_trainer(config.trainer, output, [writing, progress])
+    start = time.perf_counter()
+    with interruptible(trainer):
+        trainer.predict(task, loader, return_predictions=False, weights_only=True)
+    console.print(
+        f"{len(images)} class maps in {output}, overlays in {writing.overlays}, "
+        f"{time.perf_counter() - start:.1f} s",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    return output

@@ -1,0 +1,73 @@
+"""What of a net is trained, and by which rate: frozen layers and the optimiser's groups."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from seglab.errors import ConfigError
+from seglab.schema import OptimizerConfig
+
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def freeze(net: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Freeze the named layers of a net and return them.
+
+    Raises:
+        ConfigError: it has no layer of that name.
+    """
+    parts = dict(net.named_modules())
+    for name in names:
+        if name not in parts or not name:
+            close = difflib.get_close_matches(name, parts, n=3) or [n for n in parts if n][:3]
+            raise ConfigError(
+                f"model.frozen: the net has no layer {name!r}; there is {', '.join(close)}"
+            )
+        parts[name].requires_grad_(False)
+    return [parts[name] for name in names]
+
+
+def freeze_norms(net: nn.Module) -> list[nn.Module]:
+    """Freeze the batch norms of the net's backbone, or of all of it where there is none.
+
+    Returns them: their parameters take no gradient any more, their statistics are the caller's.
+    """
+    part = net.get_submodule("backbone") if hasattr(net, "backbone") else net
+    norms: list[nn.Module] = [m for m in part.modules() if isinstance(m, _BatchNorm)]
+    for norm in norms:
+        norm.requires_grad_(False)
+    return norms
+
+
+def parameter_groups(net: nn.Module, config: OptimizerConfig) -> Iterator[dict[str, Any]]:
+    """Yield optimiser groups: the backbone apart from the rest, norms and biases apart from both.
+
+    The backbone is the child module of that name; its rate is ``backbone_lr_factor`` times lr.
+    """
+    plain_ids = {
+        id(parameter)
+        for module in net.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if isinstance(module, NORMS) or name == "bias"
+    }
+    for part in ("backbone", "head"):
+        for plain in (False, True):
+            parameters = [
+                parameter
+                for name, parameter in net.named_parameters()
+                if name.startswith("backbone.") == (part == "backbone")
+                and (id(parameter) in plain_ids and not config.decay_norms_and_biases) == plain
+                and parameter.requires_grad
+            ]
+            if parameters:
+                yield {
+                    "name": f"{part}_no_decay" if plain else part,
+                    "params": parameters,
+                    "lr": config.lr * (config.backbone_lr_factor if part == "backbone" else 1),
+                    "weight_decay": 0.0 if plain else config.weight_decay,
+                }
