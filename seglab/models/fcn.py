@@ -24,13 +24,20 @@ class FCN(nn.Module):
         backbone: one of torchvision's classification nets; ``vgg16`` is the paper's.
         stride: 32, 16 or 8, of the finest map that is scored.
         dropout: probability, on VGG's fc6 and fc7 (section 4.1), on any other net's last map.
+        context: also score the mean of the coarsest map, which sees the whole image, and add that
+            score to every pixel's (after Liu, Rabinovich and Berg, "ParseNet", 2015).
 
     Raises:
         ValueError: another stride, or a backbone without maps of these strides.
     """
 
     def __init__(
-        self, num_classes: int, backbone: str = "vgg16", stride: int = 8, dropout: float = 0.5
+        self,
+        num_classes: int,
+        backbone: str = "vgg16",
+        stride: int = 8,
+        dropout: float = 0.5,
+        context: bool = False,
     ) -> None:
         super().__init__()
         if stride not in STRIDES:
@@ -40,6 +47,7 @@ class FCN(nn.Module):
         self.dropout = nn.Dropout(0.0 if backbone.startswith("vgg") else dropout)
         widths = dict(zip(STRIDES, self.backbone.channels, strict=True))
         self.score32 = score_layer(widths[32], num_classes)
+        self.context = score_layer(widths[32], num_classes) if context else None
         if stride <= 16:
             self.upscore32 = upsampling(num_classes)
             self.score16 = score_layer(widths[16], num_classes)
@@ -54,6 +62,8 @@ class FCN(nn.Module):
         padded = F.pad(image, (0, -width % 32, 0, -height % 32))
         at8, at16, at32 = self.backbone(padded)
         score: Tensor = self.score32(self.dropout(at32))
+        if self.context is not None:
+            score = score + self.context(self.dropout(at32.mean((2, 3), keepdim=True)))
         if self.stride <= 16:
             score = self.upscore32(score) + self.score16(at16)
         if self.stride <= 8:

@@ -6,6 +6,7 @@ Nothing is unpickled, and nothing is passed over in silence: see :class:`LoadRep
 from __future__ import annotations
 
 import pickle
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model_weights
+from torchvision.models import get_model_weights, get_weight
 
 from seglab.errors import ConfigError, RunError
 
@@ -67,34 +68,41 @@ def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> Lo
     Args:
         net: filled in place.
         node: ``model.net``, which says what DEFAULT means.
-        weights: DEFAULT or a file.
+        weights: DEFAULT, a name such as ``ResNet50_Weights.IMAGENET1K_V1``, or a file.
 
     Raises:
-        ConfigError: DEFAULT for a net that has none.
+        ConfigError: DEFAULT for a net that has none, or a name that torchvision does not know.
         RunError: no such file, damaged, holding code, of another net altogether, or no network.
     """
-    if weights != DEFAULT:
+    if weights == DEFAULT:
+        name = node.get("backbone") or str(node["_target_"]).rpartition(".")[-1]
+        try:
+            chosen = get_model_weights(name).DEFAULT
+        except ValueError:
+            raise ConfigError(
+                f"model.weights=DEFAULT: torchvision has no weights for {name}; "
+                "must be null or a file"
+            ) from None
+    elif re.fullmatch(r"\w+_Weights\.\w+", weights):
+        try:
+            chosen = get_weight(weights)
+        except (ValueError, AttributeError):
+            raise ConfigError(f"model.weights={weights}: torchvision has no such weights") from None
+    else:
         return fill(net, read_state(Path(weights)), weights)
-    name = node.get("backbone") or str(node["_target_"]).rpartition(".")[-1]
     try:
-        default = get_model_weights(name).DEFAULT
-    except ValueError:
-        raise ConfigError(
-            f"model.weights=DEFAULT: torchvision has no weights for {name}; must be null or a file"
-        ) from None
-    try:
-        state = default.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        state = chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except pickle.UnpicklingError:
         raise RunError(
-            f"model.weights=DEFAULT: {default.url} refused: holds more than tensors and plain "
+            f"model.weights={weights}: {chosen.url} refused: holds more than tensors and plain "
             "data; give a local file: model.weights=FILE"
         ) from None
     except (OSError, RuntimeError) as error:  # no network, no room; another file than was meant
         raise RunError(
-            f"model.weights=DEFAULT: {default.url} cannot be had ({error}); "
+            f"model.weights={weights}: {chosen.url} cannot be had ({error}); "
             "give a local file: model.weights=FILE"
         ) from None
-    return fill(net, state, str(default))
+    return fill(net, state, str(chosen))
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -178,17 +178,16 @@ def test_torchvisions_fcn_is_torchvisions(
         assert torch.equal(task.infer(image), expected)
 
 
+@pytest.mark.parametrize("name", ["deeplabv3_resnet50", "smp_unet"])
 def test_any_net_is_a_few_lines_of_yaml(
-    seglab_cli: Callable[..., Any], small: list[str], tmp_path: Path
+    seglab_cli: Callable[..., Any], small: list[str], tmp_path: Path, name: str
 ) -> None:
-    rest = [line for line in small if not line.startswith("model")]
-    deeplab = [
-        "model=custom",
-        "model.net._target_=torchvision.models.segmentation.deeplabv3_resnet50",
-        "+model.net.weights_backbone=null",
-        "+model.net.num_classes=7",
-    ]
-    answer = seglab_cli("train", *rest, *deeplab, "debug=one_step", "hydra.run.dir=run")
+    rest = [line for line in small if not line.startswith(("model", "data.synth"))]
+    net = [f"model={name}", "data.synth.train=8", "data.synth.val=2"]  # whole images of 128x96
+    if name == "smp_unet":
+        pytest.importorskip("segmentation_models_pytorch", reason="the extra smp is not installed")
+        net.append("model.net.encoder_name=resnet18")
+    answer = seglab_cli("train", *rest, *net, "debug=one_step", "hydra.run.dir=run")
     assert answer.code == 0, answer.err
     path = "checkpoint=run/checkpoints/last.ckpt"
     assert seglab_cli("evaluate", path, "hydra.run.dir=ev").code == 0

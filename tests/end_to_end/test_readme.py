@@ -48,6 +48,26 @@ def test_the_two_commands_are_make_targets() -> None:
             assert f"\n{command.removeprefix('make ')}: " in makefile
 
 
+def test_the_nets_of_a_few_lines_are_those_of_conf() -> None:
+    shown = blocks("yaml")
+    assert len(shown) == 2
+    for text in shown:
+        name = re.search(r"^name: (\w+)$", text, flags=re.MULTILINE)
+        assert name is not None
+        path = REPOSITORY / "conf" / "model" / f"{name[1]}.yaml"
+        assert text == path.read_text(encoding="utf-8")
+
+
+def test_the_training_options_exist(seglab_cli: Callable[..., Any]) -> None:
+    section = README.split("## Training options")[1].split("\n## ")[0]
+    shown = [text for text in re.findall(r"`([^`]+)`", section) if "=" in text]
+    assert len(shown) >= 10
+    for text in shown:
+        (override,) = shlex.split(text)
+        answer = seglab_cli("train", override, "--dry-run")
+        assert answer.code == 0, f"{override}: {answer.err}"
+
+
 def test_the_commands_work(seglab_cli: Callable[..., Any], stand_in: Path, tiny: list[str]) -> None:
     shown = [line for block in blocks("sh") for line in block.splitlines() if line[:6] == "seglab"]
     shown += re.findall(r"^\| `(seglab [^`]+)` \|", README, flags=re.MULTILINE)

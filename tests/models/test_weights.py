@@ -154,3 +154,8 @@ def test_default_is_torchvisions_download(
     else:
         with pytest.raises(RunError, match=r"model.weights=DEFAULT: .*give a local file"):
             load_pretrained(net, {"backbone": "mobilenet_v2"}, "DEFAULT")
+
+
+def test_a_name_that_torchvision_does_not_know() -> None:
+    with pytest.raises(ConfigError, match=r"model.weights=ResNet5_Weights.V1: torchvision has no"):
+        load_pretrained(nn.Conv2d(3, 3, 1), {}, "ResNet5_Weights.V1")
