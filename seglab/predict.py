@@ -24,8 +24,10 @@ def main(overrides: list[str]) -> Path:
     composed, rest = compose_own("predict", PredictConfig, overrides)
     output = Path(composed.config.output)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
+    from torch.utils.data import DataLoader
+
     from seglab.checkpoints import load_weights, read_checkpoint, stored_config
-    from seglab.data.images import ImageFiles, find_images
+    from seglab.data.images import ImageBatches, find_images
     from seglab.job import build_trainer, interruptible, set_threads
     from seglab.tasks.build import build_task
     from seglab.tracking.predictions import WritePredictions
@@ -38,8 +40,9 @@ def main(overrides: list[str]) -> Path:
     stored["trainer"]["devices"] = 1  # one process writes the files
     config = override_stored(stored, rest)
     config.trainer.threads = set_threads(config.trainer.threads)
-    images = ImageFiles(find_images(Path(composed.config.input)))
-    loader = images.dataloader(config.data.eval_batch_size, config.data.num_workers)
+    images = find_images(Path(composed.config.input))
+    batches = ImageBatches(images, config.data.eval_batch_size)
+    loader = DataLoader(batches, batch_size=None, num_workers=config.data.num_workers)
     task = build_task(config)
     load_weights(task, checkpoint, path)
     try:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from seglab.data.files import image_size, read_image
 from seglab.data.sampling import evaluation_batches
@@ -29,38 +29,29 @@ class Images(NamedTuple):
     ids: list[str]
 
 
-class ImageFiles(Dataset[tuple[str, Tensor]]):
-    """Photographs from files, decoded when they are asked for."""
+class ImageBatches(Dataset[Images]):
+    """Batches of equal-sized photographs, as an evaluation forms them, decoded when asked for.
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
+    Args:
+        paths: the files.
+        batch_size: at most as many images.
+
+    Raises:
+        DataError: a file that is no picture; found from the headers, before the first batch.
+    """
+
+    def __init__(self, paths: Sequence[Path], batch_size: int) -> None:
+        batches = evaluation_batches([image_size(path) for path in paths], batch_size)
+        self.batches = [[paths[index] for index in batch] for batch in batches]
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[str, Tensor]:
-        path = self.paths[index]
-        return path.stem, torch.from_numpy(read_image(path))
-
-    def dataloader(self, batch_size: int, num_workers: int = 0) -> DataLoader[tuple[str, Tensor]]:
-        """Return batches of equal-sized images, as an evaluation forms them.
-
-        Raises:
-            DataError: a file that is no picture; found from the headers, before the first batch.
-        """
-        sizes = [image_size(path) for path in self.paths]
-        return DataLoader(
-            self,
-            batch_sampler=evaluation_batches(sizes, batch_size),
-            collate_fn=collate_images,
-            num_workers=num_workers,
-        )
-
-
-def collate_images(samples: Sequence[tuple[str, Tensor]]) -> Images:
-    """Stack equal-sized ``(id, (H, W, 3) uint8)``, so that the batch is channels_last."""
-    ids, pixels = zip(*samples, strict=True)
-    return Images(torch.stack(pixels).permute(0, 3, 1, 2), list(ids))
+    def __getitem__(self, index: int) -> Images:
+        paths = self.batches[index]
+        pixels = torch.stack([torch.from_numpy(read_image(path)) for path in paths])
+        # Rows of pixels with their colours together, seen as (B, 3, H, W), are channels_last.
+        return Images(pixels.permute(0, 3, 1, 2), [path.stem for path in paths])
 
 
 def find_images(source: Path) -> list[Path]:

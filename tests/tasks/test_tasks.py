@@ -1,5 +1,6 @@
 """Tasks: plain RGB in, class maps out, each parameter in its group, no digit moved by batching."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -257,3 +258,88 @@ def test_no_digit_of_a_validation_depends_on_the_batch_size(channels_last: bool)
         assert validate(task, deal(images, truth, size, memory_format)) == one
     backwards = deal(images, truth, 2, memory_format)[::-1]
     assert validate(task, backwards) == one
+
+
+# What evaluation and training add to the net.
+
+
+def test_flip_averages_the_logits_of_both_directions() -> None:
+    task = build_task(configure("evaluation.flip=true")).eval()
+    image = torch.randint(256, (2, 3, 9, 14), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = (task(image) + task(image.flip(-1)).flip(-1)) / 2
+        assert torch.equal(task.infer(image), expected)
+        assert torch.equal(task.infer(image.flip(-1)).flip(-1), expected), "no side is preferred"
+
+
+class TwoHeads(nn.Module):
+    """What torchvision's nets give: a dictionary, with an auxiliary output in training."""
+
+    def __init__(self, num_classes: int = 7) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8))
+        self.out = nn.Conv2d(8, num_classes, 1)
+        self.aux = nn.Conv2d(8, num_classes, 1)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        features = self.backbone(image)
+        return {"out": self.out(features), "aux": self.aux(features)}
+
+
+def random_batch() -> Batch:
+    torch.manual_seed(0)
+    image = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    truth = torch.randint(7, (2, 8, 8), dtype=torch.uint8)
+    return Batch(image, truth, torch.arange(2), ["a", "b"])
+
+
+def test_an_auxiliary_head_counts_in_training_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = SemanticSegmentation(TwoHeads(), configure("model.aux_weight=0.25"))
+    task.check_output()
+    for name in ("log", "log_exact", "learning_rates"):
+        monkeypatch.setattr(task, name, lambda *arguments, **named: {})
+    batch = random_batch()
+    output = task(batch.image)
+    parts = [task.loss(output[name], batch.class_map) for name in ("out", "aux")]
+    torch.testing.assert_close(task.training_step(batch, 0), parts[0] + 0.25 * parts[1])
+    with torch.inference_mode():
+        assert torch.equal(task.eval().infer(batch.image), task(batch.image)["out"])
+
+
+def test_what_is_frozen_neither_learns_nor_counts() -> None:
+    frozen = configure("model.frozen=[out]", "model.frozen_norms=true")
+    task = SemanticSegmentation(TwoHeads(), frozen)
+    assert {n for n, p in task.net.named_parameters() if not p.requires_grad} == {
+        "backbone.1.weight", "backbone.1.bias", "out.weight", "out.bias"
+    }  # fmt: skip
+    before = task.net.backbone[1].running_mean.clone()
+    task.train()(random_batch().image)
+    assert task.net.aux.training
+    assert not task.net.out.training
+    assert torch.equal(task.net.backbone[1].running_mean, before)
+    unfrozen = SemanticSegmentation(TwoHeads(), configure())
+    unfrozen.train()(random_batch().image)
+    assert not torch.equal(unfrozen.net.backbone[1].running_mean, before)
+
+
+def test_a_layer_that_is_not_there_cannot_be_frozen() -> None:
+    said = r"model.frozen: the net has no layer 'features.00'; there is features.0"
+    with pytest.raises(ConfigError, match=said):
+        build_task(configure("model.frozen=[features.00]"))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_step_has_the_same_gradients_and_names() -> None:
+    batch, results = random_batch(), []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        task = build_task(configure(f"trainer.compile={compiled}"))
+        task.setup("fit")
+        task.train()
+        task.loss(task(batch.image), batch.class_map).backward()
+        results.append({name: p.grad for name, p in task.named_parameters()})
+    assert results[0].keys() == results[1].keys()
+    for name, gradient in results[0].items():
+        torch.testing.assert_close(results[1][name], gradient, rtol=1e-3, atol=1e-4)
