@@ -25,7 +25,8 @@ def main(overrides: list[str]) -> dict[str, float]:
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.checkpoints import load_weights, read_checkpoint, stored_config
     from seglab.data.datamodule import VOCDataModule
-    from seglab.job import build_trainer, interruptible, set_threads
+    from seglab.job import build_trainer, interruptible
+    from seglab.process import prepare
     from seglab.tasks.build import build_task
     from seglab.tracking.predictions import PredictionPictures
     from seglab.tracking.progress import Checking, EvaluationProgress
@@ -37,7 +38,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     stored = stored_config(checkpoint)
     stored["trainer"]["limit_val_batches"] = None  # a run may have looked at a part of the split
     config = override_stored(stored, rest)
-    config.trainer.threads = set_threads(config.trainer.threads)
+    config.trainer.threads = prepare(config.trainer.threads)
     data = VOCDataModule(config.data, config.seed, Checking(console))
     split = composed.config.split
     samples = data.split(split)

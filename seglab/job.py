@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
@@ -23,6 +21,7 @@ from seglab.checkpoints import BestAndLast, WholeFiles, read_checkpoint
 from seglab.data.datamodule import VOCDataModule
 from seglab.errors import ConfigError
 from seglab.models.weights import load_pretrained
+from seglab.process import prepare
 from seglab.run import FINISHED, NONE, Run, check_folder
 from seglab.schema import TrainConfig, TrainerConfig
 from seglab.targets import build
@@ -69,7 +68,7 @@ def run_job(
     there = check_folder(folder, config.resume)
     if there == FINISHED:
         return JobResult(folder, read_metrics(folder), [], skipped=True)
-    config.trainer.threads = set_threads(config.trainer.threads)
+    config.trainer.threads = prepare(config.trainer.threads)
     data = VOCDataModule(config.data, config.seed, Checking(console))
     data.check()
     L.seed_everything(config.seed, verbose=False)
@@ -112,18 +111,6 @@ def build_callback(name: str, node: Any) -> L.Callback:
     if not isinstance(callback, L.Callback):
         raise ConfigError(f"callbacks.{name}._target_: not a lightning.Callback")
     return callback
-
-
-def set_threads(threads: int | None) -> int:
-    """Fix the number of CPU threads of this process: another one changes the last bits of logits.
-
-    Returns the number, all cores that this process may use where none is given.
-    """
-    if threads is None:  # macOS knows no affinity
-        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-        threads = len(cores) or os.cpu_count() or 1
-    torch.set_num_threads(threads)
-    return threads
 
 
 def build_trainer(

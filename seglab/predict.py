@@ -28,7 +28,8 @@ def main(overrides: list[str]) -> Path:
 
     from seglab.checkpoints import load_weights, read_checkpoint, stored_config
     from seglab.data.images import ImageBatches, find_images
-    from seglab.job import build_trainer, interruptible, set_threads
+    from seglab.job import build_trainer, interruptible
+    from seglab.process import prepare
     from seglab.tasks.build import build_task
     from seglab.tracking.predictions import WritePredictions
     from seglab.tracking.progress import PredictionProgress
@@ -39,18 +40,19 @@ def main(overrides: list[str]) -> Path:
     stored = stored_config(checkpoint)
     stored["trainer"]["devices"] = 1  # one process writes the files
     config = override_stored(stored, rest)
-    config.trainer.threads = set_threads(config.trainer.threads)
+    config.trainer.threads = prepare(config.trainer.threads)
     images = find_images(Path(composed.config.input))
     batches = ImageBatches(images, config.data.eval_batch_size)
     loader = DataLoader(batches, batch_size=None, num_workers=config.data.num_workers)
     task = build_task(config)
     load_weights(task, checkpoint, path)
-    try:
-        writing = WritePredictions(output, task.classes)
-    except OSError as error:
-        raise RunError(f"output={output}: cannot be written: {error.strerror}") from None
+    writing = WritePredictions(output, task.classes)
     progress = PredictionProgress(console, len(images))
     trainer = build_trainer(config.trainer, output, [writing, progress])
+    try:
+        writing.overlays.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"output={output}: cannot be written: {error.strerror}") from None
     start = time.perf_counter()
     with interruptible(trainer):
         trainer.predict(task, loader, return_predictions=False, weights_only=True)

@@ -76,15 +76,10 @@ class PredictionPictures(L.Callback):
 
 
 class WritePredictions(L.Callback):
-    """Writes every class map as ``folder/ID.png``, and an overlay as ``folder/overlays/ID.png``.
-
-    Raises:
-        OSError: the folder cannot be made.
-    """
+    """Writes every class map as ``folder/ID.png``, and an overlay as ``folder/overlays/ID.png``."""
 
     def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
         self.folder, self.overlays, self.classes = folder, folder / "overlays", classes
-        self.overlays.mkdir(parents=True, exist_ok=True)
 
     def on_predict_batch_end(
         self,

@@ -218,7 +218,7 @@ def test_predicted_class_maps_score_as_the_run_did(
             Image.open(tmp_path / "out/overlays" / path.name) as sheet,
         ):
             assert picture.mode == "P"
-            assert picture.size == original.size
+            assert picture.size == size
             assert sheet.width > 2 * picture.width
             assert np.array(picture).max() < 7
     sizes = [line for line in tiny if line.startswith("data.synth")]

@@ -1,0 +1,41 @@
+"""What a process settles before it computes: its threads, and what it does with freed memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
+
+def prepare(threads: int | None) -> int:
+    """Prepare this process for training or inference; return its number of CPU threads.
+
+    Another number of threads changes the last bits of logits, so that it is fixed and recorded:
+    ``threads``, or all cores that this process may use.
+    """
+    if threads is None:  # macOS knows no affinity
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+        threads = len(cores) or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    _keep_memory()
+    return threads
+
+
+def _keep_memory() -> None:
+    """Let glibc keep what is freed instead of handing it back to the system.
+
+    Every large tensor of a step would otherwise be mapped anew and zeroed by the kernel, page by
+    page: a quarter of the time of a training step of FCN-8s on 2 cores, for a tenth more memory.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library, such as musl
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
