@@ -15,7 +15,7 @@ from seglab.data import synthetic
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached, Progress, check, no_progress
 from seglab.data.transforms import flip, generator, photometric, scale_and_crop
-from seglab.data.voc import VOCSegmentation
+from seglab.data.voc import Sample, VOCSegmentation
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
 
@@ -28,24 +28,38 @@ class Batch(NamedTuple):
         class_map: ``(B, H, W)`` uint8, void 255.
         position: ``(B,)`` int64, the place of each sample in its split.
         ids: the samples' ids.
+        instance_map: ``(B, H, W)`` uint8, ids from 1, void 255; None where no task asks for it.
     """
 
     image: Tensor
     class_map: Tensor
     position: Tensor
     ids: list[str]
+    instance_map: Tensor | None = None
 
 
-def collate(samples: Sequence[tuple[int, str, Tensor, Tensor]]) -> Batch:
-    """Stack equal-sized ``(index, id, image, class_map)`` to a batch."""
-    indices, ids, images, class_maps = zip(*samples, strict=True)
+Item = tuple[int, str, Tensor, Tensor]
+"""Index, id, image ``(3, H, W)``, and maps ``(1, H, W)``, or ``(2, H, W)`` with the instances."""
+
+
+def collate(samples: Sequence[Item]) -> Batch:
+    """Stack equal-sized samples to a batch."""
+    indices, ids, images, maps = zip(*samples, strict=True)
     # Decoded pixels lie row by row, colours together: stacked so, no byte changes its place, and
     # the batch is channels_last, which convolutions on a CPU want.
     image = torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-    return Batch(image, torch.stack(class_maps), torch.tensor(indices), list(ids))
+    class_map, *instance_map = torch.stack(maps, 1)
+    return Batch(image, class_map, torch.tensor(indices), list(ids), *instance_map)
 
 
-class TrainSet(Dataset[tuple[int, str, Tensor, Tensor]]):
+def maps_of(sample: Sample) -> Tensor:
+    """Return the class map, and the instance map if there is one: ``(1 or 2, H, W)`` uint8."""
+    if sample.instance_map is None:
+        return sample.class_map[None]
+    return torch.stack([sample.class_map, sample.instance_map])
+
+
+class TrainSet(Dataset[Item]):
     """Augmented samples, addressed by (epoch, index) so that no worker needs any state."""
 
     def __init__(self, samples: VOCSegmentation | Cached, config: DataConfig, seed: int) -> None:
@@ -54,20 +68,20 @@ class TrainSet(Dataset[tuple[int, str, Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, str, Tensor, Tensor]:
+    def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
         sample = self.samples[index]
         rng = generator(self.seed, epoch, sample.id)
         low, high = self.config.scale
-        image, class_map = scale_and_crop(
-            sample.image, sample.class_map, self.config.crop_size, (low, high), rng
+        image, maps = scale_and_crop(
+            sample.image, maps_of(sample), self.config.crop_size, (low, high), rng
         )
-        image, class_map = flip(image, class_map, self.config.flip, rng)
+        image, maps = flip(image, maps, self.config.flip, rng)
         image = photometric(image, self.config.photometric, rng)
-        return index, sample.id, image, class_map
+        return index, sample.id, image, maps
 
 
-class EvalSet(Dataset[tuple[int, str, Tensor, Tensor]]):
+class EvalSet(Dataset[Item]):
     """Samples as they are, at their original size."""
 
     def __init__(self, samples: VOCSegmentation | Cached) -> None:
@@ -76,9 +90,9 @@ class EvalSet(Dataset[tuple[int, str, Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[int, str, Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Item:
         sample = self.samples[index]
-        return index, sample.id, sample.image, sample.class_map
+        return index, sample.id, sample.image, maps_of(sample)
 
 
 class VOCDataModule(L.LightningDataModule):
@@ -88,11 +102,20 @@ class VOCDataModule(L.LightningDataModule):
         config: the checked data configuration.
         seed: order and augmentation follow from it.
         progress: shows the pass that decodes and checks everything.
+        instances: batches hold instance maps too.
     """
 
-    def __init__(self, config: DataConfig, seed: int = 0, progress: Progress = no_progress) -> None:
+    def __init__(
+        self,
+        config: DataConfig,
+        seed: int = 0,
+        progress: Progress = no_progress,
+        *,
+        instances: bool = False,
+    ) -> None:
         super().__init__()
         self.config, self.seed, self.progress = config, seed, progress
+        self.instances = instances
         self.splits: dict[str, VOCSegmentation | Cached] = {}
 
     def split(self, name: str) -> VOCSegmentation | Cached:
@@ -102,7 +125,7 @@ class VOCDataModule(L.LightningDataModule):
             ConfigError, DataError: the data set cannot be used; says which key or file.
         """
         if name not in self.splits:
-            dataset = open_dataset(self.config, name)
+            dataset = open_dataset(self.config, name, instances=self.instances)
             store = self.config.store
             if store.enabled:
                 folder = Path(store.dir) if store.dir else None
@@ -137,7 +160,7 @@ class VOCDataModule(L.LightningDataModule):
                 f"{self.config.train_split} split; raise it, or give data.store.enabled=false"
             )
 
-    def train_dataloader(self) -> DataLoader[tuple[int, str, Tensor, Tensor]]:
+    def train_dataloader(self) -> DataLoader[Item]:
         """Return batches of augmented crops, in the order of the epoch."""
         config = self.config
         samples = self.split(config.train_split)
@@ -160,11 +183,11 @@ class VOCDataModule(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def val_dataloader(self) -> DataLoader[tuple[int, str, Tensor, Tensor]]:
+    def val_dataloader(self) -> DataLoader[Item]:
         """Return the validation split in batches of equal-sized whole images."""
         return self.evaluation_dataloader(self.config.val_split)
 
-    def evaluation_dataloader(self, split: str) -> DataLoader[tuple[int, str, Tensor, Tensor]]:
+    def evaluation_dataloader(self, split: str) -> DataLoader[Item]:
         """Return any split in batches of equal-sized whole images, dealt to the processes."""
         samples = self.split(split)
         sizes = [samples.size(index) for index in range(len(samples))]

@@ -101,6 +101,7 @@ class Cached(Dataset[Sample]):
     ) -> None:
         self.ids = dataset.ids
         self.classes = dataset.classes
+        self.instances = dataset.instances
         folder = folder or user_cache_path("seglab") / "store"
         self.path = folder / f"v{FORMAT}-{dataset.fingerprint()[:24]}"
         try:
@@ -143,6 +144,7 @@ class Cached(Dataset[Sample]):
             self.ids[index],
             tensors.get_tensor(f"{index}/image").permute(2, 0, 1),
             tensors.get_tensor(f"{index}/class_map"),
+            tensors.get_tensor(f"{index}/instance_map") if self.instances else None,
         )
 
     def size(self, index: int) -> tuple[int, int]:
@@ -157,7 +159,8 @@ class Cached(Dataset[Sample]):
 def _fill(dataset: VOCSegmentation, path: Path, max_bytes: int, progress: Progress) -> None:
     """Write the store of ``dataset`` at ``path``, whole or not at all."""
     sizes = [_size(dataset, index) for index in range(len(dataset))]
-    needed = sum(height * width * 4 for height, width in sizes)
+    pixel_bytes = 5 if dataset.instances else 4
+    needed = sum(height * width * pixel_bytes for height, width in sizes)
     if needed > max_bytes:
         raise ConfigError(
             f"data.store.max_gb={max_bytes / 1e9:g}: the {dataset.split} split needs "
@@ -198,8 +201,11 @@ def _write_shards(samples: Iterator[Sample], folder: Path) -> list[int]:
     for index, sample in enumerate(samples):
         tensors[f"{index}/image"] = sample.image.permute(1, 2, 0).contiguous()
         tensors[f"{index}/class_map"] = sample.class_map
-        shards.append(shard)
         gathered += sample.image.nbytes + sample.class_map.nbytes
+        if sample.instance_map is not None:
+            tensors[f"{index}/instance_map"] = sample.instance_map
+            gathered += sample.instance_map.nbytes
+        shards.append(shard)
         if gathered >= SHARD_BYTES:
             save_file(tensors, folder / f"{shard:05d}.safetensors")
             tensors, shard, gathered = {}, shard + 1, 0

@@ -33,7 +33,7 @@ def generator(seed: int, epoch: int, sample_id: str) -> np.random.Generator:
 
 def scale_and_crop(
     image: Tensor,
-    class_map: Tensor,
+    maps: Tensor,
     crop: int,
     scale: tuple[float, float],
     rng: np.random.Generator,
@@ -45,36 +45,37 @@ def scale_and_crop(
 
     Args:
         image: ``(3, H, W)`` uint8.
-        class_map: ``(H, W)`` uint8.
+        maps: ``(…, H, W)`` uint8: a class map, or several maps that move together.
         crop: side of the square, in pixels.
         scale: range of the factor, uniform.
         rng: the random stream.
 
     Returns:
-        ``(3, crop, crop)`` and ``(crop, crop)`` uint8; beyond the source's lower right the image
-        is padded with :data:`FILL` and the class map with void.
+        ``(3, crop, crop)`` and ``(…, crop, crop)`` uint8; beyond the source's lower right the
+        image is padded with :data:`FILL` and the maps with void.
     """
-    height, width = class_map.shape
+    height, width = maps.shape[-2:]
     factor = rng.uniform(*scale)
     rows, columns = min(height, math.ceil(crop / factor)), min(width, math.ceil(crop / factor))
     top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
     image = image[:, top : top + rows, left : left + columns]
-    class_map = class_map[top : top + rows, left : left + columns]
+    maps = maps[..., top : top + rows, left : left + columns]
     size = min(crop, max(1, round(rows * factor))), min(crop, max(1, round(columns * factor)))
     if size != (rows, columns):
         image = F.interpolate(
             image[None], size, mode="bilinear", antialias=True, align_corners=False
         )[0]
-        class_map = F.interpolate(class_map[None, None], size, mode="nearest-exact")[0, 0]
+        stacked = maps.reshape(1, -1, rows, columns)
+        maps = F.interpolate(stacked, size, mode="nearest-exact").reshape(*maps.shape[:-2], *size)
     if size == (crop, crop):
-        return image, class_map
+        return image, maps
     padded = (
         torch.empty((crop, crop, 3), dtype=torch.uint8).copy_(torch.tensor(FILL)).permute(2, 0, 1)
     )
     padded[:, : size[0], : size[1]] = image
-    labels = torch.full((crop, crop), VOID, dtype=torch.uint8)
-    labels[: size[0], : size[1]] = class_map
-    return padded, labels
+    void = torch.full((*maps.shape[:-2], crop, crop), VOID, dtype=torch.uint8)
+    void[..., : size[0], : size[1]] = maps
+    return padded, void
 
 
 def flip(

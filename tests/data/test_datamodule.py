@@ -47,6 +47,24 @@ def in_world(module: VOCDataModule, rank: int, world_size: int) -> VOCDataModule
     return module
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_batches_hold_instance_maps_if_asked_to(
+    data_config: Make, synth_root: Path, stored: bool
+) -> None:
+    config = data_config(synth_root)
+    module = VOCDataModule(config if stored else without_store(config), instances=True)
+    truth = open_dataset(config, "val", instances=True)
+    for batch in module.val_dataloader():
+        for position, instance_map in zip(batch.position, batch.instance_map, strict=True):
+            assert instance_map.equal(truth[int(position)].instance_map)
+    for batch in module.train_dataloader():
+        assert batch.instance_map.shape == batch.class_map.shape
+        background = batch.class_map == 0
+        assert not batch.instance_map[background].any(), "both maps move together"
+    plain = VOCDataModule(config)
+    assert all(batch.instance_map is None for batch in plain.train_dataloader())
+
+
 lengths = st.integers(0, 60)
 seeds = st.integers(0, 2**32 - 1)
 

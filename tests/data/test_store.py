@@ -53,6 +53,19 @@ def assert_equal(got: Sample, expected: Sample) -> None:
     assert got.image.stride() == expected.image.stride()
 
 
+def test_instance_maps_are_kept_where_they_are_read(synth_root: Path, folder: Path) -> None:
+    dataset = VOCSegmentation(synth_root, 2007, "train", instances=True)
+    cached = Cached(dataset, folder)
+    for index, expected in enumerate(dataset):
+        got = cached[index]
+        assert_equal(got, expected)
+        assert got.instance_map is not None
+        assert got.instance_map.equal(expected.instance_map)
+    plain = Cached(VOCSegmentation(synth_root, 2007, "train"), folder)
+    assert plain.path != cached.path
+    assert plain[0].instance_map is None
+
+
 def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(self: VOCSegmentation, index: int) -> Sample:
         raise AssertionError("decoded")

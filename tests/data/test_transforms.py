@@ -32,7 +32,8 @@ def augment(seed: int, epoch: int, name: str, strength: float = 1.0) -> tuple[Te
     image, class_map = noise(60, 80)
     config = SimpleNamespace(crop_size=40, scale=[0.5, 2.0], flip=0.5, photometric=strength)
     samples = [Sample(name, image, class_map)]
-    return TrainSet(samples, config, seed)[epoch, 0][2:]  # type: ignore[arg-type]
+    image, maps = TrainSet(samples, config, seed)[epoch, 0][2:]  # type: ignore[arg-type]
+    return image, maps[0]
 
 
 @pytest.fixture

@@ -212,14 +212,14 @@ def test_predicted_class_maps_score_as_the_run_did(
     assert [path.stem for path in sorted((tmp_path / "out").glob("*.png"))] == [
         path.stem for path in images
     ]
-    for path in (tmp_path / "out").glob("*.png"):
-        with (
-            Image.open(path) as picture,
-            Image.open(tmp_path / "out/overlays" / path.name) as sheet,
-        ):
+    for photo in images:
+        path = tmp_path / "out" / f"{photo.stem}.png"
+        with Image.open(photo) as original:
+            size = original.size
+        with Image.open(path) as picture, Image.open(tmp_path / "out/overlays" / path.name) as look:
             assert picture.mode == "P"
             assert picture.size == size
-            assert sheet.width > 2 * picture.width
+            assert look.width > 2 * picture.width
             assert np.array(picture).max() < 7
     sizes = [line for line in tiny if line.startswith("data.synth")]
     answer = seglab_cli("score", *sizes, "data.root=data", "predictions=out", "hydra.run.dir=sc")

@@ -1,0 +1,70 @@
+"""Objects of an image, read from its class map and its instance map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seglab.data.classes import VOID
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """The N objects of one image, in the order of their ids.
+
+    Attributes:
+        ids: ``(N,)`` int64, the objects' values in the instance map.
+        masks: ``(N, H, W)`` bool; no pixel is in two of them, none is void.
+        labels: ``(N,)`` int64, class indices ``1..K-1``.
+        boxes: ``(N, 4)`` float32 ``x0, y0, x1, y1``, tight around the masks: 0-based pixel edges,
+            so that ``x1 - x0`` is the width and never zero.
+    """
+
+    ids: Tensor
+    masks: Tensor
+    labels: Tensor
+    boxes: Tensor
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.ids)
+
+
+def find_instances(class_map: Tensor, instance_map: Tensor) -> Instances:
+    """Return the objects of an image.
+
+    An object's class is the one that most of its pixels have in the class map, the lower index
+    where two are even; its pixels that are void there are left out. An object that is mostly
+    background, or nothing but void, is none.
+
+    Args:
+        class_map: ``(H, W)`` uint8, void 255.
+        instance_map: ``(H, W)`` uint8, ids from 1, 0 for background, void 255.
+    """
+    pixels = instance_map.where(class_map != VOID, 0).flatten().long()
+    pairs = pixels * 256 + class_map.flatten()
+    counts = pairs.bincount(minlength=256 * 256).view(256, 256)
+    majority = counts.max(1)
+    found = (majority.values > 0) & (majority.indices > 0)
+    found[0] = found[VOID] = False
+    ids = found.nonzero()[:, 0]
+    masks = pixels.view(class_map.shape) == ids[:, None, None]
+    return Instances(ids, masks, majority.indices[ids], tight_boxes(masks))
+
+
+def tight_boxes(masks: Tensor) -> Tensor:
+    """Return the smallest boxes around masks ``(N, H, W)`` bool of at least a pixel each.
+
+    ``(N, 4)`` float32 ``x0, y0, x1, y1``, with the outer edges of the last pixels: torchvision's
+    ``masks_to_boxes`` gives their inner ones, and a box without area for a line of one pixel.
+    """
+    edges = []
+    for axis in (1, 2):  # over rows, which leaves columns; over columns
+        line = masks.any(axis).to(torch.uint8)
+        first = line.argmax(1)
+        last = line.shape[1] - line.flip(1).argmax(1)
+        edges.append((first, last))
+    (x0, x1), (y0, y1) = edges
+    return torch.stack([x0, y0, x1, y1], 1).float()
