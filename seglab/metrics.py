@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -152,12 +153,35 @@ def mean_loss(losses: Iterable[float], pixels: Sequence[int]) -> float:
     return total / sum(pixels) if any(pixels) else math.nan
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What the scores of a split were computed from, on the CPU, in the order of the split.
+
+    Attributes:
+        confusion: ``(K, K)`` int64, pixels by true class (row) and predicted class (column).
+        index: ``(N,)`` int64, the place of each image in the split.
+        counts: ``(N, 3, K)`` int64, :func:`per_image_counts` of each image.
+    """
+
+    confusion: Tensor
+    index: Tensor
+    counts: Tensor
+
+    def mious(self) -> Floats:
+        """Return the mIoU of each image by itself, ``(N,)`` float64; NaN where all is void."""
+        return _mean(_iou(self.counts.numpy().astype(np.float64)))
+
+
 class SegmentationMetrics(Metric):
     """Gathers class maps and losses, and computes :func:`scores` of them all, as plain floats.
 
     Args:
         classes: the names of the K classes, in the order of their values.
         per_image: compute ``val/mIoU_low`` and ``val/mIoU_high`` too (:func:`bootstrap_interval`).
+
+    Attributes:
+        evaluation: what the last :meth:`compute` read its scores from, all processes' images; None
+            before the first, and without images where no ``index`` was given.
     """
 
     full_state_update = False
@@ -171,6 +195,7 @@ class SegmentationMetrics(Metric):
         super().__init__(compute_with_cache=False)
         self.classes = tuple(classes)
         self.per_image = per_image
+        self.evaluation: Evaluation | None = None
         size = len(self.classes)
         self.add_state("confusion", torch.zeros(size, size, dtype=torch.int64), "sum")
         self._no_rows = {  # of lists with a row for each image: more in one process than another
@@ -223,11 +248,13 @@ class SegmentationMetrics(Metric):
         index, counts, loss = (self._rows(name) for name in self._no_rows)
         if len(set(index.tolist())) != len(index):
             raise ValueError("an image was counted twice: each index may come once")
+        order = index.argsort()
+        self.evaluation = Evaluation(self.confusion.cpu(), index[order].cpu(), counts[order].cpu())
         result = scores(self.confusion, self.classes)
         if len(loss):
             result["val/loss"] = mean_loss(loss.tolist(), counts[:, 0].sum(-1).tolist())
         if self.per_image:
-            low, high = bootstrap_interval(counts[index.argsort()])
+            low, high = bootstrap_interval(counts[order])
             result |= {"val/mIoU_low": low, "val/mIoU_high": high}
         return result
 

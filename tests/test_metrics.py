@@ -413,3 +413,22 @@ def test_no_image_has_no_interval():
 def test_per_image_counts():
     confusion = torch.tensor([[[1, 2], [3, 4]]])
     assert per_image_counts(confusion).tolist() == [[[3, 7], [4, 6], [1, 4]]]
+
+
+@quick
+@given(splits(same_size=True))
+def test_what_the_scores_came_from_is_kept_in_the_order_of_the_split(split):
+    num_classes, images = split
+    metrics = SegmentationMetrics(names(num_classes))
+    for index in reversed(range(len(images))):
+        prediction, target = pair(images[index])
+        metrics.update(prediction[None], target[None], index=torch.tensor([index]))
+    result = metrics.compute()
+    found = metrics.evaluation
+    assert found is not None
+    assert found.index.tolist() == list(range(len(images)))
+    assert same(scores(found.confusion, names(num_classes)), result)
+    for index, (image, miou) in enumerate(zip(images, found.mious(), strict=True)):
+        one = confusion_matrix(*pair(image), num_classes)
+        assert torch.equal(found.counts[index], per_image_counts(one[None])[0])
+        assert float(miou).hex() == scores(one, names(num_classes))["val/mIoU"].hex()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seglab.data.images import Images
 from seglab.errors import ConfigError
-from seglab.metrics import SegmentationMetrics
+from seglab.metrics import Evaluation, SegmentationMetrics
 from seglab.schedules import schedule
 from seglab.schema import TrainConfig
 from seglab.targets import build
@@ -36,6 +36,8 @@ class Task(L.LightningModule):
     metrics: SegmentationMetrics
     scores: dict[str, float]
     """The metrics of the last validation, in float64."""
+    evaluation: Evaluation | None
+    """What they were computed from."""
     scored_at: int
     """The optimiser step of the last validation."""
 
@@ -51,7 +53,7 @@ class Task(L.LightningModule):
         self.config = config
         self.classes = tuple(config.data.classes or ())
         self.metrics = SegmentationMetrics(self.classes)
-        self.scores = {}
+        self.scores, self.evaluation = {}, None
         self.scored_at = -1
         for name, value in (("mean", config.model.mean), ("std", config.model.std)):
             buffer = torch.tensor(value).view(1, 3, 1, 1) * 255
@@ -116,7 +118,7 @@ class Task(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of the whole split, and log them."""
-        self.scores = self.metrics.compute()
+        self.scores, self.evaluation = self.metrics.compute(), self.metrics.evaluation
         self.scored_at = self.global_step
         self.metrics.reset()
         self.log_dict(self.scores, logger=False)  # for callbacks that watch a value
