@@ -39,7 +39,8 @@ def main(overrides: list[str]) -> dict[str, float]:
     stored["trainer"]["limit_val_batches"] = None  # a run may have looked at a part of the split
     config = override_stored(stored, rest)
     config.trainer.threads = prepare(config.trainer.threads)
-    data = VOCDataModule(config.data, config.seed, Checking(console))
+    instances = config.model.task == "instance"
+    data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
     split = composed.config.split
     samples = data.split(split)
     task = build_task(config)

@@ -69,7 +69,8 @@ def run_job(
     if there == FINISHED:
         return JobResult(folder, read_metrics(folder), [], skipped=True)
     config.trainer.threads = prepare(config.trainer.threads)
-    data = VOCDataModule(config.data, config.seed, Checking(console))
+    instances = config.model.task == "instance"
+    data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
     data.check()
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,40 @@ class Instances:
     def __len__(self) -> int:
         """Return N."""
         return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The N objects that a model finds in one image, the surest first.
+
+    Attributes:
+        masks: ``(N, H, W)`` bool, at the image's own size; they may overlap.
+        labels: ``(N,)`` int64, class indices ``1..K-1``.
+        scores: ``(N,)`` float32 in 0..1, descending.
+        boxes: ``(N, 4)`` float32 ``x0, y0, x1, y1`` in pixels.
+    """
+
+    masks: Tensor
+    labels: Tensor
+    scores: Tensor
+    boxes: Tensor
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.scores)
+
+    def above(self, threshold: float) -> Detections:
+        """Return those that score at least ``threshold``."""
+        count = int((self.scores >= threshold).sum())
+        return Detections(*(getattr(self, name)[:count] for name in self.__slots__))
+
+    def paint(self, values: Sequence[int] | Tensor) -> Tensor:
+        """Paint a value for each object, the surest on top: ``(H, W)`` uint8, 0 where none is."""
+        values = torch.as_tensor(values, dtype=torch.uint8, device=self.masks.device)
+        painted = torch.zeros(self.masks.shape[1:], dtype=torch.uint8, device=self.masks.device)
+        for mask, value in zip(self.masks.flip(0), values.flip(0), strict=True):
+            painted[mask] = value
+        return painted
 
 
 def find_instances(class_map: Tensor, instance_map: Tensor) -> Instances:
