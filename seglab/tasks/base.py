@@ -117,7 +117,13 @@ class Task(L.LightningModule):
 
     def predict_step(self, batch: Images, batch_idx: int) -> Tensor:
         """Return the class maps ``(B, H, W)`` uint8 of a batch of photographs."""
-        return self.class_map(self.infer(batch.image))
+        output = self.infer(batch.image)
+        self.detections = self.objects(output)
+        return self.class_map(output)
+
+    def objects(self, output: Any) -> list[Detections] | None:
+        """Return the objects in what :meth:`infer` gave; None for a task without objects."""
+        return None
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of the whole split, and log them."""

@@ -102,20 +102,18 @@ class ObjectFiles:
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
-    def add(self, name: str, file_name: str, found: Detections, threshold: float) -> None:
+    def add(self, name: str, found: Detections, sure: Detections) -> None:
         """Write an image's PNG and keep its objects for the JSON.
 
         Args:
             name: the image's id.
-            file_name: its file's.
             found: its objects.
-            threshold: those of a lower score are not painted.
+            sure: those of them that are painted.
         """
         height, width = found.masks.shape[1:]
         self.images.append(
-            {"id": len(self.images) + 1, "file_name": file_name, "height": height, "width": width}
+            {"id": len(self.images) + 1, "file_name": name, "height": height, "width": width}
         )
-        sure = found.above(threshold)
         (self.folder / "instances").mkdir(exist_ok=True)
         numbers = _painted(sure.masks.cpu().numpy())
         save_class_map(numbers, self.folder / "instances" / f"{name}.png")
