@@ -112,7 +112,12 @@ def test_agrees_with_pycocotools(spec: list[tuple[int, int, int]]) -> None:
 
 def test_agrees_with_torchmetrics_where_every_image_has_objects() -> None:
     scenes = [scene(seed, 1 + seed % 4, seed % 3) for seed in range(12)]
-    metric = MeanAveragePrecision(iou_type="segm", backend="faster_coco_eval")
+    metric = MeanAveragePrecision(
+        iou_type="segm",
+        backend="faster_coco_eval",
+        iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),  # its own are float32's: 0.8 > 4 / 5
+        rec_thresholds=np.linspace(0, 1, 101).tolist(),
+    )
     for found, truth in scenes:
         prediction = {"masks": found.masks, "labels": found.labels, "scores": found.scores}
         metric.update([prediction], [{"masks": truth.masks, "labels": truth.labels}])
