@@ -1,0 +1,217 @@
+// The plots, by Vega-Lite. Names are data throughout, never part of an expression.
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const MANY = 12; // more runs than this are coloured by rank and named by the pointer only
+
+function theme() {
+  const style = getComputedStyle(document.documentElement);
+  const [ink, faint, line] = ["--ink", "--faint", "--line"].map((name) => style.getPropertyValue(name).trim());
+  return {
+    background: null,
+    font: getComputedStyle(document.body).fontFamily,
+    view: { stroke: line },
+    axis: { labelColor: faint, titleColor: faint, gridColor: line, domainColor: line, tickColor: line, labelLimit: 180, titleFontWeight: 500 },
+    legend: { labelColor: ink, titleColor: faint, labelLimit: 220, symbolStrokeWidth: 3 },
+    title: { color: ink, anchor: "start", fontSize: 13, fontWeight: 600 },
+    text: { color: ink },
+  };
+}
+
+/** Draw a plot when it comes into view; `describe` is what it shows, in words. */
+function plot(element, describe, spec) {
+  element.setAttribute("role", "img");
+  element.setAttribute("aria-label", describe);
+  element.style.minHeight = `${Math.min(spec.height?.step ? 200 : (spec.height ?? 200), 320)}px`;
+  whenSeen(element, () => {
+    const options = {
+      actions: false,
+      renderer: "canvas",
+      tooltip: { theme: dark.matches ? "dark" : "light" },
+      config: theme(),
+    };
+    const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description: describe, ...spec };
+    const size = { autosize: { type: "fit-x", contains: "padding" } };
+    vegaEmbed(element, spec.width === "container" ? { ...size, ...full } : full, options).then(
+      () => element.setAttribute("data-drawn", ""),
+      (error) => console.error(error),
+    );
+  });
+}
+
+/** A colour for each run: told apart where they are few, by rank where they are many. */
+function colour(names) {
+  return names.length <= MANY
+    ? { field: "run", type: "nominal", title: null, scale: { domain: names, scheme: "tableau10" }, legend: names.length > 1 ? { orient: "bottom", columns: 2 } : null }
+    : { field: "rank", type: "quantitative", title: "rank", scale: { scheme: "viridis", reverse: true } };
+}
+
+function drawCurves() {
+  const found = new Set(shown.flatMap((place) => Object.keys(report.runs[place].curves)));
+  const rates = [...found].filter((name) => name.startsWith("lr/"));
+  const plots = single
+    ? [["Loss", ["train/loss", "val/loss"]], ["mIoU", ["val/mIoU"]], ["Mask AP", ["val/mask_AP", "val/mask_AP50"]], ["Learning rate", rates]]
+    : [["Training loss", ["train/loss"]], ["Validation loss", ["val/loss"]], ["Validation mIoU", ["val/mIoU"]], ["Validation mask AP", ["val/mask_AP"]], ...rates.map((name) => [`Learning rate: ${name.slice(3)}`, [name]])];
+  const drawn = plots
+    .map(([title, names]) => [title, names.filter((name) => found.has(name))])
+    .filter(([, names]) => names.length);
+  $("curves").hidden = !drawn.length;
+  const boxes = drawn.map(([title, names]) => {
+    const box = h("div", { class: "plot" });
+    const values = [];
+    const labels = [];
+    shown.forEach((place, rank) => {
+      const run = report.runs[place];
+      for (const name of names) {
+        const label = single ? name : run.name;
+        if (run.curves[name]) labels.push(label);
+        for (const [step, value] of run.curves[name] ?? []) {
+          values.push({ step, value, run: label, rank: rank + 1 });
+        }
+      }
+    });
+    const zero = !title.endsWith("oss");
+    const tooltip = [{ field: "run", title: single ? "curve" : "run" }, { field: "step" }, { field: "value", format: ".4~g" }];
+    const few = values.length <= 40 * labels.length;
+    plot(box, `${title} over the steps of ${labels.length} curves`, {
+      title,
+      width: "container",
+      height: 260,
+      data: { values },
+      params: [{ name: "zoom", select: "interval", bind: "scales" }],
+      mark: { type: "line", strokeWidth: labels.length > MANY ? 1 : 2, opacity: labels.length > MANY ? 0.6 : 0.9, point: few ? { size: 30 } : false, tooltip: true, clip: true },
+      encoding: {
+        x: { field: "step", type: "quantitative", scale: { nice: false } },
+        y: { field: "value", type: "quantitative", title: null, scale: { zero }, axis: { format: ".3~g" } },
+        color: colour(labels),
+        detail: { field: "run" },
+        tooltip,
+      },
+    });
+    return box;
+  });
+  $("curves").querySelector(".grid").replaceChildren(...boxes);
+}
+
+/** The families of per-class measures that any run has, such as val/IoU/. */
+function families() {
+  const names = report.runs.flatMap((run) => Object.keys(run.metrics));
+  const found = names.map((name) => name.match(/^val\/[^/]+\//)?.[0]).filter(Boolean);
+  return [...new Set(found)].sort();
+}
+
+function drawClasses() {
+  const family = $("family").value;
+  const section = $("classes");
+  const measured = shown.filter((place) => Object.keys(report.runs[place].metrics).some((name) => name.startsWith(family)));
+  section.hidden = !family;
+  if (!family) return;
+  const classes = [...new Set(measured.flatMap((place) => report.runs[place].classes))];
+  const value = (place, name) => report.runs[place].metrics[family + name] ?? null;
+  const rows = measured.flatMap((place) =>
+    classes.map((name) => ({ run: report.runs[place].name, class: name, value: value(place, name) })),
+  );
+  const title = short(family.slice(0, -1));
+  const tooltip = [...(single ? [] : [{ field: "run" }]), { field: "class" }, { field: "value", title, format: ".4f" }];
+  const box = h("div", { class: "plot" });
+  section.querySelector(".plot").replaceWith(box);
+  const heads = ["class", ...measured.map((place) => (single ? title : report.runs[place].name))];
+  fill(section.querySelector("table"), heads, classes.map((name) => [name, ...measured.map((place) => value(place, name))]));
+  if (single) {
+    const sorted = rows.filter((row) => row.value !== null).sort((a, b) => b.value - a.value);
+    const y = { field: "class", type: "nominal", title: null, sort: sorted.map((row) => row.class) };
+    const x = { field: "value", type: "quantitative", title, scale: { domain: [0, 1] } };
+    plot(box, `${title} of each class, the best first`, {
+      width: "container",
+      height: { step: 20 },
+      data: { values: sorted },
+      encoding: { y, x, tooltip },
+      layer: [
+        { mark: { type: "bar", color: "#4c86c6", cornerRadiusEnd: 2 } },
+        { mark: { type: "text", align: "left", dx: 4 }, encoding: { text: { field: "value", format: ".4f" } } },
+      ],
+    });
+    return;
+  }
+  plot(box, `${title} of each class in each run, as a heat map`, heatMap(rows, {
+    y: { field: "run", type: "nominal", title: null, sort: null },
+    x: { field: "class", type: "nominal", title: null, sort: null },
+    tooltip, title, labels: measured.length <= 30 && classes.length <= 25, step: measured.length > 40 ? 16 : 24,
+  }));
+}
+
+function heatMap(values, { y, x, tooltip, title, labels, step }) {
+  const encoding = { x: { ...x, axis: { orient: "top", labelAngle: -45 } }, y, tooltip };
+  const color = { field: "value", type: "quantitative", title, scale: { domain: [0, 1], scheme: dark.matches ? "viridis" : "blues" } };
+  const wide = new Set(values.map((row) => row[x.field])).size;
+  const write = {
+    mark: { type: "text", fontSize: 10 },
+    encoding: {
+      text: { field: "value", format: ".2f" },
+      color: dark.matches
+        ? { condition: { test: "datum.value > 0.7", value: "#14171b" }, value: "#f4f6f8" }
+        : { condition: { test: "datum.value > 0.6", value: "#fff" }, value: "#20242a" },
+    },
+  };
+  return {
+    width: { step: labels ? Math.max(38, Math.min(60, 760 / wide)) : Math.max(14, Math.min(40, 760 / wide)) },
+    height: { step },
+    data: { values: values.filter((row) => row.value !== null) },
+    encoding,
+    layer: [{ mark: "rect", encoding: { color } }, ...(labels ? [write] : [])],
+  };
+}
+
+function drawConfusion(run) {
+  const part = $("confusion");
+  part.hidden = !run.confusion;
+  if (!run.confusion) return;
+  const names = run.classes;
+  const values = run.confusion.flatMap((row, i) => {
+    const total = row.reduce((sum, pixels) => sum + pixels, 0);
+    return row.map((pixels, j) => ({ truth: names[i], prediction: names[j], pixels, value: total ? pixels / total : null }));
+  });
+  const box = h("div", { class: "plot" });
+  part.querySelector(".plot").replaceWith(box);
+  const tooltip = [{ field: "truth" }, { field: "prediction" }, { field: "value", title: "share of the truth", format: ".4f" }, { field: "pixels", format: "," }];
+  plot(box, "Confusion matrix, each row divided by the pixels of its true class", heatMap(values, {
+    y: { field: "truth", type: "nominal", title: "truth", sort: null },
+    x: { field: "prediction", type: "nominal", title: "prediction", sort: null },
+    tooltip, title: "share", labels: names.length <= 25, step: names.length <= 12 ? 34 : 24,
+  }));
+}
+
+function drawSweep() {
+  const results = shown.filter((place) => !missing(miou(report.runs[place])));
+  const named = report.differing.slice(0, report.named || report.differing.length);
+  const keys = named.slice(0, 12).filter((key) => new Set(results.map((place) => settingOf(report.runs[place], key))).size > 1);
+  $("sweep").hidden = single || results.length < 3 || !keys.length;
+  if ($("sweep").hidden) return;
+  const boxes = keys.map((key) => {
+    const texts = results.map((place) => settingOf(report.runs[place], key));
+    const isNumber = numeric(texts) && !texts.includes("") && new Set(texts).size > 2;
+    const values = results.map((place, at) => ({
+      run: report.runs[place].name,
+      setting: isNumber ? Number(texts[at]) : texts[at] || "(not set)",
+      value: miou(report.runs[place]),
+    }));
+    const sizes = values.map((row) => row.setting);
+    const log = isNumber && Math.min(...sizes) > 0 && Math.max(...sizes) / Math.min(...sizes) >= 50;
+    const x = isNumber
+      ? { field: "setting", type: "quantitative", title: key, scale: { type: log ? "log" : "linear", zero: false }, axis: { format: "~g", labelOverlap: true } }
+      : { field: "setting", type: "nominal", title: key, axis: { labelAngle: -30 } };
+    const box = h("div", { class: "plot" });
+    plot(box, `mIoU against ${key}`, {
+      width: "container",
+      height: 220,
+      data: { values },
+      mark: { type: "point", filled: true, size: 60, opacity: 0.7, color: "#4c86c6" },
+      encoding: {
+        x,
+        y: { field: "value", type: "quantitative", title: "mIoU", scale: { zero: false } },
+        tooltip: [{ field: "run" }, { field: "setting", title: key }, { field: "value", title: "mIoU", format: ".4f" }],
+      },
+    });
+    return box;
+  });
+  $("sweep").querySelector(".grid").replaceChildren(...boxes);
+}
