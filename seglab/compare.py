@@ -36,19 +36,18 @@ def main(folders: list[str], output: str) -> Comparison:
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the table, the best run first, and what follows from it."""
-    table = Table("run", "state", "val/mIoU", "95 % interval")
+    table = Table("run", "val/mIoU", "95 % interval")
     table.columns[0].overflow = "fold"
-    for column in (1, 2, 3):
-        table.columns[column].no_wrap = True
-    table.columns[2].justify = "right"
-    differ = bool(comparison.differing)
-    if differ:
+    table.columns[1].justify = "right"
+    for column in table.columns[1:]:
+        column.no_wrap = True
+    if comparison.differing:
         table.add_column("what differs", overflow="fold")
     for run, ends in zip(comparison.runs, comparison.intervals, strict=True):
-        style = "" if run.state == FINISHED else "dim"
-        cells = [run.name, run.state, number(run.miou), between(*ends)]
-        cells += [what_differs(run, comparison)] if differ else []
-        table.add_row(*(plain(cell) for cell in cells), style=style)
+        finished = run.state == FINISHED
+        cells = [run.name, number(run.miou) if finished else run.state, between(*ends)]
+        cells += [what_differs(run, comparison)] if comparison.differing else []
+        table.add_row(*map(plain, cells), style="" if finished else "dim")
     console.print(table)
     for line in lines(comparison):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -56,4 +55,4 @@ def show(comparison: Comparison, console: Console) -> None:
 
 def plain(text: str) -> Text:
     """Return text as it is: a name with brackets is no style."""
-    return Text(" ".join(text.split()))
+    return Text("\n".join(" ".join(line.split()) for line in text.splitlines()))

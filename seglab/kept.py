@@ -76,7 +76,7 @@ def read_evaluation(folder: Path) -> KeptEvaluation | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             found: dict[str, Any] = {name: file[name] for name in file.files}
         kept = KeptEvaluation(
             found["confusion"].astype(np.int64, casting="safe"),

@@ -77,3 +77,11 @@ def voc_root() -> Path:
     if not (root / "VOC2007").is_dir():
         pytest.skip(f"the real photographs are not there: {root / 'VOC2007'}")
     return root
+
+
+@pytest.fixture
+def made_run() -> Callable[..., Path]:
+    """Make up a run folder in milliseconds; see :func:`made_up.make_run`."""
+    from made_up import make_run
+
+    return make_run

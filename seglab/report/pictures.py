@@ -18,7 +18,7 @@ BUDGET = 20_000_000
 class Pictures:
     """Collects picture files as data URIs, each content once, up to a budget in bytes."""
 
-    def __init__(self, budget: int = BUDGET) -> None:
+    def __init__(self, budget: int) -> None:
         self.left = budget
         self.uris: list[str] = []
         self._places: dict[bytes, int] = {}
@@ -41,7 +41,9 @@ class Pictures:
         return self._places[content]
 
 
-def samples(runs: Sequence[RunRecord]) -> tuple[list[dict[str, Any]], list[str], int]:
+def samples(
+    runs: Sequence[RunRecord], budget: int = BUDGET
+) -> tuple[list[dict[str, Any]], list[str], int]:
     """Gather the fixed samples of all runs, then the worst ones, until the page is full.
 
     Returns:
@@ -49,7 +51,7 @@ def samples(runs: Sequence[RunRecord]) -> tuple[list[dict[str, Any]], list[str],
         first, ``at`` being the places of image, truth and prediction among the data URIs; the data
         URIs; and how many samples there was no room for.
     """
-    pictures = Pictures()
+    pictures = Pictures(budget)
     left_out = 0
     result: list[dict[str, Any]] = [{"fixed": [], "worst": []} for _ in runs]
     for kind, where in (("fixed", FIXED), ("worst", WORST)):

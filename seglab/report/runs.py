@@ -74,7 +74,9 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
     found: dict[Path, str] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise ConfigError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+            raise ConfigError(
+                f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}"
+            )
         here = dict(find_runs(folder))
         if not here:
             raise ConfigError(
@@ -116,7 +118,9 @@ def read_run(folder: Path, name: str) -> RunRecord:
         except RunError as error:
             problems.append(str(error))
         except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-            problems.append(f"{_FILES[read]}: {' '.join(str(error).split()) or type(error).__name__}")
+            problems.append(
+                f"{_FILES[read]}: {' '.join(str(error).split()) or type(error).__name__}"
+            )
     if problems:
         run.state, run.reason = UNREADABLE, "; ".join(problems)
     return run

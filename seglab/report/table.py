@@ -15,6 +15,10 @@ from seglab.report.runs import RunRecord
 from seglab.run import FINISHED
 
 
+NARROW = 6
+"""How many settings a terminal's table shows for each run; page and spreadsheet have them all."""
+
+
 def number(value: float) -> str:
     """Return a number with four decimals; a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.4f}"
@@ -26,9 +30,9 @@ def between(low: float, high: float) -> str:
 
 
 def what_differs(run: RunRecord, comparison: Comparison) -> str:
-    """Return the settings that tell a run from the others, ``key=value`` each."""
-    keys = comparison.differing[: comparison.named] or comparison.differing
-    return " ".join(f"{key}={setting(run, key)}" for key in keys if setting(run, key))
+    """Return the settings that tell a run from the others, a line ``key=value`` each."""
+    keys = (comparison.differing[: comparison.named] or comparison.differing)[:NARROW]
+    return "\n".join(f"{key}={setting(run, key)}" for key in keys if setting(run, key))
 
 
 def lines(comparison: Comparison) -> Iterator[str]:

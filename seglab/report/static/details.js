@@ -30,11 +30,11 @@ function drawHeadline() {
   const card = (name, value) => h("div", { class: "card" }, h("span", {}, name), h("b", {}, value));
   const cards = [card("state", run.state)];
   const value = run.metrics["val/mIoU"];
-  if (!missing(value)) cards.push(card(missing(run.low) ? "mIoU" : `mIoU · 95 % ${interval(run)}`, number(value)));
+  if (!missing(value)) cards.push(card(missing(run.low) ? "val/mIoU" : `val/mIoU · 95 % ${interval(run)}`, number(value)));
   const best = run.metrics["best/epoch"];
   for (const name of report.columns.filter((one) => !missing(run.metrics[one]))) {
     const isBest = name === "best/val/mIoU" && !missing(best);
-    cards.push(card(isBest ? `best mIoU · epoch ${best + 1}` : short(name), number(run.metrics[name])));
+    cards.push(card(isBest ? `${short(name)} · ${best + 1}` : short(name), number(run.metrics[name])));
   }
   $("headline").replaceChildren(...cards);
   $("reason").hidden = !run.reason;

@@ -25,7 +25,7 @@ const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(4)
 const interval = (run) =>
   missing(run.low) ? "–" : `${number(run.low)} to ${number(run.high)}`;
 const miou = (run) => (run.state === "finished" ? run.metrics["val/mIoU"] : null);
-const short = (metric) => metric.replace(/^val\//, "").replaceAll("_", " ");
+const short = (metric) => (metric === "best/val/mIoU" ? "best epoch's val/mIoU" : metric);
 
 /** Call a function once things have been still for a moment. */
 function settled(call, wait = 150) {

@@ -30,19 +30,23 @@ function plot(element, describe, spec) {
       config: theme(),
     };
     const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description: describe, ...spec };
-    const size = { autosize: { type: "fit-x", contains: "padding" } };
-    vegaEmbed(element, spec.width === "container" ? { ...size, ...full } : full, options).then(
-      () => element.setAttribute("data-drawn", ""),
+    vegaEmbed(element, full, options).then(
+      () => {
+        element.setAttribute("data-drawn", "");
+        element.style.minHeight = ""; // kept the place until now
+      },
       (error) => console.error(error),
     );
   });
 }
 
-/** A colour for each run: told apart where they are few, by rank where they are many. */
+/** A colour for each curve: told apart where they are few, by rank where they are many. */
 function colour(names) {
-  return names.length <= MANY
-    ? { field: "run", type: "nominal", title: null, scale: { domain: names, scheme: "tableau10" }, legend: names.length > 1 ? { orient: "bottom", columns: 2 } : null }
-    : { field: "rank", type: "quantitative", title: "rank", scale: { scheme: "viridis", reverse: true } };
+  if (names.length > MANY) {
+    return { field: "rank", type: "quantitative", title: "rank", scale: { scheme: "viridis", reverse: true } };
+  }
+  const legend = names.length > 1 ? { orient: "bottom", columns: 3, symbolType: "stroke" } : null;
+  return { field: "run", type: "nominal", title: null, scale: { domain: names, scheme: "tableau10" }, legend };
 }
 
 function drawCurves() {
@@ -58,12 +62,11 @@ function drawCurves() {
   const boxes = drawn.map(([title, names]) => {
     const box = h("div", { class: "plot" });
     const values = [];
-    const labels = [];
+    const labels = single ? names : shown.map((place) => report.runs[place].name);
     shown.forEach((place, rank) => {
       const run = report.runs[place];
       for (const name of names) {
         const label = single ? name : run.name;
-        if (run.curves[name]) labels.push(label);
         for (const [step, value] of run.curves[name] ?? []) {
           values.push({ step, value, run: label, rank: rank + 1 });
         }
@@ -80,8 +83,8 @@ function drawCurves() {
       params: [{ name: "zoom", select: "interval", bind: "scales" }],
       mark: { type: "line", strokeWidth: labels.length > MANY ? 1 : 2, opacity: labels.length > MANY ? 0.6 : 0.9, point: few ? { size: 30 } : false, tooltip: true, clip: true },
       encoding: {
-        x: { field: "step", type: "quantitative", scale: { nice: false } },
-        y: { field: "value", type: "quantitative", title: null, scale: { zero }, axis: { format: ".3~g" } },
+        x: { field: "step", type: "quantitative", scale: { nice: false }, axis: { tickCount: 8 } },
+        y: { field: "value", type: "quantitative", title: null, scale: { zero }, axis: { format: ".3~g", tickCount: 6 } },
         color: colour(labels),
         detail: { field: "run" },
         tooltip,
@@ -119,10 +122,10 @@ function drawClasses() {
   if (single) {
     const sorted = rows.filter((row) => row.value !== null).sort((a, b) => b.value - a.value);
     const y = { field: "class", type: "nominal", title: null, sort: sorted.map((row) => row.class) };
-    const x = { field: "value", type: "quantitative", title, scale: { domain: [0, 1] } };
+    const x = { field: "value", type: "quantitative", title, scale: { domain: [0, 1] }, axis: { tickCount: 5 } };
     plot(box, `${title} of each class, the best first`, {
       width: "container",
-      height: { step: 20 },
+      height: 20 * sorted.length,
       data: { values: sorted },
       encoding: { y, x, tooltip },
       layer: [
@@ -139,25 +142,29 @@ function drawClasses() {
   }));
 }
 
+/** Cells from the page's own colour (0) to a full one (1), with their numbers where there is room. */
 function heatMap(values, { y, x, tooltip, title, labels, step }) {
-  const encoding = { x: { ...x, axis: { orient: "top", labelAngle: -45 } }, y, tooltip };
-  const color = { field: "value", type: "quantitative", title, scale: { domain: [0, 1], scheme: dark.matches ? "viridis" : "blues" } };
+  const [low, high, onHigh, onLow] = dark.matches
+    ? ["#1d2126", "#8cc1ff", "#14171b", "#e6e9ed"]
+    : ["#f6f7f9", "#0b4f9e", "#ffffff", "#20242a"];
+  const scale = { domain: [0, 1], range: [low, high], interpolate: "rgb" };
+  const color = { field: "value", type: "quantitative", title, scale };
   const wide = new Set(values.map((row) => row[x.field])).size;
   const write = {
     mark: { type: "text", fontSize: 10 },
     encoding: {
       text: { field: "value", format: ".2f" },
-      color: dark.matches
-        ? { condition: { test: "datum.value > 0.7", value: "#14171b" }, value: "#f4f6f8" }
-        : { condition: { test: "datum.value > 0.6", value: "#fff" }, value: "#20242a" },
+      color: { condition: { test: "datum.value > 0.5", value: onHigh }, value: onLow },
+      opacity: { condition: { test: "datum.value < 0.005", value: 0.35 }, value: 1 },
     },
   };
+  const room = 900 / wide;
   return {
-    width: { step: labels ? Math.max(38, Math.min(60, 760 / wide)) : Math.max(14, Math.min(40, 760 / wide)) },
+    width: { step: labels ? Math.max(36, Math.min(60, room)) : Math.max(14, Math.min(40, room)) },
     height: { step },
     data: { values: values.filter((row) => row.value !== null) },
-    encoding,
-    layer: [{ mark: "rect", encoding: { color } }, ...(labels ? [write] : [])],
+    encoding: { x: { ...x, axis: { orient: "top", labelAngle: -45 } }, y, tooltip },
+    layer: [{ mark: { type: "rect", stroke: low, strokeWidth: 0.5 }, encoding: { color } }, ...(labels ? [write] : [])],
   };
 }
 
@@ -183,7 +190,13 @@ function drawConfusion(run) {
 function drawSweep() {
   const results = shown.filter((place) => !missing(miou(report.runs[place])));
   const named = report.differing.slice(0, report.named || report.differing.length);
-  const keys = named.slice(0, 12).filter((key) => new Set(results.map((place) => settingOf(report.runs[place], key))).size > 1);
+  const parted = new Map(); // settings that always change together are drawn once
+  for (const key of named) {
+    const texts = results.map((place) => settingOf(report.runs[place], key));
+    const parts = texts.map((text) => texts.indexOf(text)).join();
+    if (new Set(texts).size > 1 && !parted.has(parts)) parted.set(parts, key);
+  }
+  const keys = [...parted.values()].slice(0, 12);
   $("sweep").hidden = single || results.length < 3 || !keys.length;
   if ($("sweep").hidden) return;
   const boxes = keys.map((key) => {
@@ -197,8 +210,8 @@ function drawSweep() {
     const sizes = values.map((row) => row.setting);
     const log = isNumber && Math.min(...sizes) > 0 && Math.max(...sizes) / Math.min(...sizes) >= 50;
     const x = isNumber
-      ? { field: "setting", type: "quantitative", title: key, scale: { type: log ? "log" : "linear", zero: false }, axis: { format: "~g", labelOverlap: true } }
-      : { field: "setting", type: "nominal", title: key, axis: { labelAngle: -30 } };
+      ? { field: "setting", type: "quantitative", title: key, scale: log ? { type: "log" } : { zero: false }, axis: { format: "~g", labelOverlap: true } }
+      : { field: "setting", type: "nominal", title: key, axis: { labelAngle: -30, labelLimit: 110 } };
     const box = h("div", { class: "plot" });
     plot(box, `mIoU against ${key}`, {
       width: "container",

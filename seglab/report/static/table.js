@@ -8,7 +8,7 @@ function tableColumns() {
   const columns = [
     { head: "run", value: (run) => run.name },
     { head: "state", value: (run) => run.state },
-    { head: "mIoU", number: true, value: miou },
+    { head: "val/mIoU", number: true, value: miou },
     { head: "95 % interval", number: true, value: (run) => run.low, text: interval },
   ];
   const keys = $("all").checked ? report.differing : report.differing.slice(0, report.named || 6);
@@ -26,7 +26,7 @@ function tableColumns() {
   return columns;
 }
 
-const sorting = { head: "mIoU", ascending: false };
+const sorting = { head: "val/mIoU", ascending: false };
 
 /** Order two runs by a column; what is missing comes last either way. */
 function order(column, one, other) {
