@@ -85,3 +85,22 @@ def made_run() -> Callable[..., Path]:
     from made_up import make_run
 
     return make_run
+
+
+@pytest.fixture(scope="session")
+def two_hundred_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of two hundred runs, five learning rates in it."""
+    from made_up import make_run
+
+    folder = tmp_path_factory.mktemp("sweep")
+    for number in range(200):
+        rate = 10.0 ** -(number % 5)
+        make_run(
+            folder / f"run{number:03}",
+            seed=number,
+            skill=0.3 + number / 400,
+            images=12,
+            settings={"optimizer": {"lr": rate}},
+            overrides=[f"optimizer.lr={rate}", f"seed={number}"],
+        )
+    return folder

@@ -34,9 +34,12 @@ def test_help(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "no command given; there is train, evaluate, predict, score, data"),
-        (["trian"], "no command 'trian'; there is train, evaluate, predict, score, data"),
-        (["seed=1"], "no command 'seed=1'; there is train, evaluate, predict, score, data"),
+        ([], "no command given; there is train, evaluate, predict, score, compare, data"),
+        (["trian"], "no command 'trian'; there is train, evaluate, predict, score, compare, data"),
+        (
+            ["seed=1"],
+            "no command 'seed=1'; there is train, evaluate, predict, score, compare, data",
+        ),
         (["train", "--fast"], "unrecognized arguments: --fast; see seglab train --help"),
         (["evaluate", "--dry-run"], "unrecognized arguments: --dry-run"),
         (["data"], "the following arguments are required: action"),

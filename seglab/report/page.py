@@ -22,7 +22,7 @@ from seglab.report.pictures import samples
 from seglab.report.runs import RunRecord
 from seglab.report.vega import bundle
 
-SCRIPTS = ("dom", "table", "plots", "samples", "details", "main")
+SCRIPTS = ("dom", "table", "plots", "charts", "samples", "details", "main")
 
 POINTS = 60_000
 """How many points all curves of one kind may have; a browser draws them at once."""

@@ -138,10 +138,10 @@ def _status(run: RunRecord) -> None:
 
 def _settings(run: RunRecord) -> None:
     text = (run.folder / ".hydra" / "config.yaml").read_text(encoding="utf-8")
-    run.settings = dict(flat(yaml.load(text, Loader)))  # noqa: S506 (a safe loader)
+    run.settings = dict(flat(yaml.load(text, Loader)))
     overrides = run.folder / ".hydra" / "overrides.yaml"
     if overrides.is_file():
-        given = yaml.load(overrides.read_text(encoding="utf-8"), Loader)  # noqa: S506
+        given = yaml.load(overrides.read_text(encoding="utf-8"), Loader)
         run.overrides = [str(one) for one in given or []]
 
 

@@ -14,19 +14,18 @@ from seglab.report.page import printable
 from seglab.report.runs import RunRecord
 from seglab.run import FINISHED
 
-
 NARROW = 6
 """How many settings a terminal's table shows for each run; page and spreadsheet have them all."""
 
 
 def number(value: float) -> str:
     """Return a number with four decimals; a dash for NaN."""
-    return "–" if math.isnan(value) else f"{value:.4f}"
+    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 def between(low: float, high: float) -> str:
     """Return an interval in words; a dash where there is none."""
-    return "–" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
+    return "-" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
 
 
 def what_differs(run: RunRecord, comparison: Comparison) -> str:
@@ -45,7 +44,7 @@ def lines(comparison: Comparison) -> Iterator[str]:
         )
     if pair := comparison.pair:
         yield (
-            f"{pair.better.name} − {pair.other.name}: {pair.difference:+.4f}, 95 % interval "
+            f"{pair.better.name} minus {pair.other.name}: {pair.difference:+.4f}, 95 % interval "
             f"{pair.low:+.4f} to {pair.high:+.4f}, paired over {pair.images} images"
         )
     for run in comparison.runs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_nothing_is_loaded_from_anywhere(made_run: Made, tmp_path: Path) -> None
 def test_names_never_become_markup(made_run: Made, tmp_path: Path) -> None:
     harmless = write_report(made_run(tmp_path / "plain")).read_text(encoding="utf-8")
     plain, _ = read(harmless)
-    hostile = HOSTILE.replace("/", "∕")  # a folder's name has no slash
+    hostile = HOSTILE.replace("/", "\\")  # a folder's name has no slash
     run = made_run(
         tmp_path / hostile,
         state="failed",
@@ -130,20 +131,13 @@ def test_mask_ap_has_columns_where_it_exists(made_run: Made, tmp_path: Path) -> 
     assert "val/mask_AP/circle" not in columns
 
 
-def test_two_hundred_runs_make_a_page_in_seconds(made_run: Made, tmp_path: Path) -> None:
-    for number in range(200):
-        rate = 10 ** (-number % 5)
-        made_run(
-            tmp_path / f"run{number:03}",
-            images=8,
-            seed=number,
-            skill=0.3 + number / 400,
-            settings={"optimizer": {"lr": rate}},
-            overrides=[f"optimizer.lr={rate}"],
-        )
-    result = compare(read_runs([tmp_path]))
+def test_two_hundred_runs_make_a_page_in_seconds(two_hundred_runs: Path) -> None:
+    start = time.monotonic()
+    result = compare(read_runs([two_hundred_runs]))
+    page = render(result)
+    assert time.monotonic() - start < 20, "two seconds on an idle laptop"
     assert len(result.runs) == 200
-    assert len(render(result)) < 8_000_000
+    assert len(page) < 6_000_000
 
 
 def test_the_library_is_bundled_once_and_ends_no_script(tmp_path: Path) -> None:
@@ -151,7 +145,7 @@ def test_the_library_is_bundled_once_and_ends_no_script(tmp_path: Path) -> None:
     (kept,) = (tmp_path / "cache").iterdir()
     kept.write_text("kept")
     assert vega.bundle(tmp_path / "cache") == "kept"
-    assert "window.vegaEmbed = " in script
+    assert "window.vegaEmbed=" in script
     assert "</script" not in script
     assert "<!--" not in script
     (tmp_path / "file").write_text("")

@@ -39,13 +39,18 @@ def kept(folder: Path) -> set[str]:
     return {path.stem for path in folder.glob("*.jpg")}
 
 
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.array(picture)
+
+
 def test_the_worst_and_the_fixed_samples_are_kept(tmp_path: Path) -> None:
     errors = list(range(20, 0, -1))
     evaluate(tmp_path, errors)
     assert kept(tmp_path / WORST) == {f"set_{index}" for index in range(NUMBER_OF_WORST)}
     assert kept(tmp_path / FIXED) == {"set_0", "set_19"}
-    prediction = np.asarray(Image.open(tmp_path / WORST / "set_3.prediction.png"))
-    truth = np.asarray(Image.open(tmp_path / WORST / "set_3.truth.png"))
+    prediction = pixels(tmp_path / WORST / "set_3.prediction.png")
+    truth = pixels(tmp_path / WORST / "set_3.truth.png")
     assert (prediction != truth).sum() == errors[3]
     found = read_evaluation(tmp_path)
     assert found is not None
@@ -69,9 +74,8 @@ def test_without_pictures_the_counts_are_kept_all_the_same(tmp_path: Path) -> No
 def test_large_pictures_are_shrunk_and_keep_their_classes(tmp_path: Path) -> None:
     evaluate(tmp_path, [5], count=1, size=(1200, 600))
     for end in (".jpg", ".truth.png", ".prediction.png"):
-        picture = Image.open(tmp_path / FIXED / f"set_0{end}")
-        assert picture.size == (LONGEST // 2, LONGEST)
-    assert set(np.unique(Image.open(tmp_path / FIXED / "set_0.truth.png"))) == {0, 1}
+        assert pixels(tmp_path / FIXED / f"set_0{end}").shape[:2] == (LONGEST, LONGEST // 2)
+    assert set(np.unique(pixels(tmp_path / FIXED / "set_0.truth.png"))) == {0, 1}
 
 
 def test_an_image_that_is_all_void_is_no_worst_one(tmp_path: Path) -> None:

@@ -41,10 +41,13 @@ if (single) {
   $("all").parentElement.hidden = report.differing.length <= (report.named || 6);
   $("all").addEventListener("change", drawTable);
   $("seeds").hidden = !report.groups.length;
-  fill($("seeds").querySelector("table"), ["runs", "seeds", "mean mIoU", "±"],
-    report.groups.map(({ runs, mean, deviation }) => [
-      runs.map((place) => report.runs[place].name).join(", "), String(runs.length), mean, deviation,
-    ]));
+  const keys = report.differing.slice(0, report.named).filter((key) => key !== "seed");
+  const what = (run) => keys.map((key) => `${key}=${settingOf(run, key)}`).join(" ") || "all settings";
+  fill($("seeds").querySelector("table"), ["settings", "mean val/mIoU", "±", "seeds", "runs"],
+    report.groups.map(({ runs, mean, deviation }) => {
+      const names = runs.map((place) => report.runs[place].name).join(", ");
+      return [what(report.runs[runs[0]]), mean, deviation, String(runs.length), names];
+    }));
   $("pair").hidden = !report.pair;
   if (report.pair) {
     const { better, other, difference, low, high, images } = report.pair;

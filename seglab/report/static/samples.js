@@ -29,14 +29,13 @@ function gallery(element, figures) {
 let large = { figures: [], at: 0 };
 function enlarge(figures, at) {
   large = { figures, at: (at + figures.length) % figures.length };
-  const { title, sample } = figures[large.at];
+  const { title, sample, parts } = figures[large.at];
   $("largeTitle").textContent = title;
-  const images = PARTS.map((name, part) =>
-    h("figure", {},
-      h("img", { src: report.uris[sample.at[part]], alt: `${name} ${sample.id}`, class: part ? "map" : null }),
-      h("figcaption", {}, name),
-    ),
-  );
+  const images = (parts.includes(2) ? [0, 1, 2] : [0, 1]).map((part) => {
+    const alt = `${PARTS[part]} ${sample.id}`;
+    const image = h("img", { src: report.uris[sample.at[part]], alt, class: part ? "map" : null });
+    return h("figure", {}, image, h("figcaption", {}, PARTS[part]));
+  });
   $("large").querySelector(".triple").replaceChildren(...images);
   if (!$("large").open) $("large").showModal(); // Escape closes it, and the focus goes back
 }

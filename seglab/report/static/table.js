@@ -105,7 +105,9 @@ function fill(table, heads, rows) {
     return h(tag, { ...attributes, class: isNumber ? "number" : "whole" }, isNumber ? number(value) : value);
   };
   table.replaceChildren(
-    h("thead", {}, h("tr", {}, ...heads.map((head) => h("th", { scope: "col" }, head)))),
+    h("thead", {}, h("tr", {}, ...heads.map((head, place) =>
+      h("th", { scope: "col", class: rows.length && typeof rows[0][place] === "number" ? "number" : null }, head),
+    ))),
     h("tbody", {}, ...rows.map(([first, ...rest]) =>
       h("tr", {}, h("th", { scope: "row" }, first), ...rest.map((value) => item("td", value))),
     )),
