@@ -45,7 +45,9 @@ function colour(names) {
   if (names.length > MANY) {
     return { field: "rank", type: "quantitative", title: "rank", scale: { scheme: "viridis", reverse: true } };
   }
-  const legend = names.length > 1 ? { orient: "bottom", columns: 3, symbolType: "stroke" } : null;
+  const longest = Math.max(...names.map((name) => name.length));
+  const columns = Math.max(1, Math.floor(60 / (longest + 5))); // about as many letters fit a plot
+  const legend = names.length > 1 ? { orient: "bottom", columns, symbolType: "stroke" } : null;
   return { field: "run", type: "nominal", title: null, scale: { domain: names, scheme: "tableau10" }, legend };
 }
 
