@@ -110,7 +110,7 @@ def test_a_picture_is_enlarged_and_escape_closes_it(browser: Any, compared: Path
     assert first == browser.texts("#worst figcaption")[0]
     alts = [f"{part} {first.split()[0]}" for part in ("image", "truth", "prediction")]
     assert browser.js("return [...document.querySelectorAll('#large img')].map(i => i.alt)") == alts
-    browser.until(ALL_LOADED)
+    browser.until("[...document.querySelectorAll('#large img')].every(i => i.naturalWidth > 0)")
     browser.type("\ue014")  # the right arrow
     assert browser.js(f"return {title}") == browser.texts("#worst figcaption")[1]
     browser.type("\ue00c")  # Escape
