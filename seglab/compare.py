@@ -50,9 +50,13 @@ def show(comparison: Comparison, console: Console) -> None:
         table.add_row(*map(plain, cells), style="" if finished else "dim")
     console.print(table)
     for line in lines(comparison):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(plain(line), soft_wrap=True)
 
 
 def plain(text: str) -> Text:
-    """Return text as it is: a name with brackets is no style."""
-    return Text("\n".join(" ".join(line.split()) for line in text.splitlines()))
+    """Return text as it is: brackets are no style, and what cannot be printed is a question mark.
+
+    A folder's name may hold any bytes, and a configuration escape codes.
+    """
+    lines = ("".join(c if c.isprintable() else "?" for c in line) for line in text.splitlines())
+    return Text("\n".join(lines))

@@ -169,9 +169,12 @@ def test_a_terminal_table_takes_names_as_they_are(
     made_run: Callable[..., Path], tmp_path: Path
 ) -> None:
     made_run(tmp_path / "[bold]run")
+    made_run(tmp_path / "odd \udcff \x1b[2J", state="failed", error="\x1b[2J")
     command = [sys.executable, "-m", "seglab.cli", "compare", str(tmp_path), "--output", "."]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "COLUMNS": "80"}
     )
     assert done.returncode == 0, done.stderr
     assert "[bold]run" in done.stdout
+    assert "failed: odd ? ?[2J: ?[2J" in done.stdout
+    assert "\x1b" not in done.stdout

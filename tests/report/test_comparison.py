@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from seglab.counts import bootstrap_interval, paired_difference
 from seglab.errors import ConfigError
@@ -46,6 +47,14 @@ def test_runs_are_ranked_and_those_without_a_result_come_last(
             assert low < run.miou < high
         else:
             assert math.isnan(low)
+
+
+def test_a_run_at_work_is_told_from_one_that_was_killed(made_run: Made, tmp_path: Path) -> None:
+    for name in ("killed", "working"):
+        made_run(tmp_path / name, state="started")
+    with FileLock(tmp_path / "working" / ".lock"):
+        states = {run.name: run.state for run in read_runs([tmp_path])}
+    assert states == {"killed": "interrupted", "working": "started"}
 
 
 def test_an_interval_is_taken_from_metrics_where_no_counts_were_kept(
