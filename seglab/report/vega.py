@@ -1,4 +1,8 @@
-"""The plotting library that a page carries with it: Vega-Lite, from the wheel of vl-convert."""
+"""The plotting library that a page carries with it: Vega-Lite, from the wheel of vl-convert.
+
+Every page holds a copy, so its size counts: 0.9 MB, against 1.3 MB of bokeh's script and more than
+4 MB of plotly's. The wheel comes from Vega's own makers and depends on nothing.
+"""
 
 from __future__ import annotations
 
