@@ -27,9 +27,11 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.data.datamodule import VOCDataModule
     from seglab.job import build_trainer, interruptible
     from seglab.process import prepare
+    from seglab.report import reported
     from seglab.tasks.build import build_task
     from seglab.tracking.predictions import PredictionPictures
     from seglab.tracking.progress import Checking, EvaluationProgress
+    from seglab.tracking.samples import KeepEvaluation, KeepSamples
     from seglab.tracking.tables import show_metrics, show_paths
 
     console = Console()
@@ -51,10 +53,11 @@ def main(overrides: list[str]) -> dict[str, float]:
     pictures = PredictionPictures(
         run.predictions, task.classes, len(samples), config.pictures.samples, every_n_epochs=0
     )
-    callbacks = [pictures, EvaluationProgress(console)]
+    keep = KeepSamples(run.folder, samples.ids, task.classes, config.pictures.samples)
+    callbacks = [pictures, KeepEvaluation(keep), EvaluationProgress(console)]
     trainer = build_trainer(config.trainer, composed.folder, callbacks)
     data.config.val_split = split
-    with run, interruptible(trainer):
+    with reported(run, console), interruptible(trainer):
         trainer.validate(task, data, verbose=False, weights_only=True)
         run.write_metrics(task.scores)
     show_metrics(task.scores, console)

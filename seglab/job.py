@@ -22,6 +22,7 @@ from seglab.data.datamodule import VOCDataModule
 from seglab.errors import ConfigError
 from seglab.models.weights import load_pretrained
 from seglab.process import prepare
+from seglab.report import reported
 from seglab.run import FINISHED, NONE, Run, check_folder
 from seglab.schema import TrainConfig, TrainerConfig
 from seglab.targets import build
@@ -30,6 +31,7 @@ from seglab.tasks.build import build_task
 from seglab.tracking.history import HistoryLogger
 from seglab.tracking.predictions import PredictionPictures
 from seglab.tracking.progress import Checking, TrainingProgress
+from seglab.tracking.samples import KeepEvaluation, KeepSamples
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,17 @@ def run_job(
         config.pictures.every_n_epochs,
     )
     saving = BestAndLast(run.checkpoints, config)
-    callbacks: list[L.Callback] = [saving, pictures, TrainingProgress(console)]
+    ids = data.split(config.data.val_split).ids
+    keep = KeepSamples(folder, ids, task.classes, config.pictures.samples)
+    callbacks: list[L.Callback] = [
+        saving,
+        pictures,
+        KeepEvaluation(keep),
+        TrainingProgress(console),
+    ]
     callbacks += [build_callback(name, node) for name, node in config.callbacks.items()]
     trainer = build_trainer(config.trainer, folder, callbacks)
-    with run:
+    with reported(run, console):
         trainer.loggers = [HistoryLogger(run.history)]
         run.history.rewind(read_checkpoint(last)["global_step"] if going_on else 0)
         with interruptible(trainer):

@@ -15,6 +15,12 @@ from seglab.tracking.instances import ObjectFiles, object_panel
 from seglab.tracking.pictures import panel, prediction_sheet, save_class_map
 
 
+def spread(total: int, count: int) -> set[int]:
+    """Return ``count`` of the positions 0..total-1 (all if there are fewer), evenly spread."""
+    chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int)
+    return set(chosen.tolist())
+
+
 class PredictionPictures(L.Callback):
     """Writes image | truth | prediction of fixed samples to ``predictions/ID.png``.
 
@@ -32,8 +38,7 @@ class PredictionPictures(L.Callback):
         self, folder: Path, classes: tuple[str, ...], total: int, count: int, every_n_epochs: int
     ) -> None:
         self.folder, self.classes, self.every_n_epochs = folder, classes, every_n_epochs
-        chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int)
-        self.chosen = set(chosen.tolist())
+        self.chosen = spread(total, count)
         self.written: list[Path] = []
 
     def on_validation_batch_end(
