@@ -11,14 +11,20 @@ from rich.table import Table
 
 def show_metrics(metrics: Mapping[str, float], console: Console) -> None:
     """Print the per-class IoU as a table, the other numbers, and the headline last."""
-    table = Table("class", "IoU")
-    table.columns[1].justify = "right"
-    for name, value in metrics.items():
+    columns = {"IoU": "val/IoU/"}
+    if "val/mask_AP" in metrics:
+        columns |= {"mask AP": "val/mask_AP/", "mask AP50": "val/mask_AP50/"}
+    table = Table("class", *columns)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in metrics:
         if name.startswith("val/IoU/"):
-            absent = value != value  # NaN: neither in the truth nor in the prediction
-            table.add_row(name.removeprefix("val/IoU/"), "absent" if absent else f"{value:.4f}")
+            label = name.removeprefix("val/IoU/")
+            values = [metrics.get(prefix + label) for prefix in columns.values()]
+            table.add_row(label, *map(_cell, values))
     console.print(table)
-    for name in ("val/loss", "val/pixel_accuracy", "val/mean_accuracy", "val/fw_IoU"):
+    others = ("val/loss", "val/pixel_accuracy", "val/mean_accuracy", "val/fw_IoU")
+    for name in (*others, "val/mask_AP", "val/mask_AP50"):
         if name in metrics:
             console.print(f"{name:<18} {metrics[name]:.4f}", highlight=False)
     interval = ""
@@ -27,6 +33,13 @@ def show_metrics(metrics: Mapping[str, float], console: Console) -> None:
         interval = f"   95 % interval over images {low:.4f} to {high:.4f}"
     headline = f"{'val/mIoU':<18} {metrics['val/mIoU']:.4f}"
     console.print(f"[bold]{headline}[/bold]{interval}", highlight=False)
+
+
+def _cell(value: float | None) -> str:
+    """Return a number for the table; NaN is a class in neither truth nor prediction."""
+    if value is None:
+        return ""
+    return "absent" if value != value else f"{value:.4f}"
 
 
 def show_paths(folder: Path, pictures: Sequence[Path], console: Console) -> None:

@@ -76,19 +76,19 @@ def test_only_sure_objects_are_painted_the_surest_on_top(task: InstanceSegmentat
 
 def test_every_part_of_the_loss_is_logged(task: InstanceSegmentation, monkeypatch) -> None:
     logged: dict[str, float] = {}
-    monkeypatch.setattr(task, "log", lambda name, value, **_: logged.update({name: float(value)}))
-    monkeypatch.setattr(
-        task,
-        "log_dict",
-        lambda values, **_: logged.update({n: float(v) for n, v in values.items()}),
-    )
+
+    def keep(values: dict[str, torch.Tensor], **_: object) -> None:
+        logged.update({name: value.item() for name, value in values.items()})
+
+    monkeypatch.setattr(task, "log", lambda name, value, **_: keep({name: value}))
+    monkeypatch.setattr(task, "log_dict", keep)
     monkeypatch.setattr(task, "learning_rates", dict)
     monkeypatch.setattr(task, "log_exact", lambda values: None)
     task.train()
     loss = task.training_step(batch(2), 0)
     parts = {name: value for name, value in logged.items() if name.startswith("train/loss_")}
     assert len(parts) == 5
-    assert float(loss) == logged["train/loss"] == pytest.approx(sum(parts.values()))
+    assert loss.item() == logged["train/loss"] == pytest.approx(sum(parts.values()))
 
 
 @pytest.mark.parametrize(
