@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.console import Console
 
@@ -31,14 +30,17 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.tracking.predictions import PredictionPictures
     from seglab.tracking.progress import Checking, EvaluationProgress
     from seglab.tracking.tables import show_metrics, show_paths
+    from seglab.tracking.track import track
+    from seglab.tracking.wandb.artifacts import local_checkpoint
 
     console = Console()
-    path = Path(composed.config.checkpoint)
+    path = local_checkpoint(composed.config.checkpoint)
     checkpoint = read_checkpoint(path)
     stored = stored_config(checkpoint)
     stored["trainer"]["limit_val_batches"] = None  # a run may have looked at a part of the split
     config = override_stored(stored, rest)
     config.trainer.threads = prepare(config.trainer.threads)
+    tracking = track(config, "evaluate", rest, console)
     data = VOCDataModule(config.data, config.seed, Checking(console))
     split = composed.config.split
     samples = data.split(split)
@@ -46,16 +48,19 @@ def main(overrides: list[str]) -> dict[str, float]:
     task.metrics.per_image = True
     load_weights(task, checkpoint, path)
 
+    tracking.prepare(composed.folder, task.classes, len(samples))
     run = Run(composed.folder, {**asdict(config), **composed.plain}, overrides, resume=False)
     pictures = PredictionPictures(
         run.predictions, task.classes, len(samples), config.pictures.samples, every_n_epochs=0
     )
-    callbacks = [pictures, EvaluationProgress(console)]
+    callbacks = [pictures, EvaluationProgress(console), *tracking.callbacks]
     trainer = build_trainer(config.trainer, composed.folder, callbacks)
     data.config.val_split = split
-    with run, interruptible(trainer):
+    logged = tracking.run(trainer, task.net, {split: samples}, composed.plain)
+    with run, logged, interruptible(trainer):
         trainer.validate(task, data, verbose=False, weights_only=True)
         run.write_metrics(task.scores)
+        tracking.results(task.scores)
     show_metrics(task.scores, console)
     show_paths(composed.folder, sorted(pictures.written), console)
     return task.scores

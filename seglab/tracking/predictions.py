@@ -13,6 +13,11 @@ from seglab.metrics import confusion_matrix, scores
 from seglab.tracking.pictures import panel, prediction_sheet, save_class_map
 
 
+def evenly_spread(total: int, count: int) -> set[int]:
+    """Return ``count`` places of 0..total-1, or all if there are no more."""
+    return set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
+
+
 class PredictionPictures(L.Callback):
     """Writes image | truth | prediction of fixed samples to ``predictions/ID.png``.
 
@@ -28,8 +33,7 @@ class PredictionPictures(L.Callback):
         self, folder: Path, classes: tuple[str, ...], total: int, count: int, every_n_epochs: int
     ) -> None:
         self.folder, self.classes, self.every_n_epochs = folder, classes, every_n_epochs
-        chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int)
-        self.chosen = set(chosen.tolist())
+        self.chosen = evenly_spread(total, count)
         self.written: list[Path] = []
 
     def on_validation_batch_end(

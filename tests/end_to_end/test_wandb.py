@@ -1,0 +1,213 @@
+"""W&B as a user meets it: what a run logs, read back from its own file, and what cannot stop it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from wandb_reader import Logged, read_run, run_files
+from wandb_server import Server, serving, wait_for
+
+from seglab.tracking.wandb import connection
+
+KEY = "0123456789abcdef" * 2 + "01234567"
+CLASSES = ["background", "circle", "square", "triangle", "ring", "star", "cross"]
+
+
+@pytest.fixture(autouse=True)
+def _own_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take away this machine's key and settings, and W&B's process before and after each test."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "home" / "config"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return what gives W&B a key and a server."""
+
+    def use(url: str) -> None:
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+
+    return use
+
+
+def the_run(folder: Path) -> Logged:
+    (file,) = run_files(folder)
+    return read_run(file)
+
+
+def metrics(folder: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads((folder / "metrics.json").read_text())
+    return found
+
+
+def sync_commands(out: str) -> list[list[str]]:
+    lines = [line for line in out.splitlines() if "wandb sync" in line]
+    return [shlex.split(line.split("wandb sync ")[1]) for line in lines]
+
+
+def test_without_a_key_a_run_is_logged_offline_and_says_so_once(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    extra = ["optimizer.lr=0.01", "pictures.every_n_epochs=1", "hydra.run.dir=run"]
+    about = ["logger.tags=[a,b]", "logger.notes=why", "logger.group=g", "logger.checkpoints=true"]
+    answer = seglab_cli("train", *tiny, *extra, *about)
+    assert answer.code == 0, answer.err
+    assert "wandb" not in answer.err
+    (folders,) = sync_commands(answer.out)
+    (file,) = run_files(tmp_path / "run")
+    assert folders == [str(file.parent.relative_to(tmp_path))]
+    assert "there is no W&B key" in answer.out
+
+    logged, own = read_run(file), metrics(tmp_path / "run")
+    run = logged.run
+    assert run.display_name.startswith("padded_cnn synthetic ")
+    assert "lr=0.01" in run.display_name
+    assert (run.project, run.run_group, run.job_type) == ("seglab", "g", "train")
+    assert (list(run.tags), run.notes) == (["a", "b"], "why")
+    assert logged.exit_code == 0
+
+    config = logged.config
+    assert (config["optimizer.lr"], config["model.net.dilations"]) == (0.01, [1, 2])
+    assert config["data.classes"] == CLASSES
+    assert (config["device"], config["versions.wandb"]) == ("cpu", wandb.__version__)
+    assert config["model.parameters"] == config["model.trained_parameters"] > 1000
+    assert len(config["data.fingerprint.train"]) == len(config["data.fingerprint.val"]) == 64
+
+    assert logged.values("step") == sorted(logged.values("step"))
+    trained = [row for row in logged.history if "train/loss" in row]
+    assert [row["step"] for row in trained] == [0, 1, 2, 3]
+    assert all({"lr/head", "epoch"} <= row.keys() for row in trained)
+    mious = logged.values("val/mIoU")
+    assert len(mious) == 2
+    assert mious[-1] == own["val/mIoU"], "in all its digits"
+    assert all(speed > 0 for speed in logged.values("speed/images_per_second"))
+    assert logged.summary["val/mIoU"] == {"last": mious[-1], "max": max(mious)}
+    assert logged.summary["val/loss"]["min"] == min(logged.values("val/loss"))
+    assert logged.summary["best/val/mIoU"] == own["best/val/mIoU"]
+    assert logged.metrics["train/*"].step_metric == logged.metrics["val/*"].step_metric == "step"
+
+    pictures = [key for key in logged.history[-1] if key.startswith("predictions/")]
+    assert len(pictures) == 2
+    for key in pictures:
+        assert len(logged.values(key)) == 2, "every epoch, and not twice at the end"
+        picture = logged.history[-1][key]
+        assert (file.parent / "files" / picture["path"]).is_file()
+        assert picture["masks"].keys() == {"truth", "prediction"}
+        labels = config["_wandb"]["mask/class_labels"][f"{key}_wandb_delimeter_truth"]
+        assert labels == {**{str(i): name for i, name in enumerate(CLASSES)}, "255": "void"}
+
+    results, iou, confusion = (
+        json.loads((file.parent / "files" / logged.summary[f"val/{name}"]["path"]).read_text())
+        for name in ("results", "IoU_by_class_table", "confusion_matrix_table")
+    )
+    assert results["columns"] == ["id", "image", "mIoU"]
+    assert len(results["data"]) == 5
+    assert [row[2] for row in results["data"]] == sorted(row[2] for row in results["data"])
+    assert dict(iou["data"]) == {name: own[f"val/IoU/{name}"] for name in CLASSES}
+    rows = [sum(share for truth, _, share in confusion["data"] if truth == one) for one in CLASSES]
+    assert all(total == pytest.approx(1) or total == 0 for total in rows)
+    assert sum(rows) > 2
+
+    models = [artifact for artifact in logged.artifacts if artifact.type == "model"]
+    aliases = {alias for artifact in models for alias in artifact.aliases}
+    assert {"best", "last"} <= aliases
+    assert {artifact.name for artifact in models} == {f"padded_cnn-synthetic-{run.run_id}"}
+    for artifact in models:
+        (entry,) = artifact.manifest.contents
+        assert entry.path == "model.ckpt"
+        assert Path(entry.local_path).is_file()
+        if "last" in artifact.aliases:
+            told = json.loads(artifact.metadata)
+            assert (told["epoch"], told["val/mIoU"]) == (1, own["val/mIoU"])
+    for artifact in logged.artifacts:  # all that a sync needs lies in the run folder
+        for entry in artifact.manifest.contents:
+            assert Path(entry.local_path).resolve().is_relative_to(tmp_path / "run")
+
+
+def test_a_series_in_one_process_has_a_run_a_job_and_tells_the_one_that_failed(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from seglab.tasks.semantic import SemanticSegmentation
+
+    step = SemanticSegmentation.training_step
+
+    def broken(self: Any, batch: Any, index: int) -> Any:
+        if self.config.seed == 1:
+            raise RuntimeError("out of luck")
+        return step(self, batch, index)
+
+    monkeypatch.setattr(SemanticSegmentation, "training_step", broken)
+    environment = dict(os.environ)
+    codes = [
+        seglab_cli(
+            "train", *tiny, "logger.group=series", f"seed={seed}", f"hydra.run.dir=runs/{seed}"
+        ).code
+        for seed in (0, 1, 2)
+    ]
+    assert codes == [0, 1, 0]
+    runs = [the_run(tmp_path / "runs" / str(seed)) for seed in (0, 1, 2)]
+    assert [run.exit_code for run in runs] == [0, 1, 0]
+    assert len({run.run.run_id for run in runs}) == 3
+    assert {run.run.run_group for run in runs} == {"series"}
+    assert [run.config["seed"] for run in runs] == [0, 1, 2]
+    assert ["seed=1" in run.run.display_name for run in runs] == [False, True, False]
+    assert [len(run.values("val/mIoU")) for run in runs] == [2, 0, 2]
+    assert wandb.run is None
+    kept = {"WANDB_SERVICE", "WANDB_ERROR_REPORTING"}  # its own process, and its telemetry
+    changed = {name for name in os.environ if os.environ[name] != environment.get(name)}
+    assert changed <= kept
+
+
+def test_an_interrupted_run_goes_on_under_its_id_and_one_command_uploads_both_parts(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    interrupt: Callable[[int], None],
+    online: Callable[[str], None],
+) -> None:
+    interrupt(1)
+    assert seglab_cli("train", *tiny, "hydra.run.dir=run", "resume=true").code == 130
+    first = the_run(tmp_path / "run")
+    assert first.exit_code == 130
+    interrupt(-1)
+    answer = seglab_cli("train", *tiny, "hydra.run.dir=run", "resume=true")
+    assert answer.code == 0, answer.err
+    parts = run_files(tmp_path / "run")
+    (folders,) = sync_commands(answer.out)
+    assert folders == [str(part.parent.relative_to(tmp_path)) for part in parts]
+    second = read_run(parts[1])
+    assert len(parts) == 2
+    assert second.run.run_id == first.run.run_id
+    assert [*first.values("step"), *second.values("step")] == [0, 1, 2, 3]
+
+    with serving() as server:
+        online(server.url)
+        sync = [sys.executable, "-m", "wandb", "sync", *folders]
+        done = subprocess.run(sync, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert list(server.runs) == [first.run.run_id]
+        rows = server.history[first.run.run_id]
+        assert [rows[line]["step"] for line in sorted(rows)] == [0, 1, 2, 3]
+        assert rows[3]["val/mIoU"] == metrics(tmp_path / "run")["val/mIoU"]
+        assert server.exit_codes[first.run.run_id] == 0
