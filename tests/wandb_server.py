@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +18,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, behaviour: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.behaviour = behaviour  # works, hangs, fails (answers 500) or forbids (answers 403)
+        # works, hangs, stalls (hangs after a greeting), fails (answers 500) or forbids (403)
+        self.behaviour = behaviour
         self.requests: list[str] = []
         self.runs: dict[str, dict[str, Any]] = {}
         self.history: dict[str, dict[int, dict[str, Any]]] = {}
@@ -37,10 +37,10 @@ class Server(ThreadingHTTPServer):
         if path.endswith("/graphql"):
             asked = json.loads(body)
             self.requests.append(asked["operationName"])
-            data: dict[str, Any] = getattr(self, asked["operationName"], dict)(
-                **({"v": asked["variables"]} if hasattr(self, asked["operationName"]) else {})
-            )
-            return {"data": data}
+            operation = getattr(self, asked["operationName"], None)
+            if operation is None:
+                return {"errors": [{"message": "not answered here"}]}
+            return {"data": operation(asked["variables"])}
         self.requests.append(path)
         if path.endswith("/file_stream"):
             self.stream(path.split("/")[-2], json.loads(body))
@@ -53,7 +53,7 @@ class Server(ThreadingHTTPServer):
         if sent.get("complete"):
             self.exit_codes[run] = sent["exitcode"]
 
-    def UpsertBucket(self, v: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 (W&B's name)
+    def UpsertBucket(self, v: dict[str, Any]) -> dict[str, Any]:
         new = v["name"] not in self.runs
         run = self.runs.setdefault(v["name"], {})
         run.update({key: value for key, value in v.items() if value is not None})
@@ -66,7 +66,7 @@ class Server(ThreadingHTTPServer):
         }  # fmt: skip
         return {"upsertBucket": {"bucket": bucket, "inserted": new}}
 
-    def RunResumeStatus(self, v: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def RunResumeStatus(self, v: dict[str, Any]) -> dict[str, Any]:
         if v["name"] not in self.runs:
             return {"model": {"name": v["project"], "entity": {"name": "team"}, "bucket": None}}
         rows = self.history.get(v["name"], {})
@@ -79,9 +79,14 @@ class Server(ThreadingHTTPServer):
         }  # fmt: skip
         return {"model": {"name": v["project"], "entity": {"name": "team"}, "bucket": bucket}}
 
-    def CreateRunFiles(self, v: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def CreateRunFiles(self, v: dict[str, Any]) -> dict[str, Any]:
         files = [{"name": name, "uploadUrl": f"{self.url}/put/{name}"} for name in v["files"]]
         return {"createRunFiles": {"runID": v["run"], "uploadHeaders": [], "files": files}}
+
+    def CreateArtifact(self, v: dict[str, Any]) -> dict[str, Any]:
+        sequence = {"latestArtifact": None}
+        artifact = {"id": "3", "state": "COMMITTED", "artifactSequence": sequence}
+        return {"createArtifact": {"artifact": artifact}}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -93,8 +98,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        code = {"fails": 500, "forbids": 403}.get(self.server.behaviour, 200)
-        if self.server.behaviour == "hangs":
+        behaviour = self.server.behaviour
+        code = {"fails": 500, "forbids": 403}.get(behaviour, 200)
+        if behaviour == "hangs" or (behaviour == "stalls" and self.command == "POST"):
             self.server.requests.append(self.path)
             self.server.released.wait(600)
             return
@@ -109,6 +115,14 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST
 
 
+def close(server: Server) -> None:
+    """Answer no more, on connections that are open or are still to come."""
+    server.behaviour = "hangs"
+    server.released.set()
+    server.shutdown()
+    server.server_close()
+
+
 @contextmanager
 def serving(behaviour: str = "works") -> Iterator[Server]:
     server = Server(behaviour)
@@ -117,14 +131,6 @@ def serving(behaviour: str = "works") -> Iterator[Server]:
     try:
         yield server
     finally:
-        server.released.set()
-        server.shutdown()
-        server.server_close()
+        if thread.is_alive():
+            close(server)
         thread.join()
-
-
-def wait_for(condition: Any, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.05)

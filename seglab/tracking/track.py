@@ -20,7 +20,7 @@ from torch import nn
 from seglab.schema import TrainConfig
 from seglab.tracking.wandb.artifacts import upload_checkpoints
 from seglab.tracking.wandb.callback import WandbResults
-from seglab.tracking.wandb.connection import Connection, chosen_mode, connect
+from seglab.tracking.wandb.connection import PROBE_SECONDS, Connection, chosen_mode, connect
 from seglab.tracking.wandb.facts import Fingerprinted, facts
 from seglab.tracking.wandb.logger import WandbLogger, define_metrics
 from seglab.tracking.wandb.naming import flatten, run_name
@@ -132,12 +132,10 @@ class WandbTracking(Tracking):
             return
         settings = {**dict(flatten(asdict(self.config))), **(extra or {})}
         settings |= facts(net, trainer.strategy.root_device, data)
-        self.session.start(
-            self.connection.result(), name=self.name, job_type=self.job_type, config=settings
-        )
+        about = {"name": self.name, "job_type": self.job_type, "config": settings}
+        self.session.start(self.connection.result(), define_metrics, **about)
         exit_code = 1
         try:
-            self.session.do(define_metrics)
             yield
             exit_code = 0
         except KeyboardInterrupt:
@@ -151,15 +149,15 @@ class WandbTracking(Tracking):
         """Log tables and charts, the best epoch and, if it is asked for, the checkpoints."""
         if not self.first:
             return
-        self.session.do(lambda run: self.shown.log_results())
         self.logger.flush()
+        self.session.do_for_sure(lambda run: run.log(self.logger.row | self.shown.results()))
         best = {name: value for name, value in metrics.items() if name.startswith("best/")}
         self.session.do(lambda run: run.summary.update(best))
         if checkpoints is not None and self.config.logger.checkpoints:
             shared = {"model": self.config.model.name, "data": self.config.data.name}
             last = {"epoch": self.trainer.current_epoch - 1, "val/mIoU": metrics["val/mIoU"]}
             top = {"epoch": metrics["best/epoch"], "val/mIoU": metrics["best/val/mIoU"]}
-            self.session.do(
+            self.session.do_for_sure(
                 lambda run: upload_checkpoints(
                     run,
                     artifact_name(self.config, run.id),
@@ -171,7 +169,7 @@ class WandbTracking(Tracking):
 
     def _connect(self) -> None:
         try:
-            seconds = min(5.0, self.config.logger.init_timeout)
+            seconds = min(PROBE_SECONDS, self.config.logger.init_timeout)
             mode = chosen_mode(self.config.logger.mode)
             self.connection.set_result(connect(mode, seconds))
         except BaseException as error:  # raised where the answer is asked for
