@@ -24,6 +24,7 @@ class Server(ThreadingHTTPServer):
         self.runs: dict[str, dict[str, Any]] = {}
         self.history: dict[str, dict[int, dict[str, Any]]] = {}
         self.exit_codes: dict[str, int] = {}
+        self.sweeps: dict[str, str | None] = {}
         self.released = threading.Event()
 
     @property
@@ -40,7 +41,7 @@ class Server(ThreadingHTTPServer):
             operation = getattr(self, asked["operationName"], None)
             if operation is None:
                 return {"errors": [{"message": "not answered here"}]}
-            return {"data": operation(asked["variables"])}
+            return {"data": operation(asked.get("variables", {}))}
         self.requests.append(path)
         if path.endswith("/file_stream"):
             self.stream(path.split("/")[-2], json.loads(body))
@@ -53,8 +54,13 @@ class Server(ThreadingHTTPServer):
         if sent.get("complete"):
             self.exit_codes[run] = sent["exitcode"]
 
+    def Viewer(self, v: dict[str, Any]) -> dict[str, Any]:
+        viewer = {"id": "0", "entity": "team", "username": "me", "email": "", "flags": "{}"}
+        return {"viewer": {**viewer, "teams": {"edges": []}}}
+
     def UpsertBucket(self, v: dict[str, Any]) -> dict[str, Any]:
         new = v["name"] not in self.runs
+        self.sweeps.setdefault(v["name"], v["sweep"])
         run = self.runs.setdefault(v["name"], {})
         run.update({key: value for key, value in v.items() if value is not None})
         entity = {"id": "1", "name": v["entity"] or "team"}
@@ -104,7 +110,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.requests.append(self.path)
             self.server.released.wait(600)
             return
-        answer = self.server.answer(self.path, body) if code == 200 else {"errors": ["no"]}
+        answer = (
+            self.server.answer(self.path, body) if code == 200 else {"errors": [{"message": "no"}]}
+        )
         content = json.dumps(answer).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
