@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,14 @@ from torch import Tensor
 from seglab.checkpoints import load_weights, read_checkpoint, stored_config
 from seglab.config import compose, override_stored
 from seglab.data.files import read_image
+from seglab.data.instances import Detections
 from seglab.job import JobResult, build_trainer, run_job
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
+
+Picture = Tensor | np.ndarray | Image.Image | str | Path
+"""What :class:`Predictor` takes for an image."""
 
 
 class Predictor:
@@ -34,7 +39,7 @@ class Predictor:
         self.classes = task.classes
 
     @torch.inference_mode()
-    def predict(self, image: Tensor | np.ndarray | Image.Image | str | Path) -> Tensor:
+    def predict(self, image: Picture) -> Tensor:
         """Return the class map of one image, as ``seglab predict`` writes it.
 
         Args:
@@ -48,6 +53,25 @@ class Predictor:
             ValueError: an array or tensor of another shape or type.
             DataError: a file that cannot be decoded.
         """
+        return self.task.class_map(self._infer(image))[0].cpu()
+
+    @torch.inference_mode()
+    def detect(self, image: Picture) -> Detections:
+        """Return the objects of one image, on the device of the task.
+
+        Args:
+            image: as :meth:`predict` takes it.
+
+        Raises:
+            ValueError: as :meth:`predict`; the model finds no objects.
+            DataError: a file that cannot be decoded.
+        """
+        found = self.task.objects(self._infer(image))
+        if found is None:
+            raise ValueError("the model tells no objects apart: it was trained for class maps")
+        return found[0]
+
+    def _infer(self, image: Picture) -> Any:
         if isinstance(image, str | Path):
             image = read_image(Path(image))
         if isinstance(image, Image.Image):
@@ -59,8 +83,7 @@ class Predictor:
                 f"image is {tuple(image.shape)} {image.dtype}; must be (3, H, W) or (H, W, 3) uint8"
             )
         with self.precision.forward_context():
-            output = self.task.infer(image[None].to(self.task.device))
-        return self.task.class_map(output)[0].cpu()
+            return self.task.infer(image[None].to(self.task.device))
 
 
 def load(checkpoint: str | Path) -> Predictor:

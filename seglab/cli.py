@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "metrics of a checkpoint: checkpoint=FILE [split=val]",
     "predict": "class maps of photographs: checkpoint=FILE input=FILE_OR_DIR output=DIR",
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
+    "compare": "runs beside each other, as a table and a page: DIR [DIR …] [--output DIR]",
     "data": "make, look at, verify or fetch a data set: synth | show | check | download",
 }
 
@@ -34,6 +35,12 @@ check      read everything and list every problem: data=voc2007 data.root=DIR
 download   fetch VOC's archive, checksum and all: year=2012 data.root=DIR
 """
 
+COMPARED = """\
+A DIR is a run folder, a sweep, or a folder of them. Printed: a table of the runs by mIoU with the
+settings that differ, mean and standard deviation over seeds, and the difference of two runs on
+the same images. Written: compare.html, which needs no network, and compare.csv.
+"""
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are errors like all others."""
@@ -47,7 +54,7 @@ def parser(command: str) -> argparse.ArgumentParser:
     one = _Parser(
         prog=f"seglab {command}",
         description=COMMANDS[command],
-        epilog=OVERRIDES if command != "data" else ACTIONS + "\n" + OVERRIDES,
+        epilog={"data": ACTIONS + "\n" + OVERRIDES, "compare": COMPARED}.get(command, OVERRIDES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if command == "train":
@@ -55,7 +62,12 @@ def parser(command: str) -> argparse.ArgumentParser:
         one.add_argument("--dry-run", action="store_true", help=text)
     if command == "data":
         one.add_argument("action", choices=("synth", "show", "check", "download"))
-    one.add_argument("overrides", nargs="*", metavar="key=value")
+    if command == "compare":
+        text = "where compare.html and compare.csv go; without it, here"
+        one.add_argument("folders", nargs="+", metavar="DIR", help="runs, or folders of them")
+        one.add_argument("--output", metavar="DIR", default=".", help=text)
+    else:
+        one.add_argument("overrides", nargs="*", metavar="key=value")
     return one
 
 

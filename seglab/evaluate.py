@@ -26,9 +26,11 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.data.datamodule import VOCDataModule
     from seglab.job import build_trainer, interruptible
     from seglab.process import prepare
+    from seglab.report import reported
     from seglab.tasks.build import build_task
     from seglab.tracking.predictions import PredictionPictures
     from seglab.tracking.progress import Checking, EvaluationProgress
+    from seglab.tracking.samples import KeepEvaluation, KeepSamples
     from seglab.tracking.tables import show_metrics, show_paths
     from seglab.tracking.track import track
     from seglab.tracking.wandb.artifacts import local_checkpoint
@@ -41,7 +43,8 @@ def main(overrides: list[str]) -> dict[str, float]:
     config = override_stored(stored, rest)
     config.trainer.threads = prepare(config.trainer.threads)
     tracking = track(config, "evaluate", rest, console)
-    data = VOCDataModule(config.data, config.seed, Checking(console))
+    instances = config.model.task == "instance"
+    data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
     split = composed.config.split
     samples = data.split(split)
     task = build_task(config)
@@ -53,11 +56,12 @@ def main(overrides: list[str]) -> dict[str, float]:
     pictures = PredictionPictures(
         run.predictions, task.classes, len(samples), config.pictures.samples, every_n_epochs=0
     )
-    callbacks = [pictures, EvaluationProgress(console), *tracking.callbacks]
+    keep = KeepSamples(run.folder, samples.ids, task.classes, config.pictures.samples)
+    callbacks = [pictures, KeepEvaluation(keep), EvaluationProgress(console), *tracking.callbacks]
     trainer = build_trainer(config.trainer, composed.folder, callbacks)
     data.config.val_split = split
     logged = tracking.run(trainer, task.net, {split: samples}, composed.plain)
-    with run, logged, interruptible(trainer):
+    with reported(run, console), logged, interruptible(trainer):
         trainer.validate(task, data, verbose=False, weights_only=True)
         run.write_metrics(task.scores)
         tracking.results(task.scores)

@@ -14,11 +14,12 @@ from typing import IO, Any
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[str]]:
-    """Open a text file that appears under ``path`` when it is whole, and not before."""
+def atomic(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """Open a file, of text or bytes, that appears under ``path`` when it is whole, not before."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with open(handle, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123 (a handle)
+        text: dict[str, Any] = {} if binary else {"encoding": "utf-8", "newline": ""}
+        with open(handle, "wb" if binary else "w", **text) as file:  # noqa: PTH123 (a handle)
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -22,6 +22,7 @@ from seglab.data.datamodule import VOCDataModule
 from seglab.errors import ConfigError
 from seglab.models.weights import load_pretrained
 from seglab.process import prepare
+from seglab.report import reported
 from seglab.run import FINISHED, NONE, Run, check_folder
 from seglab.schema import TrainConfig, TrainerConfig
 from seglab.targets import build
@@ -30,6 +31,7 @@ from seglab.tasks.build import build_task
 from seglab.tracking.history import HistoryLogger
 from seglab.tracking.predictions import PredictionPictures
 from seglab.tracking.progress import Checking, TrainingProgress
+from seglab.tracking.samples import KeepEvaluation, KeepSamples
 from seglab.tracking.track import track
 
 
@@ -71,7 +73,8 @@ def run_job(
         return JobResult(folder, read_metrics(folder), [], skipped=True)
     config.trainer.threads = prepare(config.trainer.threads)
     tracking = track(config, "train", overrides, console)
-    data = VOCDataModule(config.data, config.seed, Checking(console))
+    instances = config.model.task == "instance"
+    data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
     data.check()
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config)
@@ -91,10 +94,18 @@ def run_job(
         config.pictures.every_n_epochs,
     )
     saving = BestAndLast(run.checkpoints, config)
-    callbacks = [saving, pictures, TrainingProgress(console), *tracking.callbacks]
+    ids = data.split(config.data.val_split).ids
+    keep = KeepSamples(folder, ids, task.classes, config.pictures.samples)
+    callbacks: list[L.Callback] = [
+        saving,
+        pictures,
+        KeepEvaluation(keep),
+        TrainingProgress(console),
+        *tracking.callbacks,
+    ]
     callbacks += [build_callback(name, node) for name, node in config.callbacks.items()]
     trainer = build_trainer(config.trainer, folder, callbacks)
-    with run, tracking.run(trainer, task.net, data.splits):
+    with reported(run, console), tracking.run(trainer, task.net, data.splits):
         trainer.loggers = [HistoryLogger(run.history), *tracking.loggers]
         run.history.rewind(read_checkpoint(last)["global_step"] if going_on else 0)
         with interruptible(trainer):

@@ -17,14 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from seglab.counts import Floats, bootstrap_interval, iou, mean, miou, ratio
 from seglab.data.classes import VOID
-
-Floats = npt.NDArray[np.float64]
 
 
 def class_map(logits: Tensor) -> Tensor:
@@ -65,24 +63,6 @@ def per_image_counts(confusions: Tensor) -> Tensor:
     return torch.stack([confusions.sum(-1), confusions.sum(-2), both], dim=-2)
 
 
-def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Floats:
-    """Divide float64 by float64; NaN where ``whole`` is 0."""
-    out: Floats = np.full(np.shape(whole), np.nan)
-    np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
-    return out
-
-
-def _mean(values: Floats) -> Floats:
-    """Average the last axis over what is not NaN; NaN where all of it is."""
-    return _ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(-1))
-
-
-def _iou(counts: Floats) -> Floats:
-    """Return the IoU of each class: (..., 3, K) as :func:`per_image_counts` -> (..., K)."""
-    truth, prediction, both = np.moveaxis(counts, -2, 0)
-    return _ratio(both, truth + prediction - both)
-
-
 def scores(confusion: Tensor, classes: Sequence[str], prefix: str = "val/") -> dict[str, float]:
     """Read the scores from a (K, K) confusion matrix: fractions in 0..1, or NaN.
 
@@ -98,49 +78,16 @@ def scores(confusion: Tensor, classes: Sequence[str], prefix: str = "val/") -> d
     """
     counts = per_image_counts(confusion[None])[0].cpu().numpy().astype(np.float64)
     truth, _, both = counts
-    iou = _iou(counts)
-    weighted = np.multiply(truth, iou, out=np.zeros_like(iou), where=truth > 0)
+    by_class = iou(counts)
+    weighted = np.multiply(truth, by_class, out=np.zeros_like(by_class), where=truth > 0)
     result = {
-        "mIoU": _mean(iou),
-        "pixel_accuracy": _ratio(both.sum(), truth.sum()),
-        "mean_accuracy": _mean(_ratio(both, truth)),
-        "fw_IoU": _ratio(weighted.sum(), truth.sum()),
+        "mIoU": mean(by_class),
+        "pixel_accuracy": ratio(both.sum(), truth.sum()),
+        "mean_accuracy": mean(ratio(both, truth)),
+        "fw_IoU": ratio(weighted.sum(), truth.sum()),
     }
-    result |= {f"IoU/{name}": value for name, value in zip(classes, iou, strict=True)}
+    result |= {f"IoU/{name}": value for name, value in zip(classes, by_class, strict=True)}
     return {prefix + name: float(value) for name, value in result.items()}
-
-
-def bootstrap_interval(
-    counts: Tensor, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of mIoU over images.
-
-    N images are drawn with replacement, their ``counts`` (N, 3, K) of :func:`per_image_counts`
-    summed, and mIoU taken of the sums; the interval holds the middle ``confidence`` of ``samples``
-    such values (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13). It
-    follows from ``seed`` and the order of the images. Draws without a valid pixel are left out;
-    both ends are NaN if no other is left, or N is 0.
-    """
-    images, _, num_classes = counts.shape
-    if not images:
-        return math.nan, math.nan
-    rows = counts.reshape(images, -1).cpu().numpy().astype(np.float64)
-    generator = np.random.default_rng(seed)
-    chunk = max(1, 2**22 // max(images, 3 * num_classes))  # arrays of 32 MiB at most
-    drawn: list[Floats] = []
-    for start in range(0, samples, chunk):
-        size = min(chunk, samples - start)
-        picks = generator.integers(images, size=(size, images))
-        picks += images * np.arange(size)[:, None]
-        times = np.bincount(picks.ravel(), minlength=size * images).reshape(size, images)
-        sums = times.astype(np.float64) @ rows  # integers below 2**53: exact in any order
-        drawn.append(_mean(_iou(sums.reshape(size, 3, num_classes))))
-    values = np.concatenate(drawn)
-    values = values[~np.isnan(values)]
-    if not values.size:
-        return math.nan, math.nan
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
 
 
 def mean_loss(losses: Iterable[float], pixels: Sequence[int]) -> float:
@@ -169,7 +116,7 @@ class Evaluation:
 
     def mious(self) -> Floats:
         """Return the mIoU of each image by itself, ``(N,)`` float64; NaN where all is void."""
-        return _mean(_iou(self.counts.numpy().astype(np.float64)))
+        return miou(self.counts.numpy())
 
 
 class SegmentationMetrics(Metric):
@@ -254,7 +201,7 @@ class SegmentationMetrics(Metric):
         if len(loss):
             result["val/loss"] = mean_loss(loss.tolist(), counts[:, 0].sum(-1).tolist())
         if self.per_image:
-            low, high = bootstrap_interval(counts[order])
+            low, high = bootstrap_interval(self.evaluation.counts.numpy())
             result |= {"val/mIoU_low": low, "val/mIoU_high": high}
         return result
 

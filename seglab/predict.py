@@ -15,6 +15,8 @@ from seglab.schema import PredictConfig
 def main(overrides: list[str]) -> Path:
     """Write ``output/ID.png`` and ``output/overlays/ID.png`` for each image of ``input``.
 
+    A model of objects also writes ``output/instances/ID.png`` and ``output/instances.json``.
+
     The model runs with the precision, the threads and the batch size of its own validation, so
     that class maps of a data set's images are those that its metrics were computed from.
 
@@ -64,7 +66,8 @@ def main(overrides: list[str]) -> Path:
         tracking.results({})
     console.print(
         f"{len(images)} class maps in {output}, overlays in {writing.overlays}, "
-        f"{time.perf_counter() - start:.1f} s",
+        + (f"objects in {output / 'instances.json'}, " if task.detections is not None else "")
+        + f"{time.perf_counter() - start:.1f} s",
         highlight=False,
         soft_wrap=True,
         markup=False,

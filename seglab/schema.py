@@ -119,7 +119,7 @@ class ModelConfig:
     """A net (anything that maps images to logits), its task and its weights."""
 
     name: str
-    task: Annotated[str, OneOf("semantic")]
+    task: Annotated[str, OneOf("semantic", "instance")]
     net: dict[str, Any]
     weights: str | None
     frozen: list[str]
@@ -220,6 +220,7 @@ class EvaluationConfig:
     """How a trained model answers, in validation, evaluation and prediction."""
 
     flip: bool
+    score_threshold: Annotated[float, Bound(0, 1)]
 
 
 @dataclass

@@ -13,6 +13,9 @@ from seglab.errors import ConfigError, DataError
 from seglab.run import Run, check_folder
 from seglab.schema import ScoreConfig
 
+SHOWN = 6
+"""How many fixed samples the page of a score shows, as many as conf/train.yaml has."""
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -39,7 +42,9 @@ def main(overrides: list[str]) -> dict[str, float]:
 
     from seglab.data.datamodule import open_dataset
     from seglab.metrics import SegmentationMetrics
+    from seglab.report import reported
     from seglab.tracking.progress import Checking
+    from seglab.tracking.samples import KeepSamples
     from seglab.tracking.tables import show_metrics, show_paths
 
     console = Console()
@@ -52,13 +57,18 @@ def main(overrides: list[str]) -> dict[str, float]:
         )
     metrics = SegmentationMetrics(dataset.classes, per_image=True)
     run = Run(composed.folder, asdict(config), overrides, resume=False)
-    with run:
+    keep = KeepSamples(run.folder, dataset.ids, dataset.classes, SHOWN)
+    with reported(run, console):
         for index, sample in enumerate(
             Checking(console)(dataset, len(dataset), f"scoring {config.split}")
         ):
             prediction = _read_prediction(predictions / f"{sample.id}.png", sample, dataset.classes)
             metrics.update(prediction[None], sample.class_map[None], index=torch.tensor([index]))
+            keep.add(index, sample.image, sample.class_map, prediction)
         scores = metrics.compute()
+        keep.write_worst()
+        if metrics.evaluation is not None:
+            keep.finish(metrics.evaluation)
         run.write_metrics(scores)
     show_metrics(scores, console)
     show_paths(composed.folder, [], console)

@@ -79,3 +79,30 @@ def voc_root() -> Path:
     if not (root / "VOC2007").is_dir():
         pytest.skip(f"the real photographs are not there: {root / 'VOC2007'}")
     return root
+
+
+@pytest.fixture
+def made_run() -> Callable[..., Path]:
+    """Make up a run folder in milliseconds; see :func:`made_up.make_run`."""
+    from made_up import make_run
+
+    return make_run
+
+
+@pytest.fixture(scope="session")
+def two_hundred_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of two hundred runs, five learning rates in it."""
+    from made_up import make_run
+
+    folder = tmp_path_factory.mktemp("sweep")
+    for number in range(200):
+        rate = 10.0 ** -(number % 5)
+        make_run(
+            folder / f"run{number:03}",
+            seed=number,
+            skill=0.3 + number / 400,
+            images=12,
+            settings={"optimizer": {"lr": rate}},
+            overrides=[f"optimizer.lr={rate}", f"seed={number}"],
+        )
+    return folder

@@ -31,12 +31,18 @@ def test_help(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str
     assert err == ""
 
 
+ALL = "train, evaluate, predict, score, compare, data"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "no command given; there is train, evaluate, predict, score, data"),
-        (["trian"], "no command 'trian'; there is train, evaluate, predict, score, data"),
-        (["seed=1"], "no command 'seed=1'; there is train, evaluate, predict, score, data"),
+        ([], f"no command given; there is {ALL}"),
+        (["trian"], f"no command 'trian'; there is {ALL}"),
+        (
+            ["seed=1"],
+            f"no command 'seed=1'; there is {ALL}",
+        ),
         (["train", "--fast"], "unrecognized arguments: --fast; see seglab train --help"),
         (["evaluate", "--dry-run"], "unrecognized arguments: --dry-run"),
         (["data"], "the following arguments are required: action"),

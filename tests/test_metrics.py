@@ -22,7 +22,6 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from seglab.metrics import (
     SegmentationMetrics,
-    bootstrap_interval,
     class_map,
     confusion_matrix,
     mean_loss,
@@ -346,68 +345,6 @@ def test_no_bit_depends_on_the_number_of_processes(world, tmp_path):
     assert "val/loss" not in alone[1][0]
     for rank in range(world):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == alone
-
-
-# The bootstrap interval.
-
-
-def some_counts(images: int, num_classes: int = 4, seed: int = 0) -> Tensor:
-    """Count images that differ in size and in how well they are predicted."""
-    rng = np.random.default_rng(seed)
-    confusions = rng.integers(0, 200, (images, num_classes, num_classes))
-    confusions += np.eye(num_classes, dtype=np.int64) * rng.integers(0, 900, (images, 1, 1))
-    return per_image_counts(torch.from_numpy(confusions))
-
-
-def plain_miou(counts: np.ndarray) -> float:
-    values = []
-    for t, p, b in counts.T.tolist():
-        if t + p > 0:
-            values.append(b / (t + p - b))
-    return sum(values) / len(values) if values else math.nan
-
-
-@pytest.mark.parametrize(("images", "samples"), [(1, 5), (23, 300), (60_000, 100)])
-def test_interval_agrees_with_a_plain_loop_of_the_same_draws(images, samples):
-    """The last case draws in two portions."""
-    counts = some_counts(images)
-    counts[0] = 0  # an image that is all void
-    generator = np.random.default_rng(5)
-    values = []
-    for _ in range(samples):
-        picks = generator.integers(images, size=images)
-        values.append(plain_miou(counts.numpy()[picks].sum(0)))
-    expected = np.nanquantile(values, [0.05, 0.95]) if images > 1 else (math.nan, math.nan)
-    result = bootstrap_interval(counts, samples=samples, confidence=0.9, seed=5)
-    assert result == pytest.approx(tuple(expected), rel=1e-12, nan_ok=True)
-
-
-def test_interval_holds_the_estimate_and_narrows_with_more_images():
-    widths = []
-    for images in (20, 200, 2000):
-        counts = some_counts(images)
-        low, high = bootstrap_interval(counts)
-        assert low < plain_miou(counts.numpy().sum(0)) < high
-        assert (low, high) == bootstrap_interval(counts)
-        assert (low, high) != bootstrap_interval(counts, seed=1)
-        widths.append(high - low)
-    assert widths[0] > 2 * widths[1] > 4 * widths[2]
-
-
-def test_interval_covers_about_as_often_as_it_says():
-    """Of 95 % intervals of 100 samples from a large population about 95 hold its mIoU."""
-    population = some_counts(20_000, seed=1)
-    truth = plain_miou(population.numpy().sum(0))
-    held = 0
-    for part in population.split(200):
-        low, high = bootstrap_interval(part, samples=400)
-        held += low < truth < high
-    assert 88 <= held <= 99
-
-
-def test_no_image_has_no_interval():
-    assert all(math.isnan(end) for end in bootstrap_interval(some_counts(0)))
-    assert all(math.isnan(end) for end in bootstrap_interval(torch.zeros(3, 3, 4).long()))
 
 
 def test_per_image_counts():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from seglab.data.classes import VOID
+from seglab.data.files import Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,28 +23,74 @@ class Instances:
         labels: ``(N,)`` int64, class indices ``1..K-1``.
         boxes: ``(N, 4)`` float32 ``x0, y0, x1, y1``, tight around the masks: 0-based pixel edges,
             so that ``x1 - x0`` is the width and never zero.
+        difficult: ``(N,)`` bool, the annotation's flag; false where no annotated object matches.
+        truncated: ``(N,)`` bool, likewise.
     """
 
     ids: Tensor
     masks: Tensor
     labels: Tensor
     boxes: Tensor
+    difficult: Tensor
+    truncated: Tensor
 
     def __len__(self) -> int:
         """Return N."""
         return len(self.ids)
 
 
-def find_instances(class_map: Tensor, instance_map: Tensor) -> Instances:
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The N objects that a model finds in one image, the surest first.
+
+    Attributes:
+        masks: ``(N, H, W)`` bool, at the image's own size; they may overlap.
+        labels: ``(N,)`` int64, class indices ``1..K-1``.
+        scores: ``(N,)`` float32 in 0..1, descending.
+        boxes: ``(N, 4)`` float32 ``x0, y0, x1, y1`` in pixels.
+    """
+
+    masks: Tensor
+    labels: Tensor
+    scores: Tensor
+    boxes: Tensor
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.scores)
+
+    def above(self, threshold: float) -> Detections:
+        """Return those that score at least ``threshold``."""
+        count = int((self.scores >= threshold).sum())
+        return Detections(*(getattr(self, name)[:count] for name in self.__slots__))
+
+    def paint(self, values: Sequence[int] | Tensor) -> Tensor:
+        """Paint a value for each object, the surest on top: ``(H, W)`` uint8, 0 where none is."""
+        values = torch.as_tensor(values, dtype=torch.uint8, device=self.masks.device)
+        painted = torch.zeros(self.masks.shape[1:], dtype=torch.uint8, device=self.masks.device)
+        for mask, value in zip(self.masks.flip(0), values.flip(0), strict=True):
+            painted[mask] = value
+        return painted
+
+
+def find_instances(
+    class_map: Tensor,
+    instance_map: Tensor,
+    annotated: Sequence[Box] = (),
+    classes: Sequence[str] = (),
+) -> Instances:
     """Return the objects of an image.
 
     An object's class is the one that most of its pixels have in the class map, the lower index
     where two are even; its pixels that are void there are left out. An object that is mostly
-    background, or nothing but void, is none.
+    background, or nothing but void, is none. Annotated objects only lend their flags: what an
+    object is and where follows from the masks, whatever the annotation says.
 
     Args:
         class_map: ``(H, W)`` uint8, void 255.
         instance_map: ``(H, W)`` uint8, ids from 1, 0 for background, void 255.
+        annotated: the objects of the image's XML.
+        classes: the names of the classes 0..K-1, needed with ``annotated``.
     """
     pixels = instance_map.where(class_map != VOID, 0).flatten().long()
     pairs = pixels * 256 + class_map.flatten()
@@ -51,7 +100,27 @@ def find_instances(class_map: Tensor, instance_map: Tensor) -> Instances:
     found[0] = found[VOID] = False
     ids = found.nonzero()[:, 0]
     masks = pixels.view(class_map.shape) == ids[:, None, None]
-    return Instances(ids, masks, majority.indices[ids], tight_boxes(masks))
+    labels, boxes = majority.indices[ids], tight_boxes(masks)
+    flags = torch.zeros(2, len(ids), dtype=torch.bool)
+    for place, box in _matches(labels, boxes, annotated, classes):
+        flags[:, place] = torch.tensor([box.difficult, box.truncated])
+    return Instances(ids, masks, labels, boxes, *flags)
+
+
+def _matches(
+    labels: Tensor, boxes: Tensor, annotated: Sequence[Box], classes: Sequence[str]
+) -> Iterator[tuple[int, Box]]:
+    """Yield pairs of one class whose boxes share half their union or more, the closest first."""
+    if not len(labels) or not annotated:
+        return
+    corners = torch.tensor([[box.x0, box.y0, box.x1, box.y1] for box in annotated])
+    shared = box_iou(boxes, corners)
+    for column, box in enumerate(annotated):
+        shared[labels != (classes.index(box.name) if box.name in classes else -1), column] = 0
+    while shared.max() >= 0.5:
+        place, column = divmod(int(shared.argmax()), len(annotated))
+        yield place, annotated[column]
+        shared[place] = shared[:, column] = 0
 
 
 def tight_boxes(masks: Tensor) -> Tensor:

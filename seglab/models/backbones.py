@@ -1,4 +1,4 @@
-"""Torchvision's classification nets as backbones: feature maps at strides 8, 16 and 32."""
+"""Torchvision's classification nets as backbones: feature maps at several strides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STRIDES = (8, 16, 32)
 
 
 class Backbone(nn.Module):
-    """A classification net without its head, read at three resolutions.
+    """A classification net without its head, read at several resolutions.
 
     Its parameters keep torchvision's names, so that ImageNet weights load unchanged. VGG is read
     after its last three poolings, and the last of them goes on through fc6 and fc7 as
@@ -23,15 +23,16 @@ class Backbone(nn.Module):
     Args:
         name: one of torchvision's classification nets, such as ``resnet50``.
         dropout: probability, after each of VGG's fc6 and fc7; other nets have neither.
+        strides: of the maps, finest first: powers of two up to 32.
 
     Attributes:
-        channels: the widths of the three maps, finest first.
+        channels: the widths of the maps, finest first.
 
     Raises:
-        ValueError: no such net, or one without feature maps at strides 8, 16 and 32.
+        ValueError: no such net, or one without feature maps at these strides.
     """
 
-    def __init__(self, name: str, dropout: float = 0.5) -> None:
+    def __init__(self, name: str, dropout: float = 0.5, strides: Sequence[int] = STRIDES) -> None:
         super().__init__()
         if name not in list_models(module=torchvision.models):
             raise ValueError(f"backbone={name}: no such net in torchvision.models")
@@ -42,7 +43,7 @@ class Backbone(nn.Module):
             self.add_module(child_name, child)
         pools_only = name.startswith("vgg")
         try:
-            self.taps, widths = find_taps(list(self._layers()), pools_only)
+            self.taps, widths = find_taps(list(self._layers()), pools_only, strides)
         except ValueError as error:
             raise ValueError(f"backbone={name}: {error}") from None
         if pools_only:
@@ -58,7 +59,7 @@ class Backbone(nn.Module):
                 yield child
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Map ``(B, 3, H, W)`` to ``(B, C, H/8, W/8)``, ``(…, H/16, W/16)``, ``(…, H/32, W/32)``.
+        """Map ``(B, 3, H, W)`` to a tuple of ``(B, C, H/s, W/s)``, one for each stride s.
 
         H and W are multiples of 32.
         """
@@ -73,12 +74,15 @@ class Backbone(nn.Module):
 
 
 @torch.no_grad()
-def find_taps(layers: Sequence[nn.Module], pools_only: bool) -> tuple[list[int], list[int]]:
-    """Return the last layer of each resolution of :data:`STRIDES`, and the widths there.
+def find_taps(
+    layers: Sequence[nn.Module], pools_only: bool, strides: Sequence[int] = STRIDES
+) -> tuple[list[int], list[int]]:
+    """Return the last layer of each resolution, and the widths there.
 
     Args:
         layers: run one after the other.
         pools_only: only poolings count, as in the FCN paper.
+        strides: of the resolutions.
 
     Raises:
         ValueError: there is no map of one of the strides.
@@ -96,13 +100,14 @@ def find_taps(layers: Sequence[nn.Module], pools_only: bool) -> tuple[list[int],
             layer.train(training)
         if map_.ndim != 4:
             break
-        for stride in STRIDES:
+        for stride in strides:
             square = map_.shape[-2:] == (side // stride, side // stride)
             if square and (isinstance(layer, nn.MaxPool2d) or not pools_only):
                 found[stride] = index, map_.shape[1]
-    if set(found) != set(STRIDES):
-        raise ValueError("has no feature maps at strides 8, 16 and 32, one layer after the other")
-    return [found[stride][0] for stride in STRIDES], [found[stride][1] for stride in STRIDES]
+    if set(found) != set(strides):
+        wanted = f"{', '.join(map(str, strides[:-1]))} and {strides[-1]}"
+        raise ValueError(f"has no feature maps at strides {wanted}, one layer after the other")
+    return [found[stride][0] for stride in strides], [found[stride][1] for stride in strides]
 
 
 def fully_convolutional(dropout: float) -> nn.Sequential:

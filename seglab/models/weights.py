@@ -137,36 +137,39 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport:
     """Copy every tensor that fits into ``net`` and report on all of them.
 
-    Names are those of the net, or those of its child ``backbone``: whichever fit more. Fully
-    connected weights fill a convolution of as many numbers (VGG's fc6 and fc7).
+    Names are those of the net, of its ``backbone`` or of its ``backbone.body`` (below a feature
+    pyramid): whichever fit most, so that a classification net or another task's checkpoint fills a
+    backbone. Fully connected weights fill a convolution of as many numbers (VGG's fc6 and fc7).
 
     Raises:
         RunError: not one tensor fits.
     """
     own = net.state_dict()
 
-    def fits(prefix: str) -> int:
-        return sum(
-            _shaped(value, own.get(prefix + name)) is not None for name, value in state.items()
-        )
+    def ours(name: str, prefix: str) -> str:
+        return prefix + name.removeprefix("backbone.") if prefix else name
 
-    prefix = max(("", "backbone."), key=fits)
+    def fits(prefix: str) -> int:
+        found = ((value, own.get(ours(name, prefix))) for name, value in state.items())
+        return sum(_shaped(value, target) is not None for value, target in found)
+
+    prefix = max(("", "backbone.", "backbone.body."), key=fits)
     loaded, replaced, unexpected = [], [], []
     for name, value in state.items():
-        target = own.get(prefix + name)
+        target = own.get(ours(name, prefix))
         shaped = _shaped(value, target)
         if target is None:
             unexpected.append(name)
         elif shaped is None:
-            replaced.append(prefix + name)
+            replaced.append(ours(name, prefix))
         else:
             target.copy_(shaped)
-            loaded.append(prefix + name)
+            loaded.append(ours(name, prefix))
     if not loaded:
-        first, ours = next(iter(state)), next(iter(own))
+        theirs, here = next(iter(state)), next(iter(own))
         raise RunError(
-            f"model.weights={source}: of another net: not one tensor fits; it begins with {first}, "
-            f"the configured net with {ours}"
+            f"model.weights={source}: of another net: not one tensor fits; it begins with "
+            f"{theirs}, the configured net with {here}"
         )
     missing = [name for name in own if name not in {*loaded, *replaced}]
     return LoadReport(source, tuple(loaded), tuple(missing), tuple(replaced), tuple(unexpected))

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from seglab.data.images import Images
+from seglab.data.instances import Detections
 from seglab.errors import ConfigError
 from seglab.metrics import Evaluation, SegmentationMetrics
 from seglab.schedules import schedule
@@ -40,6 +41,8 @@ class Task(L.LightningModule):
     """What they were computed from."""
     scored_at: int
     """The optimiser step of the last validation."""
+    detections: list[Detections] | None = None
+    """The objects of the batch last validated or predicted; None where a task finds none."""
 
     def __init__(self, net: nn.Module, config: TrainConfig) -> None:
         super().__init__()
@@ -114,16 +117,27 @@ class Task(L.LightningModule):
 
     def predict_step(self, batch: Images, batch_idx: int) -> Tensor:
         """Return the class maps ``(B, H, W)`` uint8 of a batch of photographs."""
-        return self.class_map(self.infer(batch.image))
+        output = self.infer(batch.image)
+        self.detections = self.objects(output)
+        return self.class_map(output)
+
+    def objects(self, output: Any) -> list[Detections] | None:
+        """Return the objects in what :meth:`infer` gave; None for a task without objects."""
+        return None
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of the whole split, and log them."""
-        self.scores, self.evaluation = self.metrics.compute(), self.metrics.evaluation
+        self.scores, self.evaluation = self.compute_scores(), self.metrics.evaluation
         self.scored_at = self.global_step
-        self.metrics.reset()
         self.log_dict(self.scores, logger=False)  # for callbacks that watch a value
         if self.trainer.state.fn == "fit":
             self.log_exact(self.scores)
+
+    def compute_scores(self) -> dict[str, float]:
+        """Return the metrics of what has been validated, and begin anew."""
+        scores = self.metrics.compute()
+        self.metrics.reset()
+        return scores
 
     def build_optimizer(self) -> torch.optim.Optimizer:
         """Build the optimiser over :func:`parameter_groups`.

@@ -8,9 +8,13 @@ from seglab.errors import ConfigError
 from seglab.schema import TrainConfig
 from seglab.targets import build
 from seglab.tasks.base import Task
+from seglab.tasks.instance import InstanceSegmentation
 from seglab.tasks.semantic import SemanticSegmentation
 
-TASKS: dict[str, type[Task]] = {"semantic": SemanticSegmentation}
+TASKS: dict[str, type[Task]] = {
+    "semantic": SemanticSegmentation,
+    "instance": InstanceSegmentation,
+}
 
 
 def build_task(config: TrainConfig) -> Task:

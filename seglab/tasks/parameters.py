@@ -37,17 +37,27 @@ def freeze_norms(net: nn.Module) -> list[nn.Module]:
 
     Returns them: their parameters take no gradient any more, their statistics are the caller's.
     """
-    part = net.get_submodule("backbone") if hasattr(net, "backbone") else net
-    norms: list[nn.Module] = [m for m in part.modules() if isinstance(m, _BatchNorm)]
+    everywhere = not hasattr(net, "backbone")
+    norms: list[nn.Module] = [
+        module
+        for name, module in net.named_modules()
+        if isinstance(module, _BatchNorm) and (everywhere or in_backbone(name))
+    ]
     for norm in norms:
         norm.requires_grad_(False)
     return norms
 
 
+def in_backbone(name: str) -> bool:
+    """Tell whether a layer or parameter is of the net's backbone; a pyramid on it is not."""
+    return name.startswith("backbone.") and not name.startswith("backbone.fpn.")
+
+
 def parameter_groups(net: nn.Module, config: OptimizerConfig) -> Iterator[dict[str, Any]]:
     """Yield optimiser groups: the backbone apart from the rest, norms and biases apart from both.
 
-    The backbone is the child module of that name; its rate is ``backbone_lr_factor`` times lr.
+    The backbone is the child module of that name, less its ``fpn``; its rate is
+    ``backbone_lr_factor`` times lr.
     """
     plain_ids = {
         id(parameter)
@@ -60,7 +70,7 @@ def parameter_groups(net: nn.Module, config: OptimizerConfig) -> Iterator[dict[s
             parameters = [
                 parameter
                 for name, parameter in net.named_parameters()
-                if name.startswith("backbone.") == (part == "backbone")
+                if in_backbone(name) == (part == "backbone")
                 and (id(parameter) in plain_ids and not config.decay_norms_and_biases) == plain
                 and parameter.requires_grad
             ]

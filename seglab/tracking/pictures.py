@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import os
 from collections.abc import Sequence
+from functools import cache
 from math import ceil
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from seglab.data.classes import VOID, flat_palette
 Pixels = npt.NDArray[np.uint8]
 Box = tuple[str, float, float, float, float]
 """A class name and the edges x0, y0, x1, y1 in pixels from the image's top left corner."""
+
+Tag = tuple[str, tuple[int, int, int], float, float, float, float]
+"""A text, its colour, and the edges x0, y0, x1, y1 of what it belongs to, in pixels."""
 
 LEAST, MOST = 320, 1000
 """The longer side of a picture in a panel lies between these, in pixels."""
@@ -31,13 +35,16 @@ def colourise(class_map: Pixels) -> Pixels:
     return PALETTE[class_map]
 
 
-def overlay(image: Pixels, class_map: Pixels, alpha: float = 0.5) -> Image.Image:
+def overlay(
+    image: Pixels, class_map: Pixels, alpha: float = 0.5, colours: Pixels = PALETTE
+) -> Image.Image:
     """Lay a class map over its image: objects tinted and outlined, void hatched in cream.
 
     Args:
         image: (H, W, 3) uint8. Pixels of class 0, the background, are left as they are.
         class_map: (H, W) uint8.
         alpha: how much of the class's colour an object's inside takes, 0 to 1.
+        colours: (256, 3) uint8, of the values of the class map.
     """
     rows, columns = np.ogrid[: class_map.shape[0], : class_map.shape[1]]
     hatch = (rows + columns) // max(2, min(class_map.shape) // 128) % 2 == 0
@@ -45,7 +52,7 @@ def overlay(image: Pixels, class_map: Pixels, alpha: float = 0.5) -> Image.Image
     strength = np.where(edge, 1.0, alpha)
     strength[class_map == VOID] = np.where(hatch, 0.9, alpha / 2)[class_map == VOID]
     strength[class_map == 0] = 0.0
-    mixed = image + strength[..., None] * (PALETTE[class_map] - image.astype(np.float64))
+    mixed = image + strength[..., None] * (colours[class_map] - image.astype(np.float64))
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
 
 
@@ -91,9 +98,9 @@ def panel(
     maps = (
         {"prediction": prediction} if truth is None else {"truth": truth, "prediction": prediction}
     )
-    columns = [("image", _fit(image, photo=True))]
-    columns += [(heading, _fit(colourise(class_map))) for heading, class_map in maps.items()]
-    return _lay_out(columns, legend(classes, *maps.values()), title)
+    columns = [("image", fit(image, photo=True))]
+    columns += [(heading, fit(colourise(class_map))) for heading, class_map in maps.items()]
+    return lay_out(columns, legend(classes, *maps.values()), title)
 
 
 def prediction_sheet(
@@ -101,8 +108,8 @@ def prediction_sheet(
 ) -> Image.Image:
     """Draw an image beside the prediction laid over it, with a legend; see :func:`panel`."""
     mixed = np.asarray(overlay(image, prediction))
-    columns = [("image", _fit(image, photo=True)), ("prediction", _fit(mixed, photo=True))]
-    return _lay_out(columns, legend(classes, prediction), title)
+    columns = [("image", fit(image, photo=True)), ("prediction", fit(mixed, photo=True))]
+    return lay_out(columns, legend(classes, prediction), title)
 
 
 def sample_sheet(
@@ -124,14 +131,14 @@ def sample_sheet(
         boxes: drawn on the image in the colour of their class (see ``Box``).
         title: stands above, such as the sample's id; wraps where it is long.
     """
-    photo = _fit(image, photo=True)
+    photo = fit(image, photo=True)
     _draw_boxes(photo, boxes, classes, photo.width / image.shape[1])
-    columns = [("image", photo), ("class map", _fit(colourise(class_map)))]
+    columns = [("image", photo), ("class map", fit(colourise(class_map)))]
     if instance_map is not None:
         count = len(set(np.unique(instance_map).tolist()) - {0, VOID})
         heading = f"{count} instance" if count == 1 else f"{count} instances"
-        columns.append((heading, _fit(_instance_colours()[instance_map])))
-    return _lay_out(columns, legend(classes, class_map), title)
+        columns.append((heading, fit(instance_colours()[instance_map])))
+    return lay_out(columns, legend(classes, class_map), title)
 
 
 def save_class_map(class_map: Pixels, path: Path) -> None:
@@ -152,7 +159,8 @@ def save_class_map(class_map: Pixels, path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _instance_colours() -> Pixels:
+@cache
+def instance_colours() -> Pixels:
     """Return 256 colours of which neighbours differ: hues a golden angle apart (0, 255 as VOC)."""
     colours = PALETTE.copy()
     for index in range(1, VOID):
@@ -161,7 +169,7 @@ def _instance_colours() -> Pixels:
     return colours
 
 
-def _fit(pixels: Pixels, photo: bool = False) -> Image.Image:
+def fit(pixels: Pixels, photo: bool = False) -> Image.Image:
     """Enlarge by a whole factor, or shrink, until the longer side is within LEAST and MOST."""
     picture = Image.fromarray(pixels)
     longer = max(picture.size)
@@ -187,8 +195,8 @@ def _draw_boxes(
     photo: Image.Image, boxes: Sequence[Box], classes: Sequence[str], scale: float
 ) -> None:
     """Draw boxes in the colours of their classes, and a tag above each where one has room."""
-    draw, font = ImageDraw.Draw(photo), _font(max(11, photo.width // 36))
-    tags: list[tuple[int, int, int]] = []
+    draw = ImageDraw.Draw(photo)
+    tags: list[Tag] = []
     for name, *edges in boxes:
         left, right = (round(scale * x) for x in sorted(edges[0::2]))
         top, bottom = (round(scale * y) for y in sorted(edges[1::2]))
@@ -197,20 +205,34 @@ def _draw_boxes(
         draw.rectangle((left, top, right, bottom), outline=PAPER, width=4)
         inside = (left + 1, top + 1, right - 1, bottom - 1)
         draw.rectangle(inside, outline=(red, green, blue), width=2)
-        width, height = ceil(font.getlength(_line(name))) + 8, sum(font.getmetrics()) + 2
-        x, y = max(0, min(left, photo.width - width)), max(0, min(top, photo.height) - height)
-        taken = any(x < u + w and u < x + width and abs(y - v) < height for u, v, w in tags)
+        tags.append((name, (red, green, blue), left, top, right, bottom))
+    draw_tags(photo, tags)
+
+
+def draw_tags(photo: Image.Image, tags: Sequence[Tag]) -> None:
+    """Write each tag above the upper left corner of its box, unless an earlier one stands there."""
+    draw, font = ImageDraw.Draw(photo), _font(max(11, photo.width // 36))
+    written: list[tuple[int, int, int]] = []
+    for text, colour, left, top, _, _ in tags:
+        width, height = ceil(font.getlength(_line(text))) + 8, sum(font.getmetrics()) + 2
+        x, y = max(0, min(round(left), photo.width - width)), max(0, min(round(top), photo.height))
+        y = max(0, y - height)
+        taken = any(x < u + w and u < x + width and abs(y - v) < height for u, v, w in written)
         if not taken and width <= photo.width:
-            tags.append((x, y, width))
-            draw.rectangle((x, y, x + width - 1, y + height - 1), (red, green, blue))
+            written.append((x, y, width))
+            draw.rectangle((x, y, x + width - 1, y + height - 1), colour)
+            red, green, blue = colour
             ink = INK if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else PAPER
-            draw.text((x + 4, y + 1), _line(name), fill=ink, font=font)
+            draw.text((x + 4, y + 1), _line(text), fill=ink, font=font)
 
 
-def _lay_out(
+def lay_out(
     columns: Sequence[tuple[str, Image.Image]], entries: Sequence[tuple[int, str]], title: str
 ) -> Image.Image:
-    """Set a title, pictures of one height under their headings, and a legend on white paper."""
+    """Set a title, pictures of one height under their headings, and a legend on white paper.
+
+    The legend names the values of ``entries``; there is none without any.
+    """
     unit = min(40, max(15, columns[0][1].width // 24))  # the size of text, and every distance
     font, large = _font(unit), _font(round(unit * 1.25))
     leading, title_leading = sum(font.getmetrics()), sum(large.getmetrics())
@@ -232,7 +254,8 @@ def _lay_out(
     top = unit + len(lines) * title_leading + (unit // 2 if lines else 0)
     pictures_top, row_height = top + leading + unit // 3, leading + unit // 3
     foot = pictures_top + columns[0][1].height + unit
-    height = foot + ceil(len(cells) / per_row) * row_height + unit * 2 // 3
+    rows = ceil(len(cells) / per_row) if cells else 0
+    height = foot + rows * row_height + unit * 2 // 3
     sheet = Image.new("RGB", (inner + 2 * unit, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     for row, line in enumerate(lines):

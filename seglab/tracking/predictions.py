@@ -9,17 +9,22 @@ import lightning as L
 import numpy as np
 from PIL import Image
 
+from seglab.data.instances import Detections, find_instances
 from seglab.metrics import confusion_matrix, scores
+from seglab.tracking.instances import ObjectFiles, object_panel
 from seglab.tracking.pictures import panel, prediction_sheet, save_class_map
 
 
-def evenly_spread(total: int, count: int) -> set[int]:
-    """Return ``count`` places of 0..total-1, or all if there are no more."""
-    return set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
+def spread(total: int, count: int) -> set[int]:
+    """Return ``count`` of the positions 0..total-1 (all if there are fewer), evenly spread."""
+    chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int)
+    return set(chosen.tolist())
 
 
 class PredictionPictures(L.Callback):
     """Writes image | truth | prediction of fixed samples to ``predictions/ID.png``.
+
+    Where the task finds objects they are shown, each in a colour of its own.
 
     Args:
         folder: where the pictures go.
@@ -33,7 +38,7 @@ class PredictionPictures(L.Callback):
         self, folder: Path, classes: tuple[str, ...], total: int, count: int, every_n_epochs: int
     ) -> None:
         self.folder, self.classes, self.every_n_epochs = folder, classes, every_n_epochs
-        self.chosen = evenly_spread(total, count)
+        self.chosen = spread(total, count)
         self.written: list[Path] = []
 
     def on_validation_batch_end(
@@ -50,7 +55,8 @@ class PredictionPictures(L.Callback):
             return
         for position, index in enumerate(batch.position.tolist()):
             if index in self.chosen:
-                self._draw(batch, outputs, position)
+                found = sure_objects(pl_module)
+                self._draw(batch, outputs, position, found[position] if found else None)
 
     def _due(self, trainer: L.Trainer) -> bool:
         if trainer.state.fn != "fit":
@@ -59,19 +65,19 @@ class PredictionPictures(L.Callback):
         regular = self.every_n_epochs > 0 and epoch % self.every_n_epochs == 0
         return regular or epoch == trainer.max_epochs
 
-    def _draw(self, batch: Any, prediction: Any, position: int) -> None:
+    def _draw(self, batch: Any, prediction: Any, position: int, found: Detections | None) -> None:
         truth = batch.class_map[position].cpu()
         predicted = prediction[position].cpu()
         matrix = confusion_matrix(predicted, truth, len(self.classes))
         miou = scores(matrix, self.classes)["val/mIoU"]
         name = batch.ids[position]
-        picture = panel(
-            batch.image[position].permute(1, 2, 0).cpu().numpy(),
-            truth.numpy(),
-            predicted.numpy(),
-            self.classes,
-            f"{name}  ·  mIoU of this image {miou:.3f}",
-        )
+        image = batch.image[position].permute(1, 2, 0).cpu().numpy()
+        title = f"{name}  ·  mIoU of this image {miou:.3f}"
+        if found is not None:
+            true = find_instances(truth, batch.instance_map[position].cpu())
+            picture = object_panel(image, true, found, self.classes, title)
+        else:
+            picture = panel(image, truth.numpy(), predicted.numpy(), self.classes, title)
         path = self.folder / f"{name.replace('/', '_')}.png"
         self.folder.mkdir(parents=True, exist_ok=True)
         save_picture(picture, path)
@@ -80,10 +86,15 @@ class PredictionPictures(L.Callback):
 
 
 class WritePredictions(L.Callback):
-    """Writes every class map as ``folder/ID.png``, and an overlay as ``folder/overlays/ID.png``."""
+    """Writes every class map as ``folder/ID.png``, and an overlay as ``folder/overlays/ID.png``.
+
+    Where the task finds objects, they are written too; see
+    :class:`~seglab.tracking.instances.ObjectFiles`.
+    """
 
     def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
         self.folder, self.overlays, self.classes = folder, folder / "overlays", classes
+        self.objects = ObjectFiles(folder, classes)
 
     def on_predict_batch_end(
         self,
@@ -96,10 +107,29 @@ class WritePredictions(L.Callback):
     ) -> None:
         """Write the batch's class maps ``(B, H, W)`` uint8."""
         images = batch.image.permute(0, 2, 3, 1).cpu().numpy()
-        for name, image, prediction in zip(batch.ids, images, outputs.cpu().numpy(), strict=True):
-            save_class_map(prediction, self.folder / f"{name}.png")
-            sheet = prediction_sheet(image, prediction, self.classes, name)
+        sure = sure_objects(pl_module)
+        for place, (name, prediction) in enumerate(zip(batch.ids, outputs, strict=True)):
+            class_map = prediction.cpu().numpy()
+            save_class_map(class_map, self.folder / f"{name}.png")
+            if sure is None:
+                sheet = prediction_sheet(images[place], class_map, self.classes, name)
+            else:
+                sheet = object_panel(images[place], None, sure[place], self.classes, name)
+                self.objects.add(name, pl_module.detections[place], sure[place])  # type: ignore
             save_picture(sheet, self.overlays / f"{name}.png")
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the objects of all photographs."""
+        if sure_objects(pl_module) is not None:
+            self.objects.write()
+
+
+def sure_objects(task: Any) -> list[Detections] | None:
+    """Return the objects of the last batch that are painted; None where a task finds none."""
+    if task.detections is None:
+        return None
+    threshold = task.config.evaluation.score_threshold
+    return [one.above(threshold) for one in task.detections]
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

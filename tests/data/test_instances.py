@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seglab.data.instances import find_instances
+from seglab.data.files import Box
+from seglab.data.instances import Detections, find_instances
 from seglab.data.transforms import flip, scale_and_crop
 
 
@@ -122,3 +123,39 @@ def test_an_id_over_several_classes_is_of_the_one_with_most_pixels() -> None:
     assert found.ids.tolist() == [1], "2 is mostly background, 3 is nothing but void"
     assert found.labels.tolist() == [7]
     assert found.masks.tolist() == [[[True, True, True, False, False, False]]]
+
+
+def test_an_annotation_lends_its_flags_and_nothing_else() -> None:
+    both = torch.zeros(2, 20, 30, dtype=torch.uint8)
+    both[0, 2:10, 2:12], both[1, 2:10, 2:12] = 3, 1
+    both[0, 2:10, 14:24], both[1, 2:10, 14:24] = 3, 2
+    classes = ["background", "a", "b", "c"]
+    annotated = [
+        Box("c", 13, 2, 24, 10, difficult=True),  # a column beside the mask: the mask wins
+        Box("c", 12, 2, 23, 10, truncated=True),  # fits the same object less well
+        Box("a", 2, 2, 12, 10, difficult=True, truncated=True),  # of another class
+        Box("unheard", 2, 2, 12, 10, difficult=True),
+    ]
+    found = find_instances(*both, annotated, classes)
+    assert found.boxes.tolist() == [[2, 2, 12, 10], [14, 2, 24, 10]]
+    assert found.labels.tolist() == [3, 3]
+    assert found.difficult.tolist() == [False, True]
+    assert found.truncated.tolist() == [False, False]
+    assert not find_instances(*both).difficult.any()
+
+
+def test_the_surest_object_lies_on_top() -> None:
+    masks = torch.zeros(3, 4, 6, dtype=torch.bool)
+    masks[0, 1:3, 1:4] = masks[1, :, 3:5] = masks[2] = True
+    found = Detections(
+        masks, torch.tensor([5, 2, 9]), torch.tensor([0.9, 0.6, 0.2]), torch.zeros(3, 4)
+    )
+    assert found.paint(found.labels).tolist() == [
+        [9, 9, 9, 2, 2, 9],
+        [9, 5, 5, 5, 2, 9],
+        [9, 5, 5, 5, 2, 9],
+        [9, 9, 9, 2, 2, 9],
+    ]
+    assert len(found.above(0.6)) == 2
+    assert found.above(0.61).paint([7]).unique().tolist() == [0, 7]
+    assert not found.above(0.95).paint([]).any()

@@ -12,7 +12,7 @@ from torch import Tensor, distributed
 
 from seglab.metrics import Evaluation
 from seglab.schema import PicturesConfig
-from seglab.tracking.predictions import evenly_spread
+from seglab.tracking.predictions import spread
 from seglab.tracking.wandb import media
 from seglab.tracking.wandb.logger import WandbLogger
 
@@ -39,8 +39,8 @@ class WandbResults(L.Callback):
         table_images: int,
     ) -> None:
         self.logger, self.classes, self.pictures = logger, classes, pictures
-        self.shown = evenly_spread(total, pictures.samples)
-        self.listed = evenly_spread(total, table_images)
+        self.shown = spread(total, pictures.samples)
+        self.listed = spread(total, table_images)
         self.samples: list[media.Seen] = []
         self.scores: dict[str, float] = {}
         self.evaluation: Evaluation | None = None

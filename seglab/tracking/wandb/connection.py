@@ -55,9 +55,7 @@ def connect(mode: str | None, timeout: float = PROBE_SECONDS) -> Connection:
         return Connection(False, "as asked")
     missing = missing_key(mode == "online")
     if missing and mode == "online":
-        raise ConfigError(
-            f"logger.mode=online: {missing}: {KEY_HINT}, or give logger.mode=offline"
-        )
+        raise ConfigError(f"logger.mode=online: {missing}: {KEY_HINT}, or give logger.mode=offline")
     if missing:
         return Connection(False, f"{missing} ({KEY_HINT})")
     server: str = wandb.setup().settings.base_url

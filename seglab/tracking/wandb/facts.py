@@ -22,7 +22,9 @@ class Fingerprinted(Protocol):
         """Return the digest."""
 
 
-def facts(net: nn.Module, device: torch.device, data: Mapping[str, Fingerprinted]) -> dict[str, Any]:
+def facts(
+    net: nn.Module, device: torch.device, data: Mapping[str, Fingerprinted]
+) -> dict[str, Any]:
     """Return what to filter and compare runs by, under flat names.
 
     Args:

@@ -106,7 +106,11 @@ def confusion_chart(evaluation: Evaluation, classes: Sequence[str]) -> Any:
         for i, truth in enumerate(classes)
         for j, predicted in enumerate(classes)
     ]
-    columns: list[str | int] = ["Actual", "Predicted", "nPredictions"]  # the names that W&B's own chart has
+    columns: list[str | int] = [
+        "Actual",
+        "Predicted",
+        "nPredictions",
+    ]  # the names that W&B's own chart has
     return wandb.plot_table(
         "wandb/confusion_matrix/v1",
         wandb.Table(columns=columns, data=rows),

@@ -1,0 +1,120 @@
+"""Mask R-CNN over a feature pyramid on any backbone, light enough for a CPU.
+
+He, Gkioxari, Dollár and Girshick, "Mask R-CNN", ICCV 2017; Lin et al., "Feature Pyramid Networks
+for Object Detection", CVPR 2017. Proposals, heads and losses are torchvision's.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from difflib import get_close_matches
+from inspect import signature
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models import detection
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+
+from seglab.models.backbones import Backbone
+
+ASPECT_RATIOS = (0.5, 1.0, 2.0)
+"""Height by width of the anchors (Ren et al., "Faster R-CNN", NeurIPS 2015, section 3.1.1)."""
+
+
+class FeaturePyramid(nn.Module):
+    """A backbone whose maps are brought to one width and carry what the coarser ones saw.
+
+    Args:
+        name: one of torchvision's classification nets, such as ``mobilenet_v2``.
+        strides: of the maps, finest first.
+        channels: the width of every map.
+
+    Raises:
+        ValueError: no such net, or one without feature maps at these strides.
+    """
+
+    def __init__(self, name: str, strides: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.body = Backbone(name, strides=strides)
+        self.fpn = FeaturePyramidNetwork(list(self.body.channels), channels)
+        self.out_channels = channels
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Map ``(B, 3, H, W)`` to ``{"0": (B, channels, H/s, W/s), …}``, finest first."""
+        maps = OrderedDict((str(level), one) for level, one in enumerate(self.body(image)))
+        pyramid: dict[str, Tensor] = self.fpn(maps)
+        return pyramid
+
+
+class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
+    """torchvision's Mask R-CNN over a :class:`FeaturePyramid`, images taken at the size they have.
+
+    It takes a list of normalised images ``(3, H, W)`` float32 and, in training, as many targets
+    (``boxes``, ``labels``, ``masks``); it returns the losses by name or, in evaluation mode, each
+    image's ``boxes``, ``labels``, ``scores`` and ``masks`` ``(N, 1, H, W)`` of probabilities.
+
+    Args:
+        num_classes: K, background included.
+        backbone: one of torchvision's classification nets.
+        strides: of the pyramid's levels, finest first.
+        channels: the width of the pyramid and of the mask head.
+        anchor_sizes: square roots of the anchors' areas in pixels, as many on each level; three
+            aspect ratios of each.
+        box_head: the width of the two fully connected layers.
+        mask_layers: the number of the mask head's 3x3 convolutions.
+        **settings: torchvision's, such as ``rpn_post_nms_top_n_test``, ``box_score_thresh``.
+
+    Raises:
+        ValueError: a net without maps at these strides, anchors that do not fit the levels, or a
+            setting that torchvision's does not have and would pass over.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "mobilenet_v2",
+        strides: Sequence[int] = (8, 16, 32),
+        channels: int = 128,
+        anchor_sizes: Sequence[Sequence[int]] = ((32, 64), (96, 160), (256, 384)),
+        box_head: int = 512,
+        mask_layers: int = 4,
+        **settings: Any,
+    ) -> None:
+        if len(anchor_sizes) != len(strides) or len({len(sizes) for sizes in anchor_sizes}) != 1:
+            raise ValueError(
+                f"anchor_sizes={list(map(list, anchor_sizes))}: must be a list for each of the "
+                f"{len(strides)} strides, all of one length"
+            )
+        known = sorted(signature(detection.MaskRCNN).parameters)
+        if unknown := sorted(set(settings) - set(known)):
+            close = get_close_matches(unknown[0], known, n=3) or known
+            raise ValueError(f"no setting {unknown[0]}; there is {', '.join(close)}")
+        levels = [str(level) for level in range(len(strides))]
+        sizes = tuple(tuple(sizes) for sizes in anchor_sizes)
+        super().__init__(
+            FeaturePyramid(backbone, strides, channels),
+            rpn_anchor_generator=AnchorGenerator(sizes, (ASPECT_RATIOS,) * len(levels)),
+            box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
+            box_head=TwoMLPHead(channels * 7**2, box_head),
+            box_predictor=detection.faster_rcnn.FastRCNNPredictor(box_head, num_classes),
+            mask_roi_pool=MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
+            mask_head=MaskRCNNHeads(channels, [channels] * mask_layers, dilation=1),
+            mask_predictor=MaskRCNNPredictor(channels, channels, num_classes),
+            **settings,
+        )
+        self.transform = AsTheyAre(0, 0, [0.0] * 3, [1.0] * 3)  # the task has normalised them
+
+
+class AsTheyAre(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """Pads a batch with zeros, the mean colour, to whole cells of the coarsest map, and no more."""
+
+    def resize(
+        self, image: Tensor, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Return both unchanged."""
+        return image, target

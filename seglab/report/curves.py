@@ -1,0 +1,52 @@
+"""The history of a run, as few points as a page needs. Knows no torch."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+Curve = list[tuple[float, float]]
+"""Points (step, value), both finite."""
+
+Curves = dict[str, Curve]
+
+DRAWN = ("train/loss", "val/loss", "val/mIoU", "val/mask_AP", "lr/")
+"""What a page draws: a column whose name starts so."""
+
+
+def read_curves(path: Path) -> Curves:
+    """Read the drawn columns of a ``metrics.csv``; empty where there is none.
+
+    Raises:
+        ValueError: a value that is no number, or no column ``step``.
+    """
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        head = next(rows, [])
+        if not head:
+            return {}
+        if "step" not in head:
+            raise ValueError("no column 'step'")
+        at = head.index("step")
+        drawn = [(place, name) for place, name in enumerate(head) if name.startswith(DRAWN)]
+        curves: Curves = {name: [] for _, name in drawn}
+        for row in rows:
+            for place, name in drawn:
+                if place < len(row) and row[place]:
+                    point = (float(row[at]), float(row[place]))
+                    if all(map(math.isfinite, point)):
+                        curves[name].append(point)
+    return {name: points for name, points in curves.items() if points}
+
+
+def thin(points: Sequence[tuple[float, float]], most: int) -> Curve:
+    """Return at most ``most`` points, each the mean of as many neighbours."""
+    size = math.ceil(len(points) / most)
+    if size <= 1:
+        return list(points)
+    bins = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(sum(x for x, _ in one) / len(one), sum(y for _, y in one) / len(one)) for one in bins]

@@ -1,0 +1,154 @@
+"""The page: one HTML file with everything in it. A run's page is a comparison of one.
+
+The data are JSON in an element that no browser runs, and the scripts beside this file write them
+with ``textContent`` only, so that no name from a configuration or a data set can become markup. A
+content security policy keeps the page from loading anything.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from seglab.data.classes import palette
+from seglab.report.comparison import Comparison, setting
+from seglab.report.curves import thin
+from seglab.report.pictures import samples
+from seglab.report.runs import RunRecord
+from seglab.report.vega import bundle
+
+SCRIPTS = ("dom", "table", "plots", "charts", "samples", "details", "main")
+
+POINTS = 60_000
+"""How many points all curves of one kind may have; a browser draws them at once."""
+
+
+def render(comparison: Comparison) -> str:
+    """Return the page of a comparison."""
+    static = files("seglab.report") / "static"
+    read = {
+        name: (static / name).read_text(encoding="utf-8")
+        for name in ("page.html", "page.css", *(f"{name}.js" for name in SCRIPTS))
+    }
+    script = "\n".join(read[f"{name}.js"] for name in SCRIPTS)
+    parts = {
+        "title": html.escape(printable(title(comparison))),
+        "style": read["page.css"],
+        "library": bundle(),
+        "script": f'(() => {{\n"use strict";\n{script}\n}})();',
+        "data": embedded(payload(comparison)),
+    }
+    page = read["page.html"]
+    for name, text in parts.items():
+        before, _, after = page.partition(f"<!-- {name} -->")
+        page = before + text + after
+    return page
+
+
+def title(comparison: Comparison) -> str:
+    """Return what stands above the page and in the browser's tab."""
+    runs = comparison.runs
+    return f"Run {runs[0].name}" if len(runs) == 1 else f"Comparison of {len(runs)} runs"
+
+
+def payload(comparison: Comparison) -> dict[str, Any]:
+    """Return everything that a page shows, as plain data."""
+    runs = comparison.runs
+    pictures, uris, left_out = samples(runs)
+    places = {id(run): place for place, run in enumerate(runs)}
+    most = max(100, min(2000, POINTS // len(runs)))
+    pair = comparison.pair
+    return {
+        "title": title(comparison),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "columns": columns(runs),
+        "differing": comparison.differing,
+        "named": comparison.named,
+        "colours": palette(),
+        "runs": [
+            {
+                "name": run.name,
+                "folder": str(run.folder),
+                "kind": run.kind,
+                "state": run.state,
+                "reason": run.reason,
+                "started": run.started,
+                "ended": run.ended,
+                "metrics": run.metrics,
+                "low": low,
+                "high": high,
+                "images": len(run.evaluation.ids) if run.evaluation else None,
+                "differing": {key: setting(run, key) for key in comparison.differing},
+                "settings": {key: setting(run, key) for key in run.settings},
+                "overrides": run.overrides,
+                "curves": {name: thin(points, most) for name, points in run.curves.items()},
+                "classes": classes(run),
+                "confusion": run.evaluation.confusion.tolist() if run.evaluation else None,
+                **shown,
+            }
+            for run, (low, high), shown in zip(runs, comparison.intervals, pictures, strict=True)
+        ],
+        "groups": [
+            {
+                "runs": [places[id(run)] for run in group.runs],
+                "mean": group.mean,
+                "deviation": group.deviation,
+            }
+            for group in comparison.groups
+        ],
+        "pair": pair
+        and {
+            "better": pair.better.name,
+            "other": pair.other.name,
+            "difference": pair.difference,
+            "low": pair.low,
+            "high": pair.high,
+            "images": pair.images,
+        },
+        "uris": uris,
+        "leftOut": left_out,
+    }
+
+
+def columns(runs: Iterable[RunRecord]) -> list[str]:
+    """Return the metrics that a table of runs shows: all but those of single classes."""
+    found = dict.fromkeys(name for run in runs for name in run.metrics if name.count("/") < 2)
+    found |= dict.fromkeys(name for run in runs for name in run.metrics if name == "best/val/mIoU")
+    beside = {"val/mIoU", "val/mIoU_low", "val/mIoU_high", "best/epoch"}  # they have other places
+    first = [name for name in found if name.startswith("val/mask_AP")]
+    return [name for name in dict.fromkeys([*first, *found]) if name not in beside]
+
+
+def classes(run: RunRecord) -> list[str]:
+    """Return the names of a run's classes, from its evaluation, settings or metrics."""
+    if run.evaluation:
+        return run.evaluation.classes
+    given = run.settings.get("data.classes")
+    if isinstance(given, list):
+        return [str(name) for name in given]
+    start = "val/IoU/"
+    return [name.removeprefix(start) for name in run.metrics if name.startswith(start)]
+
+
+def embedded(value: Any) -> str:
+    """Return JSON that may stand inside a script element; NaN and infinity become null."""
+
+    def clean(item: Any) -> Any:
+        if isinstance(item, float):
+            return item if math.isfinite(item) else None
+        if isinstance(item, dict):
+            return {key: clean(inner) for key, inner in item.items()}
+        return [clean(inner) for inner in item] if isinstance(item, list | tuple) else item
+
+    text = json.dumps(clean(value), allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def printable(text: str) -> str:
+    """Return text that can be written as UTF-8: a file's name may hold any bytes."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,78 @@
+"""The kept samples of runs, each picture once in a page however many runs show it."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seglab.kept import FIXED, WORST, sample_files
+from seglab.report.runs import RunRecord
+
+BUDGET = 20_000_000
+"""Bytes of pictures in a page: about what a browser opens without a pause."""
+
+
+class Pictures:
+    """Collects picture files as data URIs, each content once, up to a budget in bytes."""
+
+    def __init__(self, budget: int) -> None:
+        self.left = budget
+        self.uris: list[str] = []
+        self._places: dict[bytes, int] = {}
+
+    def add(self, paths: Sequence[Path]) -> list[int] | None:
+        """Return the places in ``uris`` of a sample's pictures; None beyond the budget."""
+        contents = [path.read_bytes() for path in paths]
+        new = {content for content in contents if content not in self._places}
+        size = sum(map(len, new))
+        if size > self.left:
+            return None
+        self.left -= size
+        return [self._place(content) for content in contents]
+
+    def _place(self, content: bytes) -> int:
+        if content not in self._places:
+            kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
+            self._places[content] = len(self.uris)
+            self.uris.append(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")
+        return self._places[content]
+
+
+def samples(
+    runs: Sequence[RunRecord], budget: int = BUDGET
+) -> tuple[list[dict[str, Any]], list[str], int]:
+    """Gather the fixed samples of all runs, then the worst ones, until the page is full.
+
+    Returns:
+        For each run ``{"fixed": […], "worst": […]}`` of samples ``{"id", "miou", "at"}``, the worst
+        first, ``at`` being the places of image, truth and prediction among the data URIs; the data
+        URIs; and how many samples there was no room for.
+    """
+    pictures = Pictures(budget)
+    left_out = 0
+    result: list[dict[str, Any]] = [{"fixed": [], "worst": []} for _ in runs]
+    for kind, where in (("fixed", FIXED), ("worst", WORST)):
+        for run, entry in zip(runs, result, strict=True):
+            mious = {name.replace("/", "_"): value for name, value in _mious(run).items()}
+            found = []
+            for photo in sorted((run.folder / where).glob("*.jpg")):
+                files = sample_files(run.folder / where, photo.stem)
+                if not all(path.is_file() for path in files):
+                    continue  # a run was killed between two of them
+                at = pictures.add(files)
+                left_out += at is None
+                if at is not None:
+                    found.append({"id": photo.stem, "miou": mious.get(photo.stem), "at": at})
+            entry[kind] = sorted(found, key=lambda one: (_order(one["miou"]), one["id"]))
+    return result, pictures.uris, left_out
+
+
+def _mious(run: RunRecord) -> dict[str, float]:
+    return run.evaluation.mious() if run.evaluation else {}
+
+
+def _order(value: float | None) -> float:
+    return math.inf if value is None or math.isnan(value) else value

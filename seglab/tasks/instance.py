@@ -1,0 +1,108 @@
+"""Instance segmentation: every object gets a mask, a class and a score."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN
+
+from seglab.data.datamodule import Batch
+from seglab.data.instances import Detections, find_instances
+from seglab.errors import ConfigError
+from seglab.mask_ap import MaskAP
+from seglab.schema import TrainConfig
+from seglab.tasks.base import Task
+
+MASK_THRESHOLD = 0.5
+"""A pixel is of an object from this probability on (He et al., 2017, section 3.1)."""
+
+
+class InstanceSegmentation(Task):
+    """Objects by torchvision's Mask R-CNN, its own losses; class maps are painted by score."""
+
+    def __init__(self, net: nn.Module, config: TrainConfig) -> None:
+        if not isinstance(net, MaskRCNN):
+            raise ConfigError(
+                f"model.net: a {type(net).__name__}; model.task=instance needs a "
+                "torchvision.models.detection.MaskRCNN"
+            )
+        for key, wanted in (("evaluation.flip", False), ("trainer.compile", False)):
+            group, _, name = key.partition(".")
+            if getattr(getattr(config, group), name) is not wanted:
+                raise ConfigError(f"{key}=true: not for model.task=instance")
+        super().__init__(net, config)
+        self.mask_ap = MaskAP(self.classes)
+
+    def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
+        """Map plain RGB ``(B, 3, H, W)`` uint8 to torchvision's results, one an image."""
+        found: list[dict[str, Tensor]] = self.net(list(self.normalise(image)))
+        return found
+
+    def infer(self, image: Tensor) -> list[Detections]:
+        """Map ``(B, 3, H, W)`` uint8 to the objects of each image.
+
+        Each image by itself: the heads take the proposals of all images as one batch, and a
+        product of another number of rows differs in its last bits.
+        """
+        return [_detections(self(one[None])[0]) for one in image]
+
+    def class_map(self, output: list[Detections]) -> Tensor:
+        """Paint the sure objects by ascending score: ``(B, H, W)`` uint8."""
+        sure = (one.above(self.config.evaluation.score_threshold) for one in output)
+        return torch.stack([one.paint(one.labels) for one in sure])
+
+    def objects(self, output: list[Detections]) -> list[Detections]:
+        """Return the objects of each image."""
+        return output
+
+    def check_output(self) -> None:
+        """Look whether the heads fit the classes.
+
+        Raises:
+            ConfigError: they are made for another number of them.
+        """
+        assert isinstance(self.net, MaskRCNN)
+        found = self.net.roi_heads.box_predictor.cls_score.out_features
+        if found != len(self.classes):
+            raise ConfigError(
+                f"model.net: scores {found} classes; must be {len(self.classes)}, the number of "
+                "data.classes"
+            )
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the sum of torchvision's losses, each of which is logged."""
+        assert batch.instance_map is not None
+        targets = []
+        for class_map, instance_map in zip(batch.class_map, batch.instance_map, strict=True):
+            one = find_instances(class_map, instance_map)
+            targets.append({"boxes": one.boxes, "labels": one.labels, "masks": one.masks})
+        parts: dict[str, Tensor] = self.net(list(self.normalise(batch.image)), targets)
+        loss = torch.stack(list(parts.values())).sum()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
+        self.log_dict({f"train/{n}": v for n, v in parts.items()}, batch_size=len(batch.ids))
+        self.log_exact(self.learning_rates())
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Add a batch to the metrics and return its class maps ``(B, H, W)`` uint8."""
+        assert batch.instance_map is not None
+        self.detections = self.infer(batch.image)
+        prediction = self.class_map(self.detections)
+        self.metrics.update(prediction, batch.class_map, index=batch.position)
+        truths = zip(self.detections, batch.class_map, batch.instance_map, strict=True)
+        for (found, class_map, instance_map), index in zip(truths, batch.position, strict=True):
+            self.mask_ap.update(found, find_instances(class_map, instance_map), int(index))
+        return prediction
+
+    def compute_scores(self) -> dict[str, float]:
+        """Return the metrics of class maps, and of masks."""
+        precision: dict[str, float] = self.mask_ap.compute()
+        self.mask_ap.reset()
+        return {**super().compute_scores(), **precision}
+
+
+def _detections(result: dict[str, Tensor]) -> Detections:
+    masks = result["masks"][:, 0] >= MASK_THRESHOLD
+    order = result["scores"].argsort(descending=True, stable=True)
+    ordered = (x[order] for x in (masks, result["labels"], result["scores"], result["boxes"]))
+    return Detections(*ordered)

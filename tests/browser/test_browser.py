@@ -1,0 +1,185 @@
+"""The pages in a real browser. The fixture asserts an empty console and no request to outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seglab.report import build, write_report
+
+pytestmark = pytest.mark.browser
+
+Made = Callable[..., Path]
+
+ROWS = "#table tbody th"
+SORT = "return document.querySelector('#table thead th:nth-child(3)').getAttribute('aria-sort')"
+SHOWN = "[...document.querySelectorAll('main > section')].filter(s => !s.hidden).map(s => s.id)"
+DRAWN = "[...document.querySelectorAll('.plot[data-drawn] canvas')].length"
+ALL_DRAWN = (
+    "[...document.querySelectorAll('.plot')].filter(p => p.offsetParent)"
+    ".every(p => 'drawn' in p.dataset && p.querySelector('canvas').width > 100)"
+)
+ALL_LOADED = (
+    "[...document.images].filter(i => i.offsetParent).every(i => i.complete && i.naturalWidth > 0)"
+)
+
+
+def look_at_everything(browser: Any) -> None:
+    """Make the window as high as the page, so that all that waits to be seen is drawn."""
+    metrics = {"width": 1300, "height": 12000, "deviceScaleFactor": 1, "mobile": False}
+    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.until(ALL_DRAWN)
+    browser.until(ALL_LOADED)
+    browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_runs_page_shows_everything(browser: Any, made_run: Made, tmp_path: Path) -> None:
+    browser.open(write_report(made_run(tmp_path / "my run", overrides=["optimizer.lr=0.1"])))
+    assert browser.texts("h1") == ["Run my run"]
+    assert browser.js(f"return {SHOWN}") == ["headline", "curves", "classes", "details"]
+    look_at_everything(browser)
+    assert browser.js(f"return {DRAWN}") == 3 + 1 + 1, "curves, classes, confusion matrix"
+    assert len(browser.texts("#worst .shot")) == 3
+    worst = [float(text.split()[-1]) for text in browser.texts("#worst figcaption")]
+    assert worst == sorted(worst)
+    assert "optimizer.lr" in browser.texts("#settings tbody th")
+    assert "optimizer.lr=0.1" in browser.texts("#overrides code")
+    assert "finished" in browser.texts(".card b")
+
+
+def test_a_comparison_shows_everything(browser: Any, compared: Path) -> None:
+    browser.open(compared)
+    sections = ["runs", "seeds", "curves", "classes", "samples", "sweep", "details"]
+    assert browser.js(f"return {SHOWN}") == sections
+    look_at_everything(browser)
+    assert browser.js(f"return {DRAWN}") == 4 + 1 + 2 + 1
+    assert browser.texts(ROWS) == ["run1", "run4", "run3", "run2", "run0", "broken"]
+    state = "document.querySelector('#table tbody tr:last-child .state')"
+    assert browser.js(f"return [{state}.textContent, {state}.title]") == ["failed", "out of luck"]
+    captions = browser.texts("#samples figcaption")
+    assert captions[:2] == ["image", "truth"]
+    assert [caption.split()[0] for caption in captions[2:]] == browser.texts(ROWS)
+    assert len(browser.texts("#samples .shot")) == 2 + 6
+
+
+def test_the_table_sorts(browser: Any, compared: Path) -> None:
+    browser.open(compared)
+    assert browser.js(SORT) == "descending"
+    browser.click("#table thead th:nth-child(3) button")
+    assert browser.js(SORT) == "ascending"
+    assert browser.texts(ROWS) == ["run0", "run2", "run3", "run4", "run1", "broken"]
+    browser.click("#table thead th:nth-child(1) button")
+    assert browser.js(SORT) is None
+    assert browser.texts(ROWS) == ["broken", "run0", "run1", "run2", "run3", "run4"]
+    browser.type("\ue007")  # Enter: the head has kept the focus
+    assert browser.texts(ROWS) == ["run4", "run3", "run2", "run1", "run0", "broken"]
+    assert "optimizer.lr ↕" not in browser.texts("#table thead th"), "the arrow is no text"
+    column = browser.texts("#table thead th").index("optimizer.lr") + 1
+    browser.click(f"#table thead th:nth-child({column}) button")
+    rates = [float(text) for text in browser.texts(f"#table tbody td:nth-child({column})")]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_the_filter_applies_to_the_whole_page(browser: Any, compared: Path) -> None:
+    browser.open(compared)
+    browser.click("#filter")
+    browser.type("optimizer.lr=0.1 SEED=0")
+    browser.until("document.getElementById('count').textContent === '1 of 6 runs'")
+    assert browser.texts(ROWS) == ["run1"]
+    assert browser.texts("#samples figcaption")[2].startswith("run1 ")
+    browser.type(" nothing")
+    browser.until("document.getElementById('count').textContent === '0 of 6 runs'")
+    browser.js("document.getElementById('filter').value = ''")
+    browser.click("#filter")
+    browser.type("failed")
+    browser.until("document.getElementById('count').textContent === '1 of 6 runs'")
+    assert browser.texts(ROWS) == ["broken"]
+
+
+def test_a_picture_is_enlarged_and_escape_closes_it(browser: Any, compared: Path) -> None:
+    browser.open(compared)
+    is_open = "document.getElementById('large').open"
+    browser.click("#worst .shot")
+    browser.until(is_open)
+    title = "document.getElementById('largeTitle').textContent"
+    first = browser.js(f"return {title}")
+    assert first == browser.texts("#worst figcaption")[0]
+    alts = [f"{part} {first.split()[0]}" for part in ("image", "truth", "prediction")]
+    assert browser.js("return [...document.querySelectorAll('#large img')].map(i => i.alt)") == alts
+    browser.until("[...document.querySelectorAll('#large img')].every(i => i.naturalWidth > 0)")
+    browser.type("\ue014")  # the right arrow
+    assert browser.js(f"return {title}") == browser.texts("#worst figcaption")[1]
+    browser.type("\ue00c")  # Escape
+    browser.until(f"!{is_open}")
+    assert browser.js("return document.activeElement.className") == "shot", "the focus goes back"
+    browser.click("#samples .shot")
+    browser.until(is_open)
+    assert browser.texts("#large figcaption") == ["image", "truth"], "they are no run's"
+    browser.click("#largeClose")
+    browser.until(f"!{is_open}")
+
+
+def test_another_image_and_another_run_can_be_chosen(browser: Any, compared: Path) -> None:
+    browser.open(compared)
+    before = browser.js("return document.getElementById('sample').value")
+    browser.click("#next")
+    assert browser.js("return document.getElementById('sample').value") != before
+    browser.click("#table tbody tr:last-child .link")
+    assert "out of luck" in browser.texts("#about")[0]
+
+
+def test_hostile_names_stay_text(browser: Any, made_run: Made, tmp_path: Path) -> None:
+    bad = "<img src=x onerror=\"document.title='hit'\"><script>document.title='hit'</script>"
+    name = bad.replace("/", "\\")
+    for number in range(3):
+        made_run(
+            tmp_path / "runs" / f"{name}{number}",
+            state="failed" if number == 2 else "finished",
+            skill=0.5 + number / 10,
+            error=bad,
+            settings={"optimizer": {bad: f"{bad}{number}", "a'].b[\"c": f"{number}"}},
+            overrides=[f"optimizer.{bad}={bad}{number}"],
+            classes=["background", bad, "datum['x']", "a.b\\c"],
+        )
+    build([tmp_path / "runs"], tmp_path)
+    browser.open(tmp_path / "compare.html")
+    look_at_everything(browser)
+    assert browser.texts(ROWS) == [f"{name}1", f"{name}0", f"{name}2"]
+    assert browser.js("return document.title") == "Comparison of 3 runs · seglab"
+    assert browser.js("return document.querySelectorAll('img[src=x]').length") == 0
+
+
+def test_dark_and_narrow(browser: Any, compared: Path) -> None:
+    devices = browser.driver.execute_cdp_cmd
+    colour = "return getComputedStyle(document.body).backgroundColor"
+    browser.open(compared)
+    light = browser.js(colour)
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    devices("Emulation.setEmulatedMedia", dark)
+    narrow = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    devices("Emulation.setDeviceMetricsOverride", narrow)
+    browser.open(compared)
+    assert browser.js(colour) != light
+    assert browser.js("return document.documentElement.scrollWidth") <= 360
+    devices("Emulation.clearDeviceMetricsOverride", {})
+    devices("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_two_hundred_runs_stay_pleasant(
+    browser: Any, two_hundred_runs: Path, tmp_path: Path
+) -> None:
+    build([two_hundred_runs], tmp_path)
+    start = time.monotonic()
+    browser.open(tmp_path / "compare.html")
+    assert time.monotonic() - start < 20
+    assert len(browser.texts(ROWS)) == 200
+    assert browser.js("return [...document.images].filter(i => i.src).length") < 250, "all at once"
+    start = time.monotonic()
+    browser.click("#filter")
+    browser.type("lr=0.01")
+    browser.until("document.getElementById('count').textContent === '40 of 200 runs'")
+    assert time.monotonic() - start < 10

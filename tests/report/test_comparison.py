@@ -1,0 +1,243 @@
+"""Rank, differing settings, seeds and pairs, from run folders made up for it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from seglab.counts import bootstrap_interval, paired_difference
+from seglab.errors import ConfigError
+from seglab.report import build
+from seglab.report.comparison import compare, setting
+from seglab.report.curves import read_curves, thin
+from seglab.report.runs import find_runs, read_runs
+from seglab.report.table import lines
+
+Made = Callable[..., Path]
+
+
+def test_runs_are_ranked_and_those_without_a_result_come_last(
+    made_run: Made, tmp_path: Path
+) -> None:
+    for name, skill in (("low", 0.2), ("high", 0.8), ("middle", 0.5)):
+        made_run(tmp_path / name, skill=skill)
+    made_run(tmp_path / "stopped", skill=0.9, state="interrupted")
+    made_run(tmp_path / "broken", skill=0.9, state="failed", error="out of luck")
+    result = compare(read_runs([tmp_path]))
+    assert [run.name for run in result.runs][:3] == ["high", "middle", "low"]
+    assert {run.name: run.state for run in result.runs[3:]} == {
+        "stopped": "interrupted", "broken": "failed"
+    }  # fmt: skip
+    assert "failed: broken: out of luck" in list(lines(result))
+    for run, (low, high) in zip(result.runs, result.intervals, strict=True):
+        if run.state == "finished":
+            assert run.evaluation is not None
+            assert (low, high) == bootstrap_interval(run.evaluation.counts)
+            assert low < run.miou < high
+        else:
+            assert math.isnan(low)
+
+
+def test_a_run_at_work_is_told_from_one_that_was_killed(made_run: Made, tmp_path: Path) -> None:
+    for name in ("killed", "working"):
+        made_run(tmp_path / name, state="started")
+    with FileLock(tmp_path / "working" / ".lock"):
+        states = {run.name: run.state for run in read_runs([tmp_path])}
+    assert states == {"killed": "interrupted", "working": "started"}
+
+
+def test_an_interval_is_taken_from_metrics_where_no_counts_were_kept(
+    made_run: Made, tmp_path: Path
+) -> None:
+    run = made_run(tmp_path / "run")
+    (run / "evaluation.npz").unlink()
+    path = run / "metrics.json"
+    path.write_text(json.dumps({"val/mIoU": 0.5, "val/mIoU_low": 0.4, "val/mIoU_high": 0.6}))
+    assert compare(read_runs([run])).intervals == [(0.4, 0.6)]
+
+
+def test_what_differs_are_settings_not_paths(made_run: Made, tmp_path: Path) -> None:
+    for number, rate in enumerate((0.1, 0.01)):
+        made_run(
+            tmp_path / f"run{number}",
+            settings={
+                "optimizer": {"lr": rate, "hidden": number},
+                "model": {"weights": f"/{number}/w.pth"},
+            },
+            overrides=[f"optimizer.lr={rate}", f"data.root=/some/{number}", "experiments=smoke"],
+            root=f"/some/{number}",
+        )  # fmt: skip
+    result = compare(read_runs([tmp_path]))
+    assert result.differing[: result.named] == ["optimizer.lr"]
+    assert result.differing == ["optimizer.lr", "optimizer.hidden"]
+    assert {setting(run, "optimizer.lr") for run in result.runs} == {"0.1", "0.01"}
+    assert setting(result.runs[0], "experiments") == "smoke"
+
+
+def test_a_choice_of_a_group_differs_by_name(made_run: Made, tmp_path: Path) -> None:
+    made_run(tmp_path / "a", settings={"model": {"name": "fcn8s"}}, overrides=["model=fcn8s"])
+    made_run(tmp_path / "b", settings={"model": {"name": "fcn32s"}}, overrides=["model=fcn32s"])
+    made_run(tmp_path / "c", settings={"model": {"name": "x"}}, overrides=["experiments=x"])
+    result = compare(read_runs([tmp_path]))
+    assert result.differing[: result.named] == ["model.name", "experiments"]
+
+
+def test_a_group_that_was_given_and_is_the_default_does_not_differ(
+    made_run: Made, tmp_path: Path
+) -> None:
+    made_run(tmp_path / "a", overrides=["optimizer=adamw"])
+    made_run(tmp_path / "b")
+    assert compare(read_runs([tmp_path])).differing == []
+
+
+def test_seeds_are_averaged_where_nothing_else_differs(made_run: Made, tmp_path: Path) -> None:
+    for rate in (0.1, 0.01):
+        for seed in (0, 1, 2):
+            made_run(
+                tmp_path / f"{rate}" / f"{seed}",
+                seed=seed,
+                settings={"optimizer": {"lr": rate}},
+                overrides=[f"optimizer.lr={rate}", f"seed={seed}"],
+            )
+    made_run(tmp_path / "alone", seed=0, settings={"optimizer": {"lr": 1.0}})
+    made_run(tmp_path / "stopped", seed=7, settings={"optimizer": {"lr": 0.1}}, state="failed")
+    result = compare(read_runs([tmp_path]))
+    assert [len(group.runs) for group in result.groups] == [3, 3]
+    for group in result.groups:
+        mious = [run.metrics["val/mIoU"] for run in group.runs]
+        assert group.mean == statistics.fmean(mious)
+        assert group.deviation == statistics.stdev(mious)
+        assert len({setting(run, "optimizer.lr") for run in group.runs}) == 1
+
+
+def test_two_results_on_the_same_images_are_paired(made_run: Made, tmp_path: Path) -> None:
+    made_run(tmp_path / "a", skill=0.5)
+    made_run(tmp_path / "b", skill=0.7)
+    made_run(tmp_path / "stopped", state="interrupted")
+    result = compare(read_runs([tmp_path]))
+    assert result.pair is not None
+    assert (result.pair.better.name, result.pair.other.name) == ("b", "a")
+    one, other = (run.evaluation for run in result.runs[:2])
+    assert one is not None
+    assert other is not None
+    found = (result.pair.difference, result.pair.low, result.pair.high)
+    assert found == paired_difference(one.counts, other.counts)
+    assert any(line.startswith("b minus a: +0.") for line in lines(result))
+
+
+def test_other_images_and_more_runs_are_not_paired(made_run: Made, tmp_path: Path) -> None:
+    made_run(tmp_path / "a")
+    made_run(tmp_path / "b", truth_seed=5)
+    assert compare(read_runs([tmp_path])).pair is None
+    made_run(tmp_path / "c")
+    assert compare(read_runs([tmp_path])).pair is None
+
+
+def test_what_cannot_be_read_is_listed_with_its_reason(made_run: Made, tmp_path: Path) -> None:
+    made_run(tmp_path / "good")
+    spoiled = {
+        "status.json": "{",
+        ".hydra/config.yaml": "a: [",
+        "metrics.json": '{"val/mIoU": "high"}',
+        "metrics.csv": "step,train/loss\n0,much\n",
+        "evaluation.npz": "none",
+    }
+    for number, (name, text) in enumerate(spoiled.items()):
+        run = made_run(tmp_path / f"bad{number}")
+        (run / name).write_text(text)
+    run = made_run(tmp_path / "empty")
+    for name in ("status.json", "metrics.json"):
+        (run / name).unlink()
+    result = compare(read_runs([tmp_path]))
+    assert len(result.runs) == 7
+    by_name = {run.name: run for run in result.runs}
+    assert by_name["good"].state == "finished"
+    for number, name in enumerate(spoiled):
+        run_record = by_name[f"bad{number}"]
+        assert run_record.state == "unreadable"
+        assert name in run_record.reason
+        assert math.isnan(run_record.miou)
+    assert "status.json" in by_name["empty"].reason
+    assert sum(line.startswith("unreadable: ") for line in lines(result)) == 6
+
+
+def test_a_folder_that_cannot_be_looked_into_is_listed(
+    made_run: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_run(tmp_path / "good")
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:  # a mode of 0 would not keep root out
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    runs = {run.name: run for run in read_runs([tmp_path])}
+    assert runs["good"].state == "finished"
+    assert runs["closed"].state == "unreadable"
+    assert "Permission denied" in runs["closed"].reason
+
+
+def test_what_lies_inside_a_run_is_no_run_of_its_own(made_run: Made, tmp_path: Path) -> None:
+    run = made_run(tmp_path / "runs" / "run")
+    inside = made_run(run / "evaluate")
+    assert [path for path, _ in find_runs(tmp_path)] == [run]
+    names = [record.name for record in read_runs([run, inside, run])]
+    assert names == ["run", "run/evaluate"]
+
+
+def test_a_folder_without_runs_is_an_error(made_run: Made, tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    for name, message in (("empty", "no run in it"), ("file", "not a"), ("gone", "no such")):
+        with pytest.raises(ConfigError, match=f"{name}: {message}"):
+            read_runs([run, tmp_path / name])
+
+
+def test_the_spreadsheet_has_every_run_metric_and_difference(
+    made_run: Made, tmp_path: Path
+) -> None:
+    made_run(tmp_path / "runs/a", skill=0.7, seed=0, overrides=["seed=0"])
+    made_run(tmp_path / 'runs/b, "quoted"', skill=0.6, seed=1, overrides=["seed=1"])
+    made_run(tmp_path / "runs/c", state="failed", error="no\nluck")
+    result = build([tmp_path / "runs"], tmp_path / "out" / "deep")
+    with (tmp_path / "out/deep/compare.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == ["a", 'b, "quoted"', "c"]
+    assert [row["state"] for row in rows] == ["finished", "finished", "failed"]
+    assert [row["seed"] for row in rows][:2] == ["0", "1"]
+    for row, run in zip(rows, result.runs, strict=True):
+        for name, value in run.metrics.items():
+            assert row[name] == ("" if math.isnan(value) else repr(value))
+    assert rows[0]["seeds"] == "2"
+    assert float(rows[0]["seeds_mean_mIoU"]) == result.groups[0].mean
+    assert rows[2]["mIoU"] == ""
+
+
+def test_curves_are_read_and_thinned(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    assert read_curves(path) == {}
+    path.write_text("step,epoch,train/loss,val/IoU/cat\n0,0,1.5,\n1,0,nan,\n2,0,0.5,0.1\n")
+    assert read_curves(path) == {"train/loss": [(0, 1.5), (2, 0.5)]}
+    points = [(float(step), float(step % 2)) for step in range(1000)]
+    assert thin(points, 1000) == points
+    assert thin(points, 100) == [(4.5 + 10 * i, 0.5) for i in range(100)]
+
+
+def test_to_compare_needs_no_torch() -> None:
+    code = "import sys, seglab.compare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
