@@ -247,7 +247,7 @@ def test_a_server_that_is_of_no_use_is_soon_done_without(
         wandb.teardown()  # as when the process ends
         seconds = time.perf_counter() - start
     assert answer.code == 0, answer.err
-    assert seconds < 15
+    assert seconds < 30, "the SDK alone would wait 90"
     assert answer.err == ""
     (folders,) = sync_commands(answer.out)
     (line,) = [line for line in answer.out.splitlines() if "W&B" in line]
@@ -293,7 +293,7 @@ def test_a_server_that_is_lost_during_training_costs_a_moment_and_no_data(
         seconds = time.perf_counter() - lost[0]
     assert answer.code == 0, answer.err
     assert f"{server.url}/team/seglab/runs/" in answer.out
-    assert seconds < 12
+    assert seconds < 30, "the SDK alone would wait for ever"
     first, last = run_files(tmp_path / "run")  # tables cannot be logged without the server
     ((option, *folders),) = sync_commands(answer.out)
     assert option == "--include-online"
