@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.console import Console
 
@@ -33,14 +32,17 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.tracking.progress import Checking, EvaluationProgress
     from seglab.tracking.samples import KeepEvaluation, KeepSamples
     from seglab.tracking.tables import show_metrics, show_paths
+    from seglab.tracking.track import track
+    from seglab.tracking.wandb.artifacts import local_checkpoint
 
     console = Console()
-    path = Path(composed.config.checkpoint)
+    path = local_checkpoint(composed.config.checkpoint)
     checkpoint = read_checkpoint(path)
     stored = stored_config(checkpoint)
     stored["trainer"]["limit_val_batches"] = None  # a run may have looked at a part of the split
     config = override_stored(stored, rest)
     config.trainer.threads = prepare(config.trainer.threads)
+    tracking = track(config, "evaluate", rest, console)
     instances = config.model.task == "instance"
     data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
     split = composed.config.split
@@ -49,17 +51,20 @@ def main(overrides: list[str]) -> dict[str, float]:
     task.metrics.per_image = True
     load_weights(task, checkpoint, path)
 
+    tracking.prepare(composed.folder, task.classes, len(samples))
     run = Run(composed.folder, {**asdict(config), **composed.plain}, overrides, resume=False)
     pictures = PredictionPictures(
         run.predictions, task.classes, len(samples), config.pictures.samples, every_n_epochs=0
     )
     keep = KeepSamples(run.folder, samples.ids, task.classes, config.pictures.samples)
-    callbacks = [pictures, KeepEvaluation(keep), EvaluationProgress(console)]
+    callbacks = [pictures, KeepEvaluation(keep), EvaluationProgress(console), *tracking.callbacks]
     trainer = build_trainer(config.trainer, composed.folder, callbacks)
     data.config.val_split = split
-    with reported(run, console), interruptible(trainer):
+    logged = tracking.run(trainer, task.net, {split: samples}, composed.plain)
+    with reported(run, console), logged, interruptible(trainer):
         trainer.validate(task, data, verbose=False, weights_only=True)
         run.write_metrics(task.scores)
+        tracking.results(task.scores)
     show_metrics(task.scores, console)
     show_paths(composed.folder, sorted(pictures.written), console)
     return task.scores

@@ -32,6 +32,7 @@ from seglab.tracking.history import HistoryLogger
 from seglab.tracking.predictions import PredictionPictures
 from seglab.tracking.progress import Checking, TrainingProgress
 from seglab.tracking.samples import KeepEvaluation, KeepSamples
+from seglab.tracking.track import track
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def run_job(
     if there == FINISHED:
         return JobResult(folder, read_metrics(folder), [], skipped=True)
     config.trainer.threads = prepare(config.trainer.threads)
+    tracking = track(config, "train", overrides, console)
     instances = config.model.task == "instance"
     data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
     data.check()
@@ -82,6 +84,7 @@ def run_job(
         report = load_pretrained(task.net, config.model.net, config.model.weights)
         console.print(str(report), highlight=False, soft_wrap=True, markup=False)
     task.build_optimizer()  # so that a wrong argument is found now; training builds its own
+    tracking.prepare(folder, task.classes, len(data.split(config.data.val_split)))
     run = Run(folder, asdict(config), overrides, resume=config.resume)
     pictures = PredictionPictures(
         run.predictions,
@@ -98,16 +101,18 @@ def run_job(
         pictures,
         KeepEvaluation(keep),
         TrainingProgress(console),
+        *tracking.callbacks,
     ]
     callbacks += [build_callback(name, node) for name, node in config.callbacks.items()]
     trainer = build_trainer(config.trainer, folder, callbacks)
-    with reported(run, console):
-        trainer.loggers = [HistoryLogger(run.history)]
+    with reported(run, console), tracking.run(trainer, task.net, data.splits):
+        trainer.loggers = [HistoryLogger(run.history), *tracking.loggers]
         run.history.rewind(read_checkpoint(last)["global_step"] if going_on else 0)
         with interruptible(trainer):
             trainer.fit(task, data, ckpt_path=last if going_on else None, weights_only=True)
             metrics = final_metrics(trainer, task, data, run, saving)
         run.write_metrics(metrics)
+        tracking.results(metrics, run.checkpoints)
     return JobResult(folder, metrics, sorted(pictures.written))
 
 

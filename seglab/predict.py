@@ -35,14 +35,18 @@ def main(overrides: list[str]) -> Path:
     from seglab.tasks.build import build_task
     from seglab.tracking.predictions import WritePredictions
     from seglab.tracking.progress import PredictionProgress
+    from seglab.tracking.track import track
+    from seglab.tracking.wandb.artifacts import local_checkpoint
 
     console = Console()
-    path = Path(composed.config.checkpoint)
+    path = local_checkpoint(composed.config.checkpoint)
     checkpoint = read_checkpoint(path)
     stored = stored_config(checkpoint)
     stored["trainer"]["devices"] = 1  # one process writes the files
+    stored["logger"] = {"name": "csv"}  # to W&B only what this command line says: logger=wandb
     config = override_stored(stored, rest)
     config.trainer.threads = prepare(config.trainer.threads)
+    tracking = track(config, "predict", rest, console)
     images = find_images(Path(composed.config.input))
     batches = ImageBatches(images, config.data.eval_batch_size)
     loader = DataLoader(batches, batch_size=None, num_workers=config.data.num_workers)
@@ -50,14 +54,16 @@ def main(overrides: list[str]) -> Path:
     load_weights(task, checkpoint, path)
     writing = WritePredictions(output, task.classes)
     progress = PredictionProgress(console, len(images))
-    trainer = build_trainer(config.trainer, output, [writing, progress])
+    tracking.prepare(output, task.classes, len(images))
+    trainer = build_trainer(config.trainer, output, [writing, progress, *tracking.callbacks])
     try:
         writing.overlays.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"output={output}: cannot be written: {error.strerror}") from None
     start = time.perf_counter()
-    with interruptible(trainer):
+    with tracking.run(trainer, task.net, {}, composed.plain), interruptible(trainer):
         trainer.predict(task, loader, return_predictions=False, weights_only=True)
+        tracking.results({})
     console.print(
         f"{len(images)} class maps in {output}, overlays in {writing.overlays}, "
         + (f"objects in {output / 'instances.json'}, " if task.detections is not None else "")

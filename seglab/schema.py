@@ -7,7 +7,7 @@ Knows no torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from math import inf, isfinite
 from typing import Annotated, Any, get_type_hints
 
@@ -191,9 +191,20 @@ class TrainerConfig:
 
 @dataclass
 class LoggerConfig:
-    """Where the history goes besides metrics.csv."""
+    """Where the history goes besides metrics.csv; all but ``name`` is for W&B."""
 
-    name: Annotated[str, OneOf("csv")]
+    name: Annotated[str, OneOf("csv", "wandb")]
+    mode: Annotated[str | None, OneOf("online", "offline", "disabled")] = None
+    project: str | None = None
+    entity: str | None = None
+    group: str | None = None
+    run_name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    notes: str | None = None
+    checkpoints: bool = False
+    table_images: Annotated[int, Bound(0, 500)] = 32
+    init_timeout: Annotated[float, Bound(above=0)] = 10.0
+    finish_timeout: Annotated[float, Bound(above=0)] = 30.0
 
 
 @dataclass

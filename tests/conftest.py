@@ -43,6 +43,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
+        # As logger=csv would, for every run that does not ask for W&B by logger.mode.
+        patch.setenv("WANDB_MODE", "disabled")
         yield folder
 
 

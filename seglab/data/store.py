@@ -103,7 +103,8 @@ class Cached(Dataset[Sample]):
         self.classes = dataset.classes
         self.instances = dataset.instances
         folder = folder or user_cache_path("seglab") / "store"
-        self.path = folder / f"v{FORMAT}-{dataset.fingerprint()[:24]}"
+        self._fingerprint = dataset.fingerprint()
+        self.path = folder / f"v{FORMAT}-{self._fingerprint[:24]}"
         try:
             if not (self.path / "index.json").is_file():
                 folder.mkdir(parents=True, exist_ok=True)
@@ -128,6 +129,10 @@ class Cached(Dataset[Sample]):
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.ids)
+
+    def fingerprint(self) -> str:
+        """Return the digest of what the samples were made of; see ``VOCSegmentation``."""
+        return self._fingerprint
 
     def __getitem__(self, index: int) -> Sample:
         """Return a sample whose tensors are views of the store; they must not be written to."""

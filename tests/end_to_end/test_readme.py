@@ -49,7 +49,8 @@ def test_the_two_commands_are_make_targets() -> None:
 
 
 def test_the_nets_of_a_few_lines_are_those_of_conf() -> None:
-    shown = blocks("yaml")
+    *shown, sweep = blocks("yaml")
+    assert sweep == (REPOSITORY / "sweep.yaml").read_text(encoding="utf-8")
     assert len(shown) == 2
     for text in shown:
         name = re.search(r"^name: (\w+)$", text, flags=re.MULTILINE)
@@ -59,13 +60,15 @@ def test_the_nets_of_a_few_lines_are_those_of_conf() -> None:
 
 
 def test_the_training_options_exist(seglab_cli: Callable[..., Any]) -> None:
-    section = README.split("## Training options")[1].split("\n## ")[0]
-    shown = [text for text in re.findall(r"`([^`]+)`", section) if "=" in text]
-    assert len(shown) >= 10
+    shown = []
+    for title in ("Training options", "Weights & Biases"):
+        section = README.split(f"## {title}")[1].split("\n## ")[0].split("\n### ")[0]
+        rows = "\n".join(line for line in section.splitlines() if line.startswith("|"))
+        shown += [text for text in re.findall(r"`([^`]+)`", rows) if "=" in text]
+    assert len(shown) >= 20
     for text in shown:
-        (override,) = shlex.split(text)
-        answer = seglab_cli("train", override, "--dry-run")
-        assert answer.code == 0, f"{override}: {answer.err}"
+        answer = seglab_cli("train", *shlex.split(text), "--dry-run")
+        assert answer.code == 0, f"{text}: {answer.err}"
 
 
 def test_the_commands_work(seglab_cli: Callable[..., Any], stand_in: Path, tiny: list[str]) -> None:

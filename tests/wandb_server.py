@@ -1,0 +1,144 @@
+"""A W&B server on the loopback interface: one that works as far as runs need it, or one that fails.
+
+It takes runs and their history; of files and artifacts it only hears.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, behaviour: str) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        # works, hangs, stalls (hangs after a greeting), fails (answers 500) or forbids (403)
+        self.behaviour = behaviour
+        self.requests: list[str] = []
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.history: dict[str, dict[int, dict[str, Any]]] = {}
+        self.exit_codes: dict[str, int] = {}
+        self.sweeps: dict[str, str | None] = {}
+        self.released = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that has given up."""
+
+    def answer(self, path: str, body: bytes) -> dict[str, Any]:
+        if path.endswith("/graphql"):
+            asked = json.loads(body)
+            self.requests.append(asked["operationName"])
+            operation = getattr(self, asked["operationName"], None)
+            if operation is None:
+                return {"errors": [{"message": "not answered here"}]}
+            return {"data": operation(asked.get("variables", {}))}
+        self.requests.append(path)
+        if path.endswith("/file_stream"):
+            self.stream(path.split("/")[-2], json.loads(body))
+        return {}
+
+    def stream(self, run: str, sent: dict[str, Any]) -> None:
+        part = sent.get("files", {}).get("wandb-history.jsonl", {"offset": 0, "content": []})
+        for line, row in enumerate(part["content"], part["offset"]):
+            self.history.setdefault(run, {})[line] = json.loads(row)
+        if sent.get("complete"):
+            self.exit_codes[run] = sent["exitcode"]
+
+    def Viewer(self, v: dict[str, Any]) -> dict[str, Any]:
+        viewer = {"id": "0", "entity": "team", "username": "me", "email": "", "flags": "{}"}
+        return {"viewer": {**viewer, "teams": {"edges": []}}}
+
+    def UpsertBucket(self, v: dict[str, Any]) -> dict[str, Any]:
+        new = v["name"] not in self.runs
+        self.sweeps.setdefault(v["name"], v["sweep"])
+        run = self.runs.setdefault(v["name"], {})
+        run.update({key: value for key, value in v.items() if value is not None})
+        entity = {"id": "1", "name": v["entity"] or "team"}
+        bucket = {
+            "id": v["name"], "name": v["name"], "displayName": run.get("displayName"),
+            "description": None, "config": run.get("config"), "sweepName": None,
+            "historyLineCount": len(self.history.get(v["name"], {})),
+            "project": {"id": "2", "name": v["project"], "entity": entity},
+        }  # fmt: skip
+        return {"upsertBucket": {"bucket": bucket, "inserted": new}}
+
+    def RunResumeStatus(self, v: dict[str, Any]) -> dict[str, Any]:
+        if v["name"] not in self.runs:
+            return {"model": {"name": v["project"], "entity": {"name": "team"}, "bucket": None}}
+        rows = self.history.get(v["name"], {})
+        last = [json.dumps(rows[max(rows)])] if rows else []
+        bucket = {
+            "name": v["name"], "displayName": self.runs[v["name"]].get("displayName"),
+            "summaryMetrics": "{}", "logLineCount": 0, "historyLineCount": len(rows),
+            "eventsLineCount": 0, "historyTail": json.dumps(last), "eventsTail": "[]",
+            "config": self.runs[v["name"]].get("config", "{}"), "tags": [], "wandbConfig": "{}",
+        }  # fmt: skip
+        return {"model": {"name": v["project"], "entity": {"name": "team"}, "bucket": bucket}}
+
+    def CreateRunFiles(self, v: dict[str, Any]) -> dict[str, Any]:
+        files = [{"name": name, "uploadUrl": f"{self.url}/put/{name}"} for name in v["files"]]
+        return {"createRunFiles": {"runID": v["run"], "uploadHeaders": [], "files": files}}
+
+    def CreateArtifact(self, v: dict[str, Any]) -> dict[str, Any]:
+        sequence = {"latestArtifact": None}
+        artifact = {"id": "3", "state": "COMMITTED", "artifactSequence": sequence}
+        return {"createArtifact": {"artifact": artifact}}
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments: Any) -> None:
+        """Say nothing."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        behaviour = self.server.behaviour
+        code = {"fails": 500, "forbids": 403}.get(behaviour, 200)
+        if behaviour == "hangs" or (behaviour == "stalls" and self.command == "POST"):
+            self.server.requests.append(self.path)
+            self.server.released.wait(600)
+            return
+        answer = (
+            self.server.answer(self.path, body) if code == 200 else {"errors": [{"message": "no"}]}
+        )
+        content = json.dumps(answer).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST
+
+
+def close(server: Server) -> None:
+    """Answer no more, on connections that are open or are still to come."""
+    server.behaviour = "hangs"
+    server.released.set()
+    server.shutdown()
+    server.server_close()
+
+
+@contextmanager
+def serving(behaviour: str = "works") -> Iterator[Server]:
+    server = Server(behaviour)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server
+    finally:
+        if thread.is_alive():
+            close(server)
+        thread.join()
