@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
@@ -21,8 +22,9 @@ from seglab.checkpoints import BestAndLast, WholeFiles, read_checkpoint
 from seglab.data.datamodule import VOCDataModule
 from seglab.errors import ConfigError
 from seglab.models.weights import load_pretrained
-from seglab.process import prepare
-from seglab.run import FINISHED, NONE, Run, check_folder
+from seglab.process import prepare, rank
+from seglab.run import FINISHED, Follower, Run, check_folder
+from seglab.schedules import lr_factor
 from seglab.schema import TrainConfig, TrainerConfig
 from seglab.targets import build
 from seglab.tasks.base import Task
@@ -65,8 +67,8 @@ def run_job(
         KeyboardInterrupt: the run was interrupted, and is marked so.
     """
     console = console or Console(quiet=True)
-    there = check_folder(folder, config.resume)
-    if there == FINISHED:
+    leads = rank() == 0
+    if leads and check_folder(folder, config.resume) == FINISHED:
         return JobResult(folder, read_metrics(folder), [], skipped=True)
     config.trainer.threads = prepare(config.trainer.threads)
     data = VOCDataModule(config.data, config.seed, Checking(console))
@@ -74,12 +76,13 @@ def run_job(
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config)
     last = folder / "checkpoints" / "last.ckpt"
-    going_on = there != NONE and last.is_file()
+    going_on = config.resume and last.is_file()
     if config.model.weights is not None and not going_on:
         report = load_pretrained(task.net, config.model.net, config.model.weights)
         console.print(str(report), highlight=False, soft_wrap=True, markup=False)
     task.build_optimizer()  # so that a wrong argument is found now; training builds its own
-    run = Run(folder, asdict(config), overrides, resume=config.resume)
+    owner = Run if leads else Follower
+    run = owner(folder, asdict(config), overrides, resume=config.resume)
     pictures = PredictionPictures(
         run.predictions,
         task.classes,
@@ -91,14 +94,37 @@ def run_job(
     callbacks: list[L.Callback] = [saving, pictures, TrainingProgress(console)]
     callbacks += [build_callback(name, node) for name, node in config.callbacks.items()]
     trainer = build_trainer(config.trainer, folder, callbacks)
+    samples = len(data.split(config.data.train_split))
+    for line in batch_sizes(config, samples, trainer.world_size):
+        console.print(line, highlight=False)
     with run:
         trainer.loggers = [HistoryLogger(run.history)]
-        run.history.rewind(read_checkpoint(last)["global_step"] if going_on else 0)
+        if leads:
+            run.history.rewind(read_checkpoint(last)["global_step"] if going_on else 0)
         with interruptible(trainer):
             trainer.fit(task, data, ckpt_path=last if going_on else None, weights_only=True)
             metrics = final_metrics(trainer, task, data, run, saving)
         run.write_metrics(metrics)
+        if leads:
+            saving.tidy()
     return JobResult(folder, metrics, sorted(pictures.written))
+
+
+def batch_sizes(config: TrainConfig, samples: int, processes: int) -> list[str]:
+    """Say what several processes or gathered gradients make of the batch size; else nothing."""
+    gathered, size = config.trainer.accumulate_grad_batches, config.data.batch_size
+    if processes * gathered == 1:
+        return []
+    factors = [f"{size} samples"]
+    factors += [f"{processes} processes"] if processes > 1 else []
+    factors += [f"{gathered} batches a step"] if gathered > 1 else []
+    lines = [f"effective batch size {size * processes * gathered}: {' x '.join(factors)}"]
+    if left := samples % (size * processes):
+        lines.append(f"each epoch leaves out {left} of {samples} samples, which fill no batch")
+    if processes > 1:
+        factor = lr_factor(config.optimizer.lr_rule, processes)
+        lines.append(f"learning rate x {factor:g} (optimizer.lr_rule={config.optimizer.lr_rule})")
+    return lines
 
 
 def build_callback(name: str, node: Any) -> L.Callback:
@@ -121,15 +147,22 @@ def build_trainer(
     Raises:
         ConfigError: an accelerator, strategy or precision that is not there.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices are unused
+    logging.getLogger("lightning").setLevel(logging.WARNING)  # which devices are unused, and ranks
     # Lightning 2.6 asks torch's pytree in a way that torch 2.15 calls old; nothing for our users.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     # A laptop's fast store needs no loading processes; data.num_workers is the user's to choose.
     warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
+    # What every process logs at the end of a validation was computed from all processes' images.
+    warnings.filterwarnings("ignore", r"It is recommended to use `self.log\('val/")
     # Frozen layers stay in evaluation mode; that is what frozen means.
     warnings.filterwarnings(
         "ignore", r"Found \d+ module\(s\) in eval mode at the start of training"
     )
+    # Ranks are started by launch.py and found by torchrun's variables; else Lightning is to look
+    # for no scheduler: within SLURM it would take its own and set signal handlers.
+    plugins: list[Any] = [WholeFiles()]
+    if not TorchElasticEnvironment.detect():
+        plugins.append(LightningEnvironment())
     try:
         return L.Trainer(
             accelerator=config.accelerator,
@@ -145,7 +178,7 @@ def build_trainer(
             limit_train_batches=config.limit_train_batches,
             limit_val_batches=config.limit_val_batches,
             callbacks=callbacks,
-            plugins=[WholeFiles()],
+            plugins=plugins,
             logger=False,
             log_every_n_steps=1,
             num_sanity_val_steps=0,
@@ -166,7 +199,7 @@ def interruptible(trainer: L.Trainer) -> Iterator[None]:
     try:
         yield
     except SystemExit:
-        if trainer.interrupted:
+        if trainer.interrupted or trainer.received_sigterm:
             raise KeyboardInterrupt from None
         raise
     finally:

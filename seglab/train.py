@@ -10,17 +10,22 @@ from rich.console import Console
 from seglab.config import compose
 from seglab.run import FINISHED, INTERRUPTED, NONE, check_folder
 from seglab.schema import TrainConfig
+from seglab.sweep.engine import sweep
 
 if TYPE_CHECKING:
     from seglab.job import JobResult
 
 
-def main(overrides: list[str], dry_run: bool = False) -> JobResult | None:
-    """Compose the configuration, train, and show what came of it.
+def main(
+    overrides: list[str], dry_run: bool = False, multirun: bool = False
+) -> JobResult | None:
+    """Compose the configuration, train, and show what came of it; of each job under ``multirun``.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
     """
+    if multirun:
+        return sweep(overrides, dry_run)
     console = Console()
     composed = compose("train", TrainConfig, overrides)
     there = check_folder(composed.folder, composed.config.resume)
@@ -35,9 +40,11 @@ def main(overrides: list[str], dry_run: bool = False) -> JobResult | None:
         )
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.job import run_job
+    from seglab.launch import run
     from seglab.tracking.tables import show_metrics, show_paths
 
-    result = run_job(composed.config, composed.folder, composed.overrides, console)
+    config = composed.config
+    result: JobResult = run(run_job, config.trainer, config, composed.folder, composed.overrides)
     if result.skipped:
         console.print(
             f"{result.folder}: finished before; nothing to do",

@@ -43,7 +43,9 @@ Item = tuple[int, str, Tensor, Tensor]
 
 
 def collate(samples: Sequence[Item]) -> Batch:
-    """Stack equal-sized samples to a batch."""
+    """Stack equal-sized samples to a batch; none make an empty one."""
+    if not samples:
+        return Batch(*(torch.empty(0, dtype=torch.uint8) for _ in range(2)), torch.empty(0), [])
     indices, ids, images, maps = zip(*samples, strict=True)
     # Decoded pixels lie row by row, colours together: stacked so, no byte changes its place, and
     # the batch is channels_last, which convolutions on a CPU want.
@@ -192,9 +194,12 @@ class VOCDataModule(L.LightningDataModule):
         samples = self.split(split)
         sizes = [samples.size(index) for index in range(len(samples))]
         rank, world_size = self._rank_and_world_size()
+        batches = evaluation_batches(sizes, self.config.eval_batch_size)[rank::world_size]
         return DataLoader(
             EvalSet(samples),
-            batch_sampler=evaluation_batches(sizes, self.config.eval_batch_size)[rank::world_size],
+            # A process without a batch gets an empty one: Lightning would skip its whole
+            # validation, and the others would wait for it when the metrics are put together.
+            batch_sampler=batches or [[]],
             collate_fn=collate,
             num_workers=self.config.num_workers,
             pin_memory=torch.cuda.is_available(),

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from PIL import Image
 
 from seglab.metrics import confusion_matrix, scores
@@ -31,6 +32,7 @@ class PredictionPictures(L.Callback):
         chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int)
         self.chosen = set(chosen.tolist())
         self.written: list[Path] = []
+        self.drawn: list[tuple[Path, Image.Image]] = []
 
     def on_validation_batch_end(
         self,
@@ -47,6 +49,20 @@ class PredictionPictures(L.Callback):
         for position, index in enumerate(batch.position.tolist()):
             if index in self.chosen:
                 self._draw(batch, outputs, position)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write what was drawn; the first process writes what all have drawn."""
+        everybodys = [self.drawn]
+        if trainer.world_size > 1:
+            everybodys = [[] for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(everybodys, self.drawn)
+        self.drawn = []
+        for path, picture in (one for drawn in everybodys for one in drawn):
+            if trainer.is_global_zero:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                save_picture(picture, path)
+            if path not in self.written:
+                self.written.append(path)
 
     def _due(self, trainer: L.Trainer) -> bool:
         if trainer.state.fn != "fit":
@@ -68,11 +84,7 @@ class PredictionPictures(L.Callback):
             self.classes,
             f"{name}  ·  mIoU of this image {miou:.3f}",
         )
-        path = self.folder / f"{name.replace('/', '_')}.png"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        save_picture(picture, path)
-        if path not in self.written:
-            self.written.append(path)
+        self.drawn.append((self.folder / f"{name.replace('/', '_')}.png", picture))
 
 
 class WritePredictions(L.Callback):
