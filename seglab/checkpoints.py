@@ -118,6 +118,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def position(checkpoint: dict[str, Any]) -> tuple[int, tuple[int, int]]:
+    """Return the step of a checkpoint, and its epoch and how many batches of it are behind."""
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs = loops["epoch_progress"]["current"]
+    batches = loops["epoch_loop.batch_progress"]["current"]["processed"]
+    in_epoch = epochs["started"] > epochs["processed"]
+    return checkpoint["global_step"], (epochs["processed"], batches if in_epoch else 0)
+
+
 def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration that a checkpoint was trained with, as plain data."""
     config: dict[str, Any] = checkpoint[KEY]["config"]

@@ -18,10 +18,11 @@ from lightning.fabric.plugins.environments import LightningEnvironment, TorchEla
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from seglab.checkpoints import BestAndLast, WholeFiles, read_checkpoint
+from seglab.checkpoints import BestAndLast, WholeFiles, position, read_checkpoint
 from seglab.data.datamodule import VOCDataModule
 from seglab.errors import ConfigError
 from seglab.models.weights import load_pretrained
+from seglab.preemption import SaveAndStop, listening
 from seglab.process import prepare, rank
 from seglab.run import FINISHED, Follower, Run, check_folder
 from seglab.schedules import lr_factor
@@ -92,6 +93,7 @@ def run_job(
     )
     saving = BestAndLast(run.checkpoints, config)
     callbacks: list[L.Callback] = [saving, pictures, TrainingProgress(console)]
+    callbacks.append(SaveAndStop(run.checkpoints))
     callbacks += [build_callback(name, node) for name, node in config.callbacks.items()]
     trainer = build_trainer(config.trainer, folder, callbacks)
     samples = len(data.split(config.data.train_split))
@@ -99,9 +101,10 @@ def run_job(
         console.print(line, highlight=False)
     with run:
         trainer.loggers = [HistoryLogger(run.history)]
+        step, data.start = position(read_checkpoint(last)) if going_on else (0, (0, 0))
         if leads:
-            run.history.rewind(read_checkpoint(last)["global_step"] if going_on else 0)
-        with interruptible(trainer):
+            run.history.rewind(step)
+        with interruptible(trainer), listening():
             trainer.fit(task, data, ckpt_path=last if going_on else None, weights_only=True)
             metrics = final_metrics(trainer, task, data, run, saving)
         run.write_metrics(metrics)
@@ -147,11 +150,14 @@ def build_trainer(
     Raises:
         ConfigError: an accelerator, strategy or precision that is not there.
     """
-    logging.getLogger("lightning").setLevel(logging.WARNING)  # which devices are unused, and ranks
+    for name in ("pytorch", "fabric"):  # which devices are unused, which processes are there
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     # Lightning 2.6 asks torch's pytree in a way that torch 2.15 calls old; nothing for our users.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     # A laptop's fast store needs no loading processes; data.num_workers is the user's to choose.
     warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
+    # A run that goes on in the middle of an epoch begins where it was: seglab.data.sampling.
+    warnings.filterwarnings("ignore", r"You're resuming from a checkpoint that ended before the ep")
     # What every process logs at the end of a validation was computed from all processes' images.
     warnings.filterwarnings("ignore", r"It is recommended to use `self.log\('val/")
     # Frozen layers stay in evaluation mode; that is what frozen means.

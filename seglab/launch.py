@@ -18,6 +18,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -43,6 +44,14 @@ def warm() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
+
+
+def _start_server() -> None:
+    """Start the warm server; a scheduler's signal to all processes is not to end it."""
+    warm()
+    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    forkserver.ensure_running()
+    signal.signal(signal.SIGUSR2, before)
 
 
 def ranks(trainer: TrainerConfig) -> int:
@@ -80,7 +89,7 @@ def run(
     count = ranks(trainer)
     if count == 1 or "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started us
         return function(*arguments, Console(quiet=quiet or os.environ.get("RANK", "0") != "0"))
-    warm()
+    _start_server()
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -102,28 +111,33 @@ def run(
         signals_to_handle="SIGTERM,SIGINT",
     )
     try:
-        results = elastic_launch(config, _rank)(function, arguments, quiet, _output())
+        log = os.environ.get("SEGLAB_LOG")
+        results = elastic_launch(config, _rank)(function, arguments, quiet, log)
     except SignalException:
         raise KeyboardInterrupt from None
     except ChildFailedError as error:
         raise _cause(error) from None
+    if results[0] is None:
+        raise KeyboardInterrupt
     return results[0]
-
-
-def _output() -> str | None:
-    """Return the file that this process writes to, if it is a job's log."""
-    return os.environ.get("SEGLAB_LOG")
 
 
 def _rank(
     function: Callable[..., Any], arguments: Sequence[Any], quiet: bool, log: str | None
 ) -> Any:
-    """Run as one rank of a job; an error is written where elastic_launch looks for it."""
+    """Run as one rank of a job; an error is written where elastic_launch looks for it.
+
+    Returns:
+        What ``function`` returns, or None if it was interrupted.
+    """
     from torch.distributed.elastic.multiprocessing.errors import record
 
     _settle(log)
     console = Console(quiet=quiet or os.environ["RANK"] != "0")
-    return record(function)(*arguments, console)
+    try:
+        return record(function)(*arguments, console)
+    except KeyboardInterrupt:
+        return None
 
 
 def _cause(error: Any) -> Exception:
@@ -192,7 +206,6 @@ def _job(
     """Run as the process of one job."""
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
-    os.environ["SEGLAB_LOG"] = log
     _settle(log)
     try:
         function(*arguments)
@@ -208,12 +221,18 @@ def _settle(log: str | None) -> None:
     os.setsid()  # Ctrl-C in a terminal reaches the command alone, which passes it on once
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
     if log is not None:
-        with open(log, "ab") as file:  # noqa: PTH123 (a handle)
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        write_to(log)
     _end_with(multiprocessing.parent_process())
+
+
+def write_to(log: str) -> None:
+    """Send the output of this process, and of the ranks that it starts, to the end of a file."""
+    os.environ["SEGLAB_LOG"] = log
+    with open(log, "ab") as file:  # noqa: PTH123 (a handle)
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
 def _end_with(parent: Any) -> None:

@@ -119,6 +119,8 @@ class VOCDataModule(L.LightningDataModule):
         self.config, self.seed, self.progress = config, seed, progress
         self.instances = instances
         self.splits: dict[str, VOCSegmentation | Cached] = {}
+        self.start = (0, 0)
+        """Epoch, and batches of it that are behind, at which training begins or goes on."""
 
     def split(self, name: str) -> VOCSegmentation | Cached:
         """Return the checked samples of a split, decoding them on first use.
@@ -174,6 +176,9 @@ class VOCDataModule(L.LightningDataModule):
                 f"{config.batch_size * world_size} samples a step; the {config.train_split} split "
                 f"has {len(samples)}"
             )
+        epoch, batches = self.start
+        order.set_epoch(epoch)  # loading processes ask for it before Lightning says
+        order.start = (epoch, batches * config.batch_size)
         return DataLoader(
             TrainSet(samples, config, self.seed),
             batch_size=config.batch_size,

@@ -85,6 +85,11 @@ class Sweep:
                 self.say(f"{job.folder.name}: {note}")
         return jobs
 
+    def recall(self, number: int, overrides: Sequence[str], state: str) -> None:
+        """Add a job of an earlier call to the table."""
+        job = plan(number, overrides, self.folder, self.keys)
+        self._add(read_outcome(job, state, job.error))
+
     def run(self, jobs: Sequence[Job], slots: int, start: Callable[[Job], Running]) -> list[Outcome]:
         """Run what is not finished, ``slots`` jobs at a time.
 
@@ -96,7 +101,7 @@ class Sweep:
         if self.dry_run:
             for job in jobs:
                 what = job.error or " ".join(job.axes)
-                self.say(f"would {job.plan:<8}  {job.folder}  {what}")
+                self.say(f"{job.plan:<14}  {job.folder}  {what}")
             return []
         before = len(self.outcomes)
         waiting = []

@@ -59,9 +59,9 @@ class Job:
     def plan(self) -> str:
         """What is to be done, in a word or two."""
         if self.config is None:
-            return "wrong"
-        plans = {NONE: "start", FINISHED: "skip", INTERRUPTED: "continue", STARTED: "in use"}
-        return plans.get(self.there, "retry")
+            return "is wrong"
+        plans = {NONE: "start", FINISHED: "skip", INTERRUPTED: "continue"}
+        return "is in use" if self.there == STARTED else f"would {plans.get(self.there, 'retry')}"
 
 
 def plan(number: int, overrides: Sequence[str], sweep: Path, keys: Sequence[str]) -> Job:

@@ -59,6 +59,10 @@ class SeglabSweeper(Sweeper):
         assert self.launcher is not None
         return self.launcher.launch(batch, first)
 
+    def slots(self) -> int:
+        """Return how many jobs the launcher runs at a time."""
+        return int(self.launcher.slots())  # type: ignore[union-attr]
+
 
 class GridSweeper(SeglabSweeper):
     """All combinations of the values given; a job whose configuration is wrong fails alone."""

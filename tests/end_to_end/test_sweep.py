@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests_of_sweeps import processes_of
+
 HERE = Path(__file__).parent
 
 
@@ -68,22 +70,6 @@ def sweep(tmp_path: Path, tiny: list[str]) -> Iterator[Sweep]:
     assert processes_of(tmp_path) == [], "a process outlived its sweep"
 
 
-def processes_of(folder: Path) -> list[int]:
-    """The processes that work in a folder; a while is given to them to end."""
-    for _ in range(100):
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if (process / "cwd").readlink() == folder:
-                    found.append(int(process.name))
-            except OSError:
-                continue
-        if not found:
-            break
-        time.sleep(0.1)
-    return found
-
-
 def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
@@ -111,7 +97,7 @@ def test_a_sweep_survives_its_jobs_and_the_same_command_finishes_it(sweep: Sweep
 
     code, out, err = sweep.run(*command, "--dry-run")
     assert code == 0, err
-    assert [out.count(f"would {plan}") for plan in ("skip", "retry", "continue")] == [5, 2, 1], out
+    assert [out.count(f"would {plan} ") for plan in ("skip", "retry", "continue")] == [5, 2, 1], out
 
     for trouble in sweep.troubles.iterdir():
         trouble.unlink()
