@@ -13,8 +13,7 @@ from torch import Tensor
 from seglab.checkpoints import load_weights, read_checkpoint, stored_config
 from seglab.config import compose, override_stored
 from seglab.data.files import read_image
-from seglab.job import JobResult, build_trainer, run_job
-from seglab.launch import run
+from seglab.job import JobResult, build_trainer, start_job
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
@@ -84,8 +83,4 @@ def fit(*overrides: str) -> JobResult:
         SeglabError: says which key or file is wrong, and what would be right.
     """
     composed = compose("train", TrainConfig, overrides)
-    config = composed.config
-    result: JobResult = run(
-        run_job, config.trainer, config, composed.folder, composed.overrides, quiet=True
-    )
-    return result
+    return start_job(composed.config, composed.folder, composed.overrides, quiet=True)

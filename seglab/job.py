@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
+from seglab import launch
 from seglab.checkpoints import BestAndLast, WholeFiles, position, read_checkpoint
 from seglab.data.datamodule import VOCDataModule
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, ProcessError
 from seglab.models.weights import load_pretrained
 from seglab.preemption import SaveAndStop, listening
 from seglab.process import prepare, rank
-from seglab.run import FINISHED, Follower, Run, check_folder
+from seglab.run import FINISHED, Follower, Run, check_folder, mark_failed
 from seglab.schedules import lr_factor
 from seglab.schema import TrainConfig, TrainerConfig
 from seglab.targets import build
@@ -50,6 +52,24 @@ class JobResult:
     metrics: dict[str, float]
     pictures: list[Path]
     skipped: bool = False
+
+
+def start_job(
+    config: TrainConfig, folder: Path, overrides: Sequence[str] = (), *, quiet: bool = False
+) -> JobResult:
+    """Call :func:`run_job` here, or on each process of a run on several devices.
+
+    Raises:
+        SeglabError, KeyboardInterrupt: as :func:`run_job`; a process died.
+    """
+    try:
+        result: JobResult = launch.run(
+            run_job, config.trainer, config, folder, overrides, quiet=quiet
+        )
+    except ProcessError as error:
+        mark_failed(folder, str(error))
+        raise
+    return result
 
 
 def run_job(

@@ -83,7 +83,7 @@ def run(
         What it returned; on rank zero, if there are several.
 
     Raises:
-        SeglabError: as ``function``; RunError with a rank's traceback shown, if one died.
+        SeglabError: as ``function``; ProcessError if a rank died, its traceback shown.
         KeyboardInterrupt: the job was interrupted.
     """
     count = ranks(trainer)
@@ -138,6 +138,10 @@ def _rank(
         return record(function)(*arguments, console)
     except KeyboardInterrupt:
         return None
+    except Exception as error:
+        if "gloo" in str(error) or "NCCL" in str(error):
+            time.sleep(1)  # another process has died: what it died of is to be found first
+        raise
 
 
 def _cause(error: Any) -> Exception:
@@ -147,13 +151,13 @@ def _cause(error: Any) -> Exception:
     if not isinstance(found, dict):
         name = failure.signal_name()
         how = f"killed by {name}" if failure.exitcode < 0 else f"exit code {failure.exitcode}"
-        return errors.RunError(f"process {number} of the job died: {how}")
+        return errors.ProcessError(f"process {number} of the job died: {how}")
     kind, _, text = found["message"].partition(": ")
     known = getattr(errors, kind, None)
     if isinstance(known, type) and issubclass(known, errors.SeglabError):
         return known(text)
     print(found["extraInfo"]["py_callstack"], file=sys.stderr, end="")
-    return errors.RunError(f"process {number} of the job failed: {found['message']}")
+    return errors.ProcessError(f"process {number} of the job failed: {found['message']}")
 
 
 class Process:

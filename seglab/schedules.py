@@ -32,7 +32,7 @@ def factor(step: int, total: int, config: ScheduleConfig) -> float:
 def lr_factor(rule: str, processes: int) -> float:
     """Return what ``processes`` times the batch size does to the learning rate.
 
-    - linear: times ``processes`` (Goyal et al., *Accurate, Large Minibatch SGD*, 2017, section 2.1);
+    - linear: times ``processes`` (Goyal et al., *Large Minibatch SGD*, 2017, section 2.1);
     - sqrt: times its square root (Krizhevsky, *One weird trick*, 2014, section 5);
     - none: nothing.
     """

@@ -16,16 +16,15 @@ if TYPE_CHECKING:
     from seglab.job import JobResult
 
 
-def main(
-    overrides: list[str], dry_run: bool = False, multirun: bool = False
-) -> JobResult | None:
+def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) -> JobResult | None:
     """Compose the configuration, train, and show what came of it; of each job under ``multirun``.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
     """
     if multirun:
-        return sweep(overrides, dry_run)
+        sweep(overrides, dry_run)
+        return None
     console = Console()
     composed = compose("train", TrainConfig, overrides)
     there = check_folder(composed.folder, composed.config.resume)
@@ -39,12 +38,10 @@ def main(
             f"going on with {composed.folder}", highlight=False, soft_wrap=True, markup=False
         )
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
-    from seglab.job import run_job
-    from seglab.launch import run
+    from seglab.job import start_job
     from seglab.tracking.tables import show_metrics, show_paths
 
-    config = composed.config
-    result: JobResult = run(run_job, config.trainer, config, composed.folder, composed.overrides)
+    result = start_job(composed.config, composed.folder, composed.overrides)
     if result.skipped:
         console.print(
             f"{result.folder}: finished before; nothing to do",

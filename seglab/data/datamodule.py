@@ -45,7 +45,8 @@ Item = tuple[int, str, Tensor, Tensor]
 def collate(samples: Sequence[Item]) -> Batch:
     """Stack equal-sized samples to a batch; none make an empty one."""
     if not samples:
-        return Batch(*(torch.empty(0, dtype=torch.uint8) for _ in range(2)), torch.empty(0), [])
+        nothing = torch.empty(0, dtype=torch.uint8)
+        return Batch(nothing, nothing, nothing, [])
     indices, ids, images, maps = zip(*samples, strict=True)
     # Decoded pixels lie row by row, colours together: stacked so, no byte changes its place, and
     # the batch is channels_last, which convolutions on a CPU want.

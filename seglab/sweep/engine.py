@@ -90,7 +90,9 @@ class Sweep:
         job = plan(number, overrides, self.folder, self.keys)
         self._add(read_outcome(job, state, job.error))
 
-    def run(self, jobs: Sequence[Job], slots: int, start: Callable[[Job], Running]) -> list[Outcome]:
+    def run(
+        self, jobs: Sequence[Job], slots: int, start: Callable[[Job], Running]
+    ) -> list[Outcome]:
         """Run what is not finished, ``slots`` jobs at a time.
 
         A job that fails or dies leaves the others alone.
@@ -104,7 +106,7 @@ class Sweep:
                 self.say(f"{job.plan:<14}  {job.folder}  {what}")
             return []
         before = len(self.outcomes)
-        waiting = []
+        waiting: list[Job] = []
         for job in jobs:
             if job.config is None:
                 self.folder.mkdir(parents=True, exist_ok=True)

@@ -131,9 +131,9 @@ def changes(job: Job, plain: Mapping[str, Any], sweep: Path) -> list[str]:
             return [f"finished by other code, {made}, and left alone; this is {version()}"]
     if job.there != NONE:
         return []
-    for config in sorted(sweep.glob("*/.hydra/config.yaml")):
-        overrides = yaml.safe_load(config.with_name("overrides.yaml").read_text(encoding="utf-8"))
-        if tuple(overrides) == job.overrides:
+    for given in sorted(sweep.glob("*/.hydra/overrides.yaml")):  # written after config.yaml
+        if tuple(yaml.safe_load(given.read_text(encoding="utf-8"))) == job.overrides:
+            config = given.with_name("config.yaml")
             before = task_of(yaml.safe_load(config.read_text(encoding="utf-8")))
             now = task_of(plain)
             if now.get("trainer.threads") is None:  # what was recorded was settled by the machine

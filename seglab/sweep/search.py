@@ -65,9 +65,7 @@ class Search:
         n_startup_trials: int,
     ) -> None:
         if direction not in ("maximize", "minimize"):
-            raise ConfigError(
-                f"hydra.sweeper.direction={direction}: must be one of maximize, minimize"
-            )
+            raise ConfigError(f"hydra.sweeper.direction={direction}: must be maximize or minimize")
         self.sweep, self.n_trials, self.objective = sweep, n_trials, objective
         self.space = {
             override.get_key_element(): distribution(override)
@@ -96,7 +94,7 @@ class Search:
         study = optuna.create_study(
             study_name=self.sweep.folder.name,
             storage=self.storage,
-            direction=self.direction,
+            direction=self.direction,  # type: ignore[arg-type]
             load_if_exists=True,
         )
         before = study.get_trials(deepcopy=False)
@@ -180,7 +178,8 @@ def distribution(override: Override) -> BaseDistribution:
     try:
         if isinstance(sweep, ChoiceSweep):
             values = override.sweep_iterator(transformer=Transformer.encode)
-            return optuna.distributions.CategoricalDistribution(list(values))
+            choices: list[Any] = list(values)
+            return optuna.distributions.CategoricalDistribution(choices)
         if isinstance(sweep, RangeSweep):
             numbers = list(sweep.range())
             return _between(numbers[0], numbers[-1], log, None if log else sweep.step)

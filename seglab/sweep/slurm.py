@@ -25,14 +25,18 @@ from seglab.sweep.work import work
 
 try:
     import submitit
+    from submitit.core.utils import FailedJobError
 except ImportError:
     raise ConfigError("hydra/launcher=slurm needs submitit: pip install 'seglab[slurm]'") from None
 
 INTERVAL = 2.0
 """Seconds between two questions to SLURM's controller, whatever the number of jobs."""
 
-OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL",
-        "DEADLINE")  # fmt: skip
+OVER = (
+    *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"),
+    *("OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"),
+)
+"""The states that a job does not leave; one that is queued again is PENDING."""
 
 
 class SlurmJob:
@@ -129,7 +133,7 @@ class Cluster:
         folder = job.folder.resolve()
         try:
             submitted = self.executor.submit(SlurmJob(), job.config, folder, job.overrides)
-        except (submitit.helpers.FailedSubmissionError, submitit.core.utils.FailedJobError) as why:
+        except FailedJobError as why:
             raise RunError(f"hydra/launcher=slurm: {' '.join(str(why).split())}") from None
         self.states[submitted.job_id] = "PENDING"
         return Submitted(self, submitted.job_id)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seglab.errors import SeglabError
-from seglab.launch import run
 from seglab.run import mark_failed
 from seglab.schema import TrainConfig
 
@@ -19,10 +18,10 @@ def work(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
         SystemExit: it failed through no fault of the program; the line that says how is shown.
         KeyboardInterrupt: it was interrupted.
     """
-    from seglab.job import run_job
+    from seglab.job import start_job
 
     try:
-        run(run_job, config.trainer, config, folder, overrides)
+        start_job(config, folder, overrides)
     except SeglabError as error:
         print(f"seglab: error: {error}", file=sys.stderr)
         mark_failed(folder, str(error))

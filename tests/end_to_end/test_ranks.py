@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-
-from tests_of_sweeps import processes_of
+from processes import processes_of
 
 HERE = Path(__file__).parent
 WITNESS = "+callbacks.witness={_target_:witness.Witness}"

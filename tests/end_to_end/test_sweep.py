@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from tests_of_sweeps import processes_of
+from processes import processes_of
 
 HERE = Path(__file__).parent
+SEGLAB = [sys.executable, "-W", "error", "-m", "seglab.cli"]
 
 
 class Sweep:
@@ -31,8 +31,7 @@ class Sweep:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(HERE), *sys.path])
         return subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "seglab.cli", "train", "-m"]
-            + [*self.arguments, *arguments],
+            [*SEGLAB, "train", "-m", *self.arguments, *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
