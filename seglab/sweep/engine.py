@@ -90,6 +90,11 @@ class Sweep:
         job = plan(number, overrides, self.folder, self.keys)
         self._add(read_outcome(job, state, job.error))
 
+    def preview(self, jobs: Sequence[Job]) -> None:
+        """Say what would be done with jobs."""
+        for job in jobs:
+            self.say(f"{job.plan:<14}  {job.folder}  {job.error or ' '.join(job.axes)}")
+
     def run(
         self, jobs: Sequence[Job], slots: int, start: Callable[[Job], Running]
     ) -> list[Outcome]:
@@ -100,11 +105,6 @@ class Sweep:
         Raises:
             KeyboardInterrupt: after all running jobs have been ended and marked.
         """
-        if self.dry_run:
-            for job in jobs:
-                what = job.error or " ".join(job.axes)
-                self.say(f"{job.plan:<14}  {job.folder}  {what}")
-            return []
         before = len(self.outcomes)
         waiting: list[Job] = []
         for job in jobs:

@@ -58,7 +58,7 @@ def run_here(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outc
     """Run jobs in processes of their own; ``n_jobs`` at a time, or one, or one for each GPU."""
     configs = [job.config for job in jobs if job.config is not None]
     wanting = [config for config in configs if config.trainer.accelerator != "cpu"]
-    devices = call(visible_devices) if wanting and not sweep.dry_run else []
+    devices = call(visible_devices) if wanting else []
     each = max((ranks(config.trainer) for config in wanting), default=1)
     leases = Leases(devices, each)
     slots = n_jobs or leases.slots or 1

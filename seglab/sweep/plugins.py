@@ -94,8 +94,10 @@ class SeglabLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         """Run a batch of jobs and return what they came to, in their order."""
         jobs = self.sweep.plan(job_overrides, initial_job_idx)
-        outcomes = self.start(jobs)
-        return [answer(outcome) for outcome in outcomes]
+        if self.sweep.dry_run:
+            self.sweep.preview(jobs)
+            return []
+        return [answer(outcome) for outcome in self.start(jobs)]
 
     @abstractmethod
     def start(self, jobs: Sequence[Job]) -> list[Outcome]:

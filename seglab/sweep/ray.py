@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,12 +70,12 @@ class Cluster:
                 address=address,
                 include_dashboard=False,
                 log_to_driver=False,
+                logging_level=logging.ERROR,
                 runtime_env={"env_vars": environment},
             )
         # A process a job, as everywhere, and no second try: the same command takes it up again.
-        self.remote = ray.remote(_task).options(
-            num_cpus=num_cpus, num_gpus=num_gpus, max_calls=1, max_retries=0
-        )
+        needs = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+        self.remote = ray.remote(max_calls=1, max_retries=0, **needs)(_task)
 
     def submit(self, job: Job) -> Handed:
         """Hand a job to Ray."""

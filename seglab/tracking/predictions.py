@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from seglab.metrics import confusion_matrix, scores
+from seglab.process import world_size
 from seglab.tracking.pictures import panel, prediction_sheet, save_class_map
 
 
@@ -51,18 +52,15 @@ class PredictionPictures(L.Callback):
                 self._draw(batch, outputs, position)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write what was drawn; the first process writes what all have drawn."""
-        everybodys = [self.drawn]
-        if trainer.world_size > 1:
-            everybodys = [[] for _ in range(trainer.world_size)]
-            torch.distributed.all_gather_object(everybodys, self.drawn)
+        """Let the first process write what all have drawn."""
+        if world_size() == 1:
+            return
+        everybodys: list[Any] = [None] * world_size()
+        torch.distributed.all_gather_object(everybodys, self.drawn)
         self.drawn = []
         for path, picture in (one for drawn in everybodys for one in drawn):
             if trainer.is_global_zero:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                save_picture(picture, path)
-            if path not in self.written:
-                self.written.append(path)
+                self._save(path, picture)
 
     def _due(self, trainer: L.Trainer) -> bool:
         if trainer.state.fn != "fit":
@@ -84,7 +82,17 @@ class PredictionPictures(L.Callback):
             self.classes,
             f"{name}  ·  mIoU of this image {miou:.3f}",
         )
-        self.drawn.append((self.folder / f"{name.replace('/', '_')}.png", picture))
+        path = self.folder / f"{name.replace('/', '_')}.png"
+        if world_size() > 1:
+            self.drawn.append((path, picture))
+        else:
+            self._save(path, picture)
+
+    def _save(self, path: Path, picture: Image.Image) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_picture(picture, path)
+        if path not in self.written:
+            self.written.append(path)
 
 
 class WritePredictions(L.Callback):

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +32,9 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_metrics_are_equal_on_one_two_and_three_processes(tmp_path: Path, tiny: list[str]) -> None:
+def test_metrics_are_equal_on_one_two_and_three_processes(
+    tmp_path: Path, tiny: list[str], seglab_cli: Callable[..., Any]
+) -> None:
     ddp = ["trainer.devices=2", "trainer.strategy=ddp", "optimizer.lr_rule=linear", WITNESS]
     odd = ["data.synth.train=11", "data.synth.val=5"]
     done = command(tmp_path, "train", *tiny, *odd, *ddp, "hydra.run.dir=run")
@@ -53,21 +57,20 @@ def test_metrics_are_equal_on_one_two_and_three_processes(tmp_path: Path, tiny: 
     assert len(list((run / "predictions").glob("*.png"))) == 2
     assert len(list((run / "checkpoints").iterdir())) == 2
 
-    # Five images in batches of two: three processes get one batch each, and four images in one
-    # batch leave two of the three without any.
+    # Five images in batches of two: three processes get one batch each. In one batch they leave
+    # two of the three without any.
     for batch, counts in ((2, (1, 2, 3)), (5, (1, 3))):
         metrics = []
         for count in counts:
             folder = f"evaluate{batch}-{count}"
-            done = command(
-                tmp_path,
+            answer = seglab_cli(
                 "evaluate",
                 "checkpoint=run/checkpoints/last.ckpt",
                 f"trainer.devices={count}",
                 f"data.eval_batch_size={batch}",
                 f"hydra.run.dir={folder}",
             )
-            assert done.returncode == 0, done.stdout + done.stderr
+            assert answer.code == 0, answer.err
             metrics.append((tmp_path / folder / "metrics.json").read_text())
             assert len(list((tmp_path / folder / "predictions").glob("*.png"))) == 2
         assert len(set(metrics)) == 1, metrics

@@ -1,0 +1,43 @@
+"""A sweep through Ray, started on this machine."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from processes import processes_of
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: seglab[ray]")
+def test_a_sweep_through_ray_survives_a_killed_job(tmp_path: Path, tiny: list[str]) -> None:
+    (tmp_path / "1").write_text("SIGKILL")
+    command = [sys.executable, "-m", "seglab.cli", "train", "-m", *tiny, "sweep.name=study"]
+    command += ["seed=0,1", "hydra/launcher=ray", "trainer.threads=1"]
+    command += [f"+callbacks.trouble={{_target_:trouble.Trouble,folder:{tmp_path}}}"]
+    path = os.pathsep.join([str(HERE), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
+
+    def sweep() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    def statuses() -> list[str]:
+        with (tmp_path / "sweeps/study/sweep.csv").open(newline="") as file:
+            return [row["status"] for row in csv.DictReader(file)]
+
+    done = sweep()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert statuses() == ["finished", "failed"], done.stdout
+    (tmp_path / "1").unlink()
+    done = sweep()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert statuses() == ["finished", "finished"]
+    assert processes_of(tmp_path) == []
