@@ -77,15 +77,16 @@ def multirun(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContex
     Raises:
         ConfigError: no key=value, or an unknown key, group or option of Hydra's own.
     """
-    parse(overrides, several=True)
+    common = [one for one in parse(overrides, several=True) if not one.is_sweep_override()]
+    check_options(common)
     with _hydra():
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         try:
             master = hydra.compose_config("train", [*overrides], run_mode=RunMode.MULTIRUN)
-            yield master, HydraContext(hydra.config_loader, Callbacks(master))
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(" ".join(str(error).split())) from None
+            raise _diagnose("train", common, error) from None
+        yield master, HydraContext(hydra.config_loader, Callbacks(master))
 
 
 def compose_own(

@@ -229,7 +229,7 @@ def test_a_run_that_succeeds(tmp_path: Path) -> None:
     config = {"seed": 1, "data": {"name": "höhe", "root": None, "scale": [0.5, 2.0]}}
     with Run(tmp_path / "a" / "b", config, ["seed=1"], resume=False) as run:
         folder = run.folder
-        assert set(said(folder)) == {"status", "started"}
+        assert set(said(folder)) == {"status", "started", "code"}
         assert said(folder)["status"] == status(folder) == STARTED
         text = (folder / ".hydra/config.yaml").read_text(encoding="utf-8")
         assert yaml.safe_load(text) == config
@@ -237,7 +237,7 @@ def test_a_run_that_succeeds(tmp_path: Path) -> None:
         assert yaml.safe_load((folder / ".hydra/overrides.yaml").read_text()) == ["seed=1"]
         run.history.log(0, {"a": 1.0})
         run.write_metrics({"val/mIoU": 0.5, "val/IoU/x": math.nan})
-    assert set(said(folder)) == {"status", "started", "ended"}
+    assert set(said(folder)) == {"status", "started", "code", "ended"}
     assert said(folder)["status"] == status(folder) == FINISHED
     assert History(folder / "metrics.csv").rows() == [{"step": "0", "a": "1.0"}]
     metrics = json.loads((folder / "metrics.json").read_text())

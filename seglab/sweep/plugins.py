@@ -79,14 +79,14 @@ class SeglabLauncher(Launcher):
     sweep: Sweep
 
     def __init__(self, n_jobs: int | None) -> None:
-        if n_jobs is not None and n_jobs < 1:
-            raise ConfigError(f"hydra.launcher.n_jobs={n_jobs}: must be at least 1")
         self.n_jobs = n_jobs
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Take what Hydra has at hand."""
+        if self.n_jobs is not None and self.n_jobs < 1:
+            raise ConfigError(f"hydra.launcher.n_jobs={self.n_jobs}: must be at least 1")
         self.sweep = task_function  # type: ignore[assignment]
 
     def launch(

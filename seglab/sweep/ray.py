@@ -74,7 +74,7 @@ class Cluster:
                 runtime_env={"env_vars": environment},
             )
         # A process a job, as everywhere, and no second try: the same command takes it up again.
-        needs = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+        needs: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
         self.remote = ray.remote(max_calls=1, max_retries=0, **needs)(_task)
 
     def submit(self, job: Job) -> Handed:

@@ -24,20 +24,22 @@ def test_a_sweep_through_ray_survives_a_killed_job(tmp_path: Path, tiny: list[st
     path = os.pathsep.join([str(HERE), *sys.path])
     environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
 
-    def sweep() -> subprocess.CompletedProcess[str]:
+    def sweep(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+            [*command, *more],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
-
-    def statuses() -> list[str]:
-        with (tmp_path / "sweeps/study/sweep.csv").open(newline="") as file:
-            return [row["status"] for row in csv.DictReader(file)]
 
     done = sweep()
     assert done.returncode == 1, done.stdout + done.stderr
-    assert statuses() == ["finished", "failed"], done.stdout
-    (tmp_path / "1").unlink()
-    done = sweep()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert statuses() == ["finished", "finished"]
+    with (tmp_path / "sweeps/study/sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["finished", "failed"], done.stdout
+    assert rows[1]["error"] == "killed, or crashed: its process is gone"
     assert processes_of(tmp_path) == []
+    plans = [line.split()[1] for line in sweep("--dry-run").stdout.splitlines()]
+    assert plans == ["skip", "retry"]

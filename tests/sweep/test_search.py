@@ -123,5 +123,5 @@ def test_hydras_ranges(line: str, expected: str) -> None:
 @pytest.mark.parametrize("line", ["x=tag(log, interval(0,1))", "x=interval(2,1)", "x=glob(*)"])
 def test_ranges_that_optuna_cannot_take(line: str) -> None:
     (override,) = parse([line], several=True)
-    with pytest.raises(ConfigError, match="^x="):
+    with pytest.raises(ConfigError, match=r"^x="):
         distribution(override)
