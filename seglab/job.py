@@ -27,11 +27,11 @@ from seglab.models.weights import load_pretrained
 from seglab.preemption import SaveAndStop, listening
 from seglab.process import prepare, rank
 from seglab.run import FINISHED, Follower, Run, check_folder, mark_failed
-from seglab.schedules import lr_factor
 from seglab.schema import TrainConfig, TrainerConfig
 from seglab.targets import build
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
+from seglab.tracking.batches import batch_sizes
 from seglab.tracking.history import HistoryLogger
 from seglab.tracking.predictions import PredictionPictures
 from seglab.tracking.progress import Checking, TrainingProgress
@@ -131,23 +131,6 @@ def run_job(
         if leads:
             saving.tidy()
     return JobResult(folder, metrics, sorted(pictures.written))
-
-
-def batch_sizes(config: TrainConfig, samples: int, processes: int) -> list[str]:
-    """Say what several processes or gathered gradients make of the batch size; else nothing."""
-    gathered, size = config.trainer.accumulate_grad_batches, config.data.batch_size
-    if processes * gathered == 1:
-        return []
-    factors = [f"{size} samples"]
-    factors += [f"{processes} processes"] if processes > 1 else []
-    factors += [f"{gathered} batches a step"] if gathered > 1 else []
-    lines = [f"effective batch size {size * processes * gathered}: {' x '.join(factors)}"]
-    if left := samples % (size * processes):
-        lines.append(f"each epoch leaves out {left} of {samples} samples, which fill no batch")
-    if processes > 1:
-        factor = lr_factor(config.optimizer.lr_rule, processes)
-        lines.append(f"learning rate x {factor:g} (optimizer.lr_rule={config.optimizer.lr_rule})")
-    return lines
 
 
 def build_callback(name: str, node: Any) -> L.Callback:

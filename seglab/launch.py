@@ -13,13 +13,11 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
-from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -27,13 +25,11 @@ from typing import Any
 from rich.console import Console
 
 from seglab import errors
+from seglab.forked import settle
 from seglab.schema import TrainerConfig
 
 PRELOADED = ["seglab.job", "seglab.evaluate", "torch._dynamo", "torch.distributed.launcher.api"]
 """What the server imports, so that no job has to."""
-
-GRACE = 30.0
-"""Seconds that a process gets to end after it was asked to, and before it is killed."""
 
 RANK_GRACE = 5
 """The same for the other ranks when one has died: they can only wait for it."""
@@ -132,7 +128,7 @@ def _rank(
     """
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    _settle(log)
+    settle(log)
     console = Console(quiet=quiet or os.environ["RANK"] != "0")
     try:
         return record(function)(*arguments, console)
@@ -210,7 +206,7 @@ def _job(
     """Run as the process of one job."""
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
-    _settle(log)
+    settle(log)
     try:
         function(*arguments)
     except KeyboardInterrupt:
@@ -218,37 +214,6 @@ def _job(
     except Exception:
         traceback.print_exc()
         sys.exit(1)
-
-
-def _settle(log: str | None) -> None:
-    """Cut what ties a forked process to the server: its session, output and life."""
-    os.setsid()  # Ctrl-C in a terminal reaches the command alone, which passes it on once
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
-    if log is not None:
-        write_to(log)
-    _end_with(multiprocessing.parent_process())
-
-
-def write_to(log: str) -> None:
-    """Send the output of this process, and of the ranks that it starts, to the end of a file."""
-    os.environ["SEGLAB_LOG"] = log
-    with open(log, "ab") as file:  # noqa: PTH123 (a handle)
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-
-
-def _end_with(parent: Any) -> None:
-    """End this process when the one that asked for it is gone, however that ended."""
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGINT)  # as if interrupted, so that the run is marked so
-        time.sleep(GRACE)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:

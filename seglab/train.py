@@ -10,7 +10,7 @@ from rich.console import Console
 from seglab.config import compose
 from seglab.run import FINISHED, INTERRUPTED, NONE, check_folder
 from seglab.schema import TrainConfig
-from seglab.sweep.engine import sweep
+from seglab.sweep.command import sweep
 
 if TYPE_CHECKING:
     from seglab.job import JobResult

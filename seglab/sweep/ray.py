@@ -22,7 +22,7 @@ except ImportError:
 
 def _task(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
     """Train in a process of Ray's that serves this job alone."""
-    from seglab.launch import write_to
+    from seglab.forked import write_to
 
     write_to(str(folder / "log.txt"))
     work(config, folder, overrides)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seglab.errors import ConfigError, RunError
-from seglab.launch import write_to
+from seglab.forked import write_to
 from seglab.run import INTERRUPTED
 from seglab.schema import TrainConfig
 from seglab.sweep.jobs import Job
