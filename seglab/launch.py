@@ -36,18 +36,25 @@ RANK_GRACE = 5
 
 
 def warm() -> Any:
-    """Return the context whose processes are forked from the warm server."""
+    """Return the context whose processes are forked from the warm server, which it starts.
+
+    The server finds modules where this process does, and a scheduler's signal to all processes of
+    a job does not end it.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    handler = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGUSR2, handler)
+        if path is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = path
     return context
-
-
-def _start_server() -> None:
-    """Start the warm server; a scheduler's signal to all processes is not to end it."""
-    warm()
-    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    forkserver.ensure_running()
-    signal.signal(signal.SIGUSR2, before)
 
 
 def ranks(trainer: TrainerConfig) -> int:
@@ -85,7 +92,7 @@ def run(
     count = ranks(trainer)
     if count == 1 or "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started us
         return function(*arguments, Console(quiet=quiet or os.environ.get("RANK", "0") != "0"))
-    _start_server()
+    warm()
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

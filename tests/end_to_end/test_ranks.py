@@ -146,3 +146,19 @@ def test_both_processes_of_every_optuna_trial_train_the_same_hyperparameters(
     assert again.returncode == 0, again.stdout + again.stderr
     assert "3 of 3 trials done" in again.stdout
     assert len(list((tmp_path / "sweeps/study").glob("*/"))) == 3
+
+
+@pytest.mark.gpu
+def test_metrics_are_equal_on_one_and_two_gpus(tmp_path: Path, tiny: list[str]) -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip(f"{torch.cuda.device_count()} GPUs here, and NCCL needs 2")
+    gpu = ["trainer.accelerator=gpu", "trainer.devices=2", "trainer.strategy=ddp"]
+    done = command(tmp_path, "train", *tiny, *gpu, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = []
+    for count in (1, 2):
+        arguments = [f"trainer.devices={count}", f"hydra.run.dir=evaluate{count}"]
+        done = command(tmp_path, "evaluate", "checkpoint=run/checkpoints/last.ckpt", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        metrics.append((tmp_path / f"evaluate{count}/metrics.json").read_text())
+    assert metrics[0] == metrics[1]
