@@ -15,7 +15,7 @@ from seglab.checkpoints import load_weights, read_checkpoint, stored_config
 from seglab.config import compose, override_stored
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
-from seglab.job import JobResult, build_trainer, run_job
+from seglab.job import JobResult, build_trainer, start_job
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
@@ -106,4 +106,4 @@ def fit(*overrides: str) -> JobResult:
         SeglabError: says which key or file is wrong, and what would be right.
     """
     composed = compose("train", TrainConfig, overrides)
-    return run_job(composed.config, composed.folder, composed.overrides)
+    return start_job(composed.config, composed.folder, composed.overrides, quiet=True)

@@ -46,7 +46,11 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class BestAndLast(Checkpoint):
-    """Saves ``last.ckpt`` after every epoch, and ``best.ckpt`` when its mIoU is the highest yet."""
+    """Saves ``last.ckpt`` after every epoch, and ``best.ckpt`` when its mIoU is the highest yet.
+
+    ``config.checkpoints`` says which of them a finished run keeps; a run needs ``last.ckpt`` to go
+    on after an interruption, so that it is there as long as the run is not finished.
+    """
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
         self.folder, self.config = folder, config
@@ -64,11 +68,17 @@ class BestAndLast(Checkpoint):
         """Save the epoch."""
         last = self.folder / "last.ckpt"
         trainer.save_checkpoint(last)
-        if self.improved and trainer.is_global_zero:
+        wanted = self.config.checkpoints in ("best", "both")
+        if self.improved and wanted and trainer.is_global_zero:
             making = self.folder / ".best.ckpt"
             shutil.copyfile(last, making)
             making.replace(self.folder / "best.ckpt")
         self.improved = False
+
+    def tidy(self) -> None:
+        """Delete what a finished run is not to keep."""
+        if self.config.checkpoints in ("best", "none"):
+            (self.folder / "last.ckpt").unlink(missing_ok=True)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -106,6 +116,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise RunError(f"checkpoint={path}: not a seglab checkpoint: it holds no configuration")
     return checkpoint
+
+
+def position(checkpoint: dict[str, Any]) -> tuple[int, tuple[int, int]]:
+    """Return the step of a checkpoint, and its epoch and how many batches of it are behind."""
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs = loops["epoch_progress"]["current"]
+    batches = loops["epoch_loop.batch_progress"]["current"]["processed"]
+    in_epoch = epochs["started"] > epochs["processed"]
+    return checkpoint["global_step"], (epochs["processed"], batches if in_epoch else 0)
 
 
 def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:

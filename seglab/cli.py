@@ -60,6 +60,8 @@ def parser(command: str) -> argparse.ArgumentParser:
     if command == "train":
         text = "show the whole configuration and what would run where, and stop"
         one.add_argument("--dry-run", action="store_true", help=text)
+        text = "a sweep: one run for each combination of values, such as seed=0,1,2 model=a,b"
+        one.add_argument("-m", "--multirun", action="store_true", help=text)
     if command == "data":
         one.add_argument("action", choices=("synth", "show", "check", "download"))
     if command == "compare":

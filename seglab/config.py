@@ -7,16 +7,19 @@ Hydra composes; the dataclasses of :mod:`seglab.schema` check. A wrong key or ty
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
@@ -63,6 +66,27 @@ def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed
             raise _diagnose(command, parsed, error) from None
         _check_open_nodes(command, parsed)
         return _checked(composed, schema, overrides)
+
+
+@contextmanager
+def multirun(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContext]]:
+    """Compose what is common to the jobs of a sweep, as Hydra does under ``-m``.
+
+    Yields the configuration and what Hydra's sweepers are set up with, inside Hydra's state.
+
+    Raises:
+        ConfigError: no key=value, or an unknown key, group or option of Hydra's own.
+    """
+    common = [one for one in parse(overrides, several=True) if not one.is_sweep_override()]
+    check_options(common)
+    with _hydra():
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        try:
+            master = hydra.compose_config("train", [*overrides], run_mode=RunMode.MULTIRUN)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _diagnose("train", common, error) from None
+        yield master, HydraContext(hydra.config_loader, Callbacks(master))
 
 
 def compose_own(

@@ -19,3 +19,7 @@ class DataError(SeglabError):
 
 class RunError(SeglabError):
     """A run folder or a checkpoint that cannot be used as it is."""
+
+
+class ProcessError(SeglabError):
+    """A process of a run died, and could not mark the run as failed."""

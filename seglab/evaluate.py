@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console
 
-from seglab.config import compose_own, override_stored
-from seglab.run import Run, check_folder
-from seglab.schema import EvaluateConfig
+from seglab.config import Composed, compose_own, override_stored
+from seglab.run import Follower, Run, check_folder
+from seglab.schema import EvaluateConfig, TrainConfig
 
 
 def main(overrides: list[str]) -> dict[str, float]:
@@ -22,25 +23,48 @@ def main(overrides: list[str]) -> dict[str, float]:
     composed, rest = compose_own("evaluate", EvaluateConfig, overrides)
     check_folder(composed.folder, resume=False)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
-    from seglab.checkpoints import load_weights, read_checkpoint, stored_config
+    from seglab.checkpoints import read_checkpoint, stored_config
+    from seglab.launch import run
+    from seglab.tracking.tables import show_metrics, show_paths
+    from seglab.tracking.wandb.artifacts import local_checkpoint
+
+    path = local_checkpoint(composed.config.checkpoint)
+    stored = stored_config(read_checkpoint(path))
+    stored["trainer"]["limit_val_batches"] = None  # a run may have looked at a part of the split
+    config = override_stored(stored, rest)
+    job = (config, path, composed, overrides, rest)
+    scores: dict[str, float]
+    scores, pictures = run(measure, config.trainer, *job)
+    console = Console()
+    show_metrics(scores, console)
+    show_paths(composed.folder, pictures, console)
+    return scores
+
+
+def measure(
+    config: TrainConfig,
+    path: Path,
+    composed: Composed[EvaluateConfig],
+    overrides: list[str],
+    rest: list[str],
+    console: Console,
+) -> tuple[dict[str, float], list[Path]]:
+    """Measure a checkpoint, in each process of the job; return the scores and the pictures.
+
+    Raises:
+        SeglabError: says which key or file is wrong, and what would be right.
+    """
+    from seglab.checkpoints import load_weights, read_checkpoint
     from seglab.data.datamodule import VOCDataModule
     from seglab.job import build_trainer, interruptible
-    from seglab.process import prepare
+    from seglab.process import prepare, rank
     from seglab.report import reported
     from seglab.tasks.build import build_task
     from seglab.tracking.predictions import PredictionPictures
     from seglab.tracking.progress import Checking, EvaluationProgress
     from seglab.tracking.samples import KeepEvaluation, KeepSamples
-    from seglab.tracking.tables import show_metrics, show_paths
     from seglab.tracking.track import track
-    from seglab.tracking.wandb.artifacts import local_checkpoint
 
-    console = Console()
-    path = local_checkpoint(composed.config.checkpoint)
-    checkpoint = read_checkpoint(path)
-    stored = stored_config(checkpoint)
-    stored["trainer"]["limit_val_batches"] = None  # a run may have looked at a part of the split
-    config = override_stored(stored, rest)
     config.trainer.threads = prepare(config.trainer.threads)
     tracking = track(config, "evaluate", rest, console)
     instances = config.model.task == "instance"
@@ -49,10 +73,11 @@ def main(overrides: list[str]) -> dict[str, float]:
     samples = data.split(split)
     task = build_task(config)
     task.metrics.per_image = True
-    load_weights(task, checkpoint, path)
+    load_weights(task, read_checkpoint(path), path)
 
     tracking.prepare(composed.folder, task.classes, len(samples))
-    run = Run(composed.folder, {**asdict(config), **composed.plain}, overrides, resume=False)
+    owner = Run if rank() == 0 else Follower
+    run = owner(composed.folder, {**asdict(config), **composed.plain}, overrides, resume=False)
     pictures = PredictionPictures(
         run.predictions, task.classes, len(samples), config.pictures.samples, every_n_epochs=0
     )
@@ -65,6 +90,4 @@ def main(overrides: list[str]) -> dict[str, float]:
         trainer.validate(task, data, verbose=False, weights_only=True)
         run.write_metrics(task.scores)
         tracking.results(task.scores)
-    show_metrics(task.scores, console)
-    show_paths(composed.folder, sorted(pictures.written), console)
-    return task.scores
+    return task.scores, sorted(pictures.written)

@@ -14,20 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from seglab.checkpoints import BestAndLast, WholeFiles, read_checkpoint
+from seglab import launch
+from seglab.checkpoints import BestAndLast, WholeFiles, position, read_checkpoint
 from seglab.data.datamodule import VOCDataModule
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, ProcessError
 from seglab.models.weights import load_pretrained
-from seglab.process import prepare
+from seglab.preemption import SaveAndStop, listening
+from seglab.process import prepare, rank
 from seglab.report import reported
-from seglab.run import FINISHED, NONE, Run, check_folder
+from seglab.run import FINISHED, Follower, Run, check_folder, mark_failed
 from seglab.schema import TrainConfig, TrainerConfig
 from seglab.targets import build
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
+from seglab.tracking.batches import batch_sizes
 from seglab.tracking.history import HistoryLogger
 from seglab.tracking.predictions import PredictionPictures
 from seglab.tracking.progress import Checking, TrainingProgress
@@ -52,6 +57,24 @@ class JobResult:
     skipped: bool = False
 
 
+def start_job(
+    config: TrainConfig, folder: Path, overrides: Sequence[str] = (), *, quiet: bool = False
+) -> JobResult:
+    """Call :func:`run_job` here, or on each process of a run on several devices.
+
+    Raises:
+        SeglabError, KeyboardInterrupt: as :func:`run_job`; a process died.
+    """
+    try:
+        result: JobResult = launch.run(
+            run_job, config.trainer, config, folder, overrides, quiet=quiet
+        )
+    except ProcessError as error:
+        mark_failed(folder, str(error))
+        raise
+    return result
+
+
 def run_job(
     config: TrainConfig,
     folder: Path,
@@ -68,8 +91,8 @@ def run_job(
         KeyboardInterrupt: the run was interrupted, and is marked so.
     """
     console = console or Console(quiet=True)
-    there = check_folder(folder, config.resume)
-    if there == FINISHED:
+    leads = rank() == 0
+    if leads and check_folder(folder, config.resume) == FINISHED:
         return JobResult(folder, read_metrics(folder), [], skipped=True)
     config.trainer.threads = prepare(config.trainer.threads)
     tracking = track(config, "train", overrides, console)
@@ -79,13 +102,14 @@ def run_job(
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config)
     last = folder / "checkpoints" / "last.ckpt"
-    going_on = there != NONE and last.is_file()
+    going_on = config.resume and last.is_file()
     if config.model.weights is not None and not going_on:
         report = load_pretrained(task.net, config.model.net, config.model.weights)
         console.print(str(report), highlight=False, soft_wrap=True, markup=False)
     task.build_optimizer()  # so that a wrong argument is found now; training builds its own
     tracking.prepare(folder, task.classes, len(data.split(config.data.val_split)))
-    run = Run(folder, asdict(config), overrides, resume=config.resume)
+    owner = Run if leads else Follower
+    run = owner(folder, asdict(config), overrides, resume=config.resume)
     pictures = PredictionPictures(
         run.predictions,
         task.classes,
@@ -101,18 +125,26 @@ def run_job(
         pictures,
         KeepEvaluation(keep),
         TrainingProgress(console),
+        SaveAndStop(run.checkpoints),
         *tracking.callbacks,
     ]
     callbacks += [build_callback(name, node) for name, node in config.callbacks.items()]
     trainer = build_trainer(config.trainer, folder, callbacks)
+    samples = len(data.split(config.data.train_split))
+    for line in batch_sizes(config, samples, trainer.world_size):
+        console.print(line, highlight=False)
     with reported(run, console), tracking.run(trainer, task.net, data.splits):
         trainer.loggers = [HistoryLogger(run.history), *tracking.loggers]
-        run.history.rewind(read_checkpoint(last)["global_step"] if going_on else 0)
-        with interruptible(trainer):
+        step, data.start = position(read_checkpoint(last)) if going_on else (0, (0, 0))
+        if leads:
+            run.history.rewind(step)
+        with interruptible(trainer), listening():
             trainer.fit(task, data, ckpt_path=last if going_on else None, weights_only=True)
             metrics = final_metrics(trainer, task, data, run, saving)
         run.write_metrics(metrics)
         tracking.results(metrics, run.checkpoints)
+        if leads:
+            saving.tidy()
     return JobResult(folder, metrics, sorted(pictures.written))
 
 
@@ -136,15 +168,25 @@ def build_trainer(
     Raises:
         ConfigError: an accelerator, strategy or precision that is not there.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices are unused
+    for name in ("pytorch", "fabric"):  # which devices are unused, which processes are there
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     # Lightning 2.6 asks torch's pytree in a way that torch 2.15 calls old; nothing for our users.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     # A laptop's fast store needs no loading processes; data.num_workers is the user's to choose.
     warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
+    # A run that goes on in the middle of an epoch begins where it was: seglab.data.sampling.
+    warnings.filterwarnings("ignore", r"You're resuming from a checkpoint that ended before the ep")
+    # What every process logs at the end of a validation was computed from all processes' images.
+    warnings.filterwarnings("ignore", r"It is recommended to use `self.log\('val/")
     # Frozen layers stay in evaluation mode; that is what frozen means.
     warnings.filterwarnings(
         "ignore", r"Found \d+ module\(s\) in eval mode at the start of training"
     )
+    # Ranks are started by launch.py and found by torchrun's variables; else Lightning is to look
+    # for no scheduler: within SLURM it would take its own and set signal handlers.
+    plugins: list[Any] = [WholeFiles()]
+    if not TorchElasticEnvironment.detect():
+        plugins.append(LightningEnvironment())
     try:
         return L.Trainer(
             accelerator=config.accelerator,
@@ -160,7 +202,7 @@ def build_trainer(
             limit_train_batches=config.limit_train_batches,
             limit_val_batches=config.limit_val_batches,
             callbacks=callbacks,
-            plugins=[WholeFiles()],
+            plugins=plugins,
             logger=False,
             log_every_n_steps=1,
             num_sanity_val_steps=0,
@@ -181,7 +223,7 @@ def interruptible(trainer: L.Trainer) -> Iterator[None]:
     try:
         yield
     except SystemExit:
-        if trainer.interrupted:
+        if trainer.interrupted or trainer.received_sigterm:
             raise KeyboardInterrupt from None
         raise
     finally:

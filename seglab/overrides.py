@@ -25,11 +25,11 @@ def home() -> Path:
     return package if (package / "conf").is_dir() else package.parent
 
 
-def parse(overrides: Sequence[str]) -> list[Override]:
+def parse(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
     """Parse overrides in Hydra's syntax.
 
     Raises:
-        ConfigError: no key=value, or several values, which are a sweep.
+        ConfigError: no key=value, or several values, which are a sweep, unless they may be.
     """
     parser = OverridesParser.create()
     parsed = []
@@ -41,8 +41,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             raise ConfigError(f"{line!r} is not key=value: {reason}") from None
         if not override.key_or_group:
             raise ConfigError(f"{line!r} is not key=value: there is no key")
-        if override.is_sweep_override():
-            raise ConfigError(f"{line}: several values make several runs; give one")
+        if override.is_sweep_override() and not several:
+            raise ConfigError(f"{line}: several values make several runs; give one, or -m")
         parsed.append(override)
     return parsed
 

@@ -8,18 +8,28 @@ import sys
 
 import torch
 
+from seglab.cores import cores
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
+
+def rank() -> int:
+    """Return the number of this process among those of its job; 0 leads and writes."""
+    return int(os.environ.get("RANK", 0))
+
+
+def world_size() -> int:
+    """Return how many processes its job has."""
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def prepare(threads: int | None) -> int:
     """Prepare this process for training or inference; return its number of CPU threads.
 
     Another number of threads changes the last bits of logits, so that it is fixed and recorded:
-    ``threads``, or all cores that this process may use.
+    ``threads``, or its job's share of all cores that this process may use.
     """
-    if threads is None:  # macOS knows no affinity
-        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-        threads = len(cores) or os.cpu_count() or 1
+    threads = threads or max(1, cores() // world_size())
     torch.set_num_threads(threads)
     _keep_memory()
     return threads

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from seglab.code import version
 from seglab.errors import ConfigError, RunError
 from seglab.history import History, atomic, write_json
 
@@ -89,7 +90,12 @@ class Run:
         config: the resolved configuration, kept as ``.hydra/config.yaml``.
         overrides: the command line's, kept as ``.hydra/overrides.yaml``.
         resume: whether a run found there may be taken up.
+
+    Attributes:
+        leads: whether it is this process that writes.
     """
+
+    leads = True
 
     def __init__(
         self,
@@ -153,12 +159,60 @@ class Run:
         write_json(self.folder / "metrics.json", metrics)
 
     def _write_status(self, state: str, error: str | None = None) -> None:
-        entry: dict[str, Any] = {"status": state, "started": self.started}
+        entry: dict[str, Any] = {"status": state, "started": self.started, "code": version()}
         if state != STARTED:
             entry["ended"] = _now()
         if error is not None:
             entry["error"] = error
         write_json(self.folder / "status.json", entry)
+
+
+class _Forgetful(History):
+    """A history that is neither written nor read."""
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return nothing."""
+        return []
+
+    def flush(self) -> None:
+        """Forget the pending row."""
+        self.pending = {}
+
+    def rewind(self, step: int) -> None:
+        """Leave the file to the first process."""
+
+
+class Follower(Run):
+    """A run as all processes but the first see it: nothing is locked, marked or written."""
+
+    leads = False
+
+    def __enter__(self) -> Run:
+        """Keep a history that forgets."""
+        self.history = _Forgetful(self.folder / "metrics.csv")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave the folder to the first process."""
+
+    def write_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Leave ``metrics.json`` to the first process."""
+
+
+def mark_failed(folder: Path, error: str) -> None:
+    """Mark a run as failed whose process could not, because it never began or was killed.
+
+    A finished run, or one that another process works on, is left alone.
+    """
+    if status(folder) in (STARTED, FINISHED):
+        return
+    try:
+        entry = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        folder.mkdir(parents=True, exist_ok=True)
+        entry = {"started": _now()}
+    entry |= {"status": FAILED, "ended": _now(), "error": " ".join(error.split())}
+    write_json(folder / "status.json", entry)
 
 
 def _now() -> str:

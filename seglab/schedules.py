@@ -29,6 +29,16 @@ def factor(step: int, total: int, config: ScheduleConfig) -> float:
     return config.min_factor + (1 - config.min_factor) * curve
 
 
+def lr_factor(rule: str, processes: int) -> float:
+    """Return what ``processes`` times the batch size does to the learning rate.
+
+    - linear: times ``processes`` (Goyal et al., *Large Minibatch SGD*, 2017, section 2.1);
+    - sqrt: times its square root (Krizhevsky, *One weird trick*, 2014, section 5);
+    - none: nothing.
+    """
+    return {"none": 1.0, "linear": float(processes), "sqrt": math.sqrt(processes)}[rule]
+
+
 def schedule(total: int, config: ScheduleConfig) -> Callable[[int], float]:
     """Return :func:`factor` as a function of the step alone, as ``LambdaLR`` takes it."""
 

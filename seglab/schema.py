@@ -154,6 +154,7 @@ class OptimizerConfig:
     weight_decay: Annotated[float, Bound(0)]
     backbone_lr_factor: Annotated[float, Bound(0)]
     decay_norms_and_biases: bool
+    lr_rule: Annotated[str, OneOf("none", "linear", "sqrt")]
     algorithm: dict[str, Any]
 
 
@@ -224,11 +225,20 @@ class EvaluationConfig:
 
 
 @dataclass
+class SweepConfig:
+    """What is common to the runs of a sweep; of no account in a single run."""
+
+    name: str | None
+
+
+@dataclass
 class TrainConfig:
     """Everything that ``seglab train`` does."""
 
     seed: Annotated[int, Bound(0, 2**32 - 1)]
     resume: bool
+    checkpoints: Annotated[str, OneOf("both", "last", "best", "none")]
+    sweep: SweepConfig
     data: DataConfig
     model: ModelConfig
     loss: LossConfig

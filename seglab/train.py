@@ -10,17 +10,21 @@ from rich.console import Console
 from seglab.config import compose
 from seglab.run import FINISHED, INTERRUPTED, NONE, check_folder
 from seglab.schema import TrainConfig
+from seglab.sweep.command import sweep
 
 if TYPE_CHECKING:
     from seglab.job import JobResult
 
 
-def main(overrides: list[str], dry_run: bool = False) -> JobResult | None:
-    """Compose the configuration, train, and show what came of it.
+def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) -> JobResult | None:
+    """Compose the configuration, train, and show what came of it; of each job under ``multirun``.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
     """
+    if multirun:
+        sweep(overrides, dry_run)
+        return None
     console = Console()
     composed = compose("train", TrainConfig, overrides)
     there = check_folder(composed.folder, composed.config.resume)
@@ -34,10 +38,10 @@ def main(overrides: list[str], dry_run: bool = False) -> JobResult | None:
             f"going on with {composed.folder}", highlight=False, soft_wrap=True, markup=False
         )
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
-    from seglab.job import run_job
+    from seglab.job import start_job
     from seglab.tracking.tables import show_metrics, show_paths
 
-    result = run_job(composed.config, composed.folder, composed.overrides, console)
+    result = start_job(composed.config, composed.folder, composed.overrides)
     if result.skipped:
         console.print(
             f"{result.folder}: finished before; nothing to do",

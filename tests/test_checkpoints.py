@@ -262,3 +262,20 @@ def test_the_configuration_is_plain_data_in_the_checkpoint(
     stored = stored_config(read_checkpoint(tmp_path / "a.ckpt"))
     assert stored["data"]["store"]["enabled"] is True
     assert stored["model"]["net"]["num_classes"] == 7
+
+
+@pytest.mark.parametrize(
+    ("kept", "names"),
+    [
+        ("both", {"best.ckpt", "last.ckpt"}),
+        ("last", {"last.ckpt"}),
+        ("best", {"best.ckpt"}),
+        ("none", set()),
+    ],
+)
+def test_a_finished_run_keeps_what_it_was_told_to(
+    seglab_cli: Any, tiny: list[str], tmp_path: Path, kept: str, names: set[str]
+) -> None:
+    arguments = [*tiny, "trainer.max_epochs=1", f"checkpoints={kept}", "hydra.run.dir=run"]
+    assert seglab_cli("train", *arguments).code == 0
+    assert {path.name for path in (tmp_path / "run/checkpoints").iterdir()} == names

@@ -16,7 +16,18 @@ from hypothesis import strategies as st
 
 from seglab.errors import ConfigError, RunError
 from seglab.history import History, atomic, write_json
-from seglab.run import FAILED, FINISHED, INTERRUPTED, NONE, STARTED, Run, check_folder, status
+from seglab.run import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    NONE,
+    STARTED,
+    Follower,
+    Run,
+    check_folder,
+    mark_failed,
+    status,
+)
 
 
 def said(folder: Path) -> dict[str, str]:
@@ -218,7 +229,7 @@ def test_a_run_that_succeeds(tmp_path: Path) -> None:
     config = {"seed": 1, "data": {"name": "höhe", "root": None, "scale": [0.5, 2.0]}}
     with Run(tmp_path / "a" / "b", config, ["seed=1"], resume=False) as run:
         folder = run.folder
-        assert set(said(folder)) == {"status", "started"}
+        assert set(said(folder)) == {"status", "started", "code"}
         assert said(folder)["status"] == status(folder) == STARTED
         text = (folder / ".hydra/config.yaml").read_text(encoding="utf-8")
         assert yaml.safe_load(text) == config
@@ -226,7 +237,7 @@ def test_a_run_that_succeeds(tmp_path: Path) -> None:
         assert yaml.safe_load((folder / ".hydra/overrides.yaml").read_text()) == ["seed=1"]
         run.history.log(0, {"a": 1.0})
         run.write_metrics({"val/mIoU": 0.5, "val/IoU/x": math.nan})
-    assert set(said(folder)) == {"status", "started", "ended"}
+    assert set(said(folder)) == {"status", "started", "code", "ended"}
     assert said(folder)["status"] == status(folder) == FINISHED
     assert History(folder / "metrics.csv").rows() == [{"step": "0", "a": "1.0"}]
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -347,3 +358,22 @@ def test_what_is_read_back_is_what_was_logged_last(
         history.flush()
         rows = [{k: v for k, v in row.items() if v != ""} for row in history.rows()]
         assert rows == list(expected.values())
+
+
+def test_other_processes_of_a_run_write_nothing(tmp_path: Path) -> None:
+    with Follower(tmp_path / "run", {}, resume=False) as run:
+        run.history.log(0, {"train/loss": 1.0})
+        assert run.history.last("train/loss") != run.history.last("train/loss"), "NaN"
+        run.write_metrics({"val/mIoU": 0.5})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_process_died_is_marked_by_others(tmp_path: Path) -> None:
+    mark_failed(tmp_path / "never", "killed by\nSIGKILL")
+    said = json.loads((tmp_path / "never/status.json").read_text())
+    assert (said["status"], said["error"]) == ("failed", "killed by SIGKILL")
+    with Run(tmp_path / "works", {}, resume=False) as run:
+        mark_failed(run.folder, "not true")
+    assert status(tmp_path / "works") == "finished"
+    mark_failed(tmp_path / "works", "not true")
+    assert status(tmp_path / "works") == "finished"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from seglab.schedules import factor, schedule
+from seglab.schedules import factor, lr_factor, schedule
 from seglab.schema import ScheduleConfig
 
 NAMES = ("poly", "cosine", "constant")
@@ -89,3 +89,9 @@ def test_poly_and_cosine_really_fall(config: ScheduleConfig, total: int) -> None
     assume(config.name != "constant" and config.min_factor < 0.9)
     total += config.warmup_steps
     assert factor(total, total, config) < factor(config.warmup_steps, total, config)
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("none", 1), ("linear", 4), ("sqrt", 2)])
+def test_the_rate_follows_the_number_of_processes_only_as_chosen(rule: str, factor: float) -> None:
+    assert lr_factor(rule, 4) == factor
+    assert lr_factor(rule, 1) == 1

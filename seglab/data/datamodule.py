@@ -43,7 +43,10 @@ Item = tuple[int, str, Tensor, Tensor]
 
 
 def collate(samples: Sequence[Item]) -> Batch:
-    """Stack equal-sized samples to a batch."""
+    """Stack equal-sized samples to a batch; none make an empty one."""
+    if not samples:
+        nothing = torch.empty(0, dtype=torch.uint8)
+        return Batch(nothing, nothing, nothing, [])
     indices, ids, images, maps = zip(*samples, strict=True)
     # Decoded pixels lie row by row, colours together: stacked so, no byte changes its place, and
     # the batch is channels_last, which convolutions on a CPU want.
@@ -117,6 +120,8 @@ class VOCDataModule(L.LightningDataModule):
         self.config, self.seed, self.progress = config, seed, progress
         self.instances = instances
         self.splits: dict[str, VOCSegmentation | Cached] = {}
+        self.start = (0, 0)
+        """Epoch, and batches of it that are behind, at which training begins or goes on."""
 
     def split(self, name: str) -> VOCSegmentation | Cached:
         """Return the checked samples of a split, decoding them on first use.
@@ -172,6 +177,9 @@ class VOCDataModule(L.LightningDataModule):
                 f"{config.batch_size * world_size} samples a step; the {config.train_split} split "
                 f"has {len(samples)}"
             )
+        epoch, batches = self.start
+        order.set_epoch(epoch)  # loading processes ask for it before Lightning says
+        order.start = (epoch, batches * config.batch_size)
         return DataLoader(
             TrainSet(samples, config, self.seed),
             batch_size=config.batch_size,
@@ -192,9 +200,12 @@ class VOCDataModule(L.LightningDataModule):
         samples = self.split(split)
         sizes = [samples.size(index) for index in range(len(samples))]
         rank, world_size = self._rank_and_world_size()
+        batches = evaluation_batches(sizes, self.config.eval_batch_size)[rank::world_size]
         return DataLoader(
             EvalSet(samples),
-            batch_sampler=evaluation_batches(sizes, self.config.eval_batch_size)[rank::world_size],
+            # A process without a batch gets an empty one: Lightning would skip its whole
+            # validation, and the others would wait for it when the metrics are put together.
+            batch_sampler=batches or [[]],
             collate_fn=collate,
             num_workers=self.config.num_workers,
             pin_memory=torch.cuda.is_available(),

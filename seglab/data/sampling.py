@@ -12,6 +12,9 @@ from torch.utils.data import Sampler
 class EpochOrder(Sampler[tuple[int, int]]):
     """Shuffled (epoch, index) pairs: the order of an epoch follows from (seed, epoch) alone.
 
+    An epoch that a run has begun before goes on where it was, at ``start`` (epoch, samples of this
+    process); its length stays that of a whole epoch, as Lightning counts.
+
     Each process takes every ``world_size``-th sample. What does not fill a global batch is left
     out, so that all processes take equally many steps; other samples are left out each epoch.
     """
@@ -20,6 +23,7 @@ class EpochOrder(Sampler[tuple[int, int]]):
         self.length, self.seed, self.rank, self.world_size = length, seed, rank, world_size
         self.used = length // (batch_size * world_size) * batch_size * world_size
         self.epoch = 0
+        self.start = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; Lightning calls this before each."""
@@ -30,7 +34,9 @@ class EpochOrder(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        for index in order[self.rank : self.used : self.world_size].tolist():
+        own = order[self.rank : self.used : self.world_size].tolist()
+        begun, done = self.start
+        for index in own[done if self.epoch == begun else 0 :]:
             yield self.epoch, index
 
 

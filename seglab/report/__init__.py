@@ -59,7 +59,7 @@ def reported(run: Run, console: Console) -> Iterator[Run]:
     owned = False
     try:
         with run:
-            owned = True
+            owned = run.leads
             yield run
     finally:
         if owned:

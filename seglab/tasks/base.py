@@ -16,7 +16,7 @@ from seglab.data.images import Images
 from seglab.data.instances import Detections
 from seglab.errors import ConfigError
 from seglab.metrics import Evaluation, SegmentationMetrics
-from seglab.schedules import schedule
+from seglab.schedules import lr_factor, schedule
 from seglab.schema import TrainConfig
 from seglab.targets import build
 from seglab.tasks.parameters import freeze, freeze_norms, parameter_groups
@@ -157,6 +157,8 @@ class Task(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimiser and the per-step schedule."""
         optimizer = self.build_optimizer()
+        for group in optimizer.param_groups:
+            group["lr"] *= lr_factor(self.config.optimizer.lr_rule, self.trainer.world_size)
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, schedule(total, self.config.schedule)

@@ -78,13 +78,15 @@ class InstanceSegmentation(Task):
             targets.append({"boxes": one.boxes, "labels": one.labels, "masks": one.masks})
         parts: dict[str, Tensor] = self.net(list(self.normalise(batch.image)), targets)
         loss = torch.stack(list(parts.values())).sum()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
-        self.log_dict({f"train/{n}": v for n, v in parts.items()}, batch_size=len(batch.ids))
+        named = {"train/loss": loss, **{f"train/{name}": part for name, part in parts.items()}}
+        self.log_dict(named, batch_size=len(batch.ids), sync_dist=True)
         self.log_exact(self.learning_rates())
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Add a batch to the metrics and return its class maps ``(B, H, W)`` uint8."""
+        if not batch.ids:  # a process without an image
+            return batch.class_map
         assert batch.instance_map is not None
         self.detections = self.infer(batch.image)
         prediction = self.class_map(self.detections)

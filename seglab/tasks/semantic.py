@@ -49,12 +49,14 @@ class SemanticSegmentation(Task):
         if isinstance(output, Mapping) and "aux" in output:
             weight = self.config.model.aux_weight
             loss = loss + weight * self.loss(output["aux"], batch.class_map)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids), sync_dist=True)
         self.log_exact(self.learning_rates())
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Add a batch to the metrics and return its class maps ``(B, H, W)`` uint8."""
+        if not batch.ids:  # a process without an image
+            return batch.class_map
         logits = self.infer(batch.image)
         prediction = self.class_map(logits)
         # Each image's own loss, so that batching changes no digit.

@@ -7,10 +7,12 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from PIL import Image
 
 from seglab.data.instances import Detections, find_instances
 from seglab.metrics import confusion_matrix, scores
+from seglab.process import world_size
 from seglab.tracking.instances import ObjectFiles, object_panel
 from seglab.tracking.pictures import panel, prediction_sheet, save_class_map
 
@@ -40,6 +42,7 @@ class PredictionPictures(L.Callback):
         self.folder, self.classes, self.every_n_epochs = folder, classes, every_n_epochs
         self.chosen = spread(total, count)
         self.written: list[Path] = []
+        self.drawn: list[tuple[Path, Image.Image]] = []
 
     def on_validation_batch_end(
         self,
@@ -57,6 +60,17 @@ class PredictionPictures(L.Callback):
             if index in self.chosen:
                 found = sure_objects(pl_module)
                 self._draw(batch, outputs, position, found[position] if found else None)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let the first process write what all have drawn."""
+        if world_size() == 1:
+            return
+        everybodys: list[Any] = [None] * world_size()
+        torch.distributed.all_gather_object(everybodys, self.drawn)
+        self.drawn = []
+        for path, picture in (one for drawn in everybodys for one in drawn):
+            if trainer.is_global_zero:
+                self._save(path, picture)
 
     def _due(self, trainer: L.Trainer) -> bool:
         if trainer.state.fn != "fit":
@@ -79,6 +93,12 @@ class PredictionPictures(L.Callback):
         else:
             picture = panel(image, truth.numpy(), predicted.numpy(), self.classes, title)
         path = self.folder / f"{name.replace('/', '_')}.png"
+        if world_size() > 1:
+            self.drawn.append((path, picture))
+        else:
+            self._save(path, picture)
+
+    def _save(self, path: Path, picture: Image.Image) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         save_picture(picture, path)
         if path not in self.written:

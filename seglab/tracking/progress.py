@@ -60,13 +60,15 @@ class TrainingProgress(L.Callback):
         self.progress = bar(console)
         self.task: TaskID | None = None
         self.numbers: dict[str, float] = {}
+        self.validated = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar, at the position that a resumed run has reached."""
+        self.epoch_start = time.perf_counter()  # of an epoch that another process has begun
         self.batches = int(trainer.num_training_batches)
         total = self.batches * (trainer.max_epochs or 0)
         self.progress.start()
-        done = trainer.current_epoch * self.batches
+        done = trainer.global_step * trainer.accumulate_grad_batches
         self.task = self.progress.add_task("training", total=total, completed=done, numbers="")
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import nn
 
+from seglab.process import rank
 from seglab.schema import TrainConfig
 from seglab.tracking.wandb.artifacts import upload_checkpoints
 from seglab.tracking.wandb.callback import WandbResults
@@ -97,7 +97,7 @@ class WandbTracking(Tracking):
             config.model.name, config.data.name, overrides
         )
         self.connection: Future[Connection] = Future()
-        self.first = getattr(rank_zero_only, "rank", 0) == 0
+        self.first = rank() == 0
         if self.first:
             # A daemon: a job that ends before it needs the answer does not wait for it.
             threading.Thread(target=self._connect, name="wandb", daemon=True).start()

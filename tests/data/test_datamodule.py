@@ -219,9 +219,9 @@ def test_processes_deal_the_batches_among_them(synth_root: Path, data_config: Ma
     dealt = [[batch.ids for batch in share.val_dataloader()] for share in shares]
     assert sorted(whole) == sorted(dealt[0] + dealt[1])
     many = [in_world(VOCDataModule(config), rank, 30) for rank in range(30)]
-    assert [len(module.val_dataloader()) for module in many] == [1] * len(whole) + [0] * (
-        30 - len(whole)
-    )
+    batches = [list(module.val_dataloader()) for module in many]
+    assert [len(dealt) for dealt in batches] == [1] * 30, "an empty one joins the validation too"
+    assert [bool(dealt[0].ids) for dealt in batches] == [index < len(whole) for index in range(30)]
 
 
 def test_too_few_samples_for_a_batch(synth_root: Path, data_config: Make) -> None:

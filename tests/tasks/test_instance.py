@@ -80,7 +80,6 @@ def test_every_part_of_the_loss_is_logged(task: InstanceSegmentation, monkeypatc
     def keep(values: dict[str, torch.Tensor], **_: object) -> None:
         logged.update({name: value.item() for name, value in values.items()})
 
-    monkeypatch.setattr(task, "log", lambda name, value, **_: keep({name: value}))
     monkeypatch.setattr(task, "log_dict", keep)
     monkeypatch.setattr(task, "learning_rates", dict)
     monkeypatch.setattr(task, "log_exact", lambda values: None)

@@ -43,7 +43,8 @@ class Backbone(nn.Module):
 def rates(
     factor: float = 0.1, decay_all: bool = False, weight_decay: float = 0.01
 ) -> OptimizerConfig:
-    return OptimizerConfig(1.0, weight_decay, factor, decay_all, {"_target_": "torch.optim.SGD"})
+    algorithm = {"_target_": "torch.optim.SGD"}
+    return OptimizerConfig(1.0, weight_decay, factor, decay_all, "none", algorithm)
 
 
 # Parameter groups.
@@ -103,7 +104,7 @@ def test_a_net_without_backbone_has_a_head_only(config: TrainConfig) -> None:
 def test_the_optimiser_gets_the_groups_and_the_schedule(choice: str) -> None:
     config = configure(f"optimizer={choice}", "optimizer.lr=0.5", "schedule.warmup_steps=2")
     task = SemanticSegmentation(Backbone(), config)
-    task._trainer = SimpleNamespace(estimated_stepping_batches=10)
+    task._trainer = SimpleNamespace(estimated_stepping_batches=10, world_size=1)
     built = task.configure_optimizers()
     optimizer, scheduler = built["optimizer"], built["lr_scheduler"]["scheduler"]
     assert type(optimizer).__name__.lower() == choice
@@ -123,7 +124,7 @@ def test_the_optimiser_gets_the_groups_and_the_schedule(choice: str) -> None:
 def test_an_optimiser_that_does_not_take_an_argument_is_the_users(config: TrainConfig) -> None:
     wrong = configure("+optimizer.algorithm.momentum=0.9")
     task = build_task(wrong)
-    task._trainer = SimpleNamespace(estimated_stepping_batches=10)
+    task._trainer = SimpleNamespace(estimated_stepping_batches=10, world_size=1)
     with pytest.raises(
         ConfigError, match=r"optimizer.algorithm.momentum: torch.optim.AdamW has no"
     ):

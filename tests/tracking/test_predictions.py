@@ -35,7 +35,9 @@ def validate(callback: PredictionPictures, at: SimpleNamespace, ids: list[str]) 
             ids[start : start + 2],
         )
         prediction = torch.ones(size, 6, 8, dtype=torch.uint8)
-        callback.on_validation_batch_end(at, SimpleNamespace(detections=None), prediction, batch, start // 2)
+        callback.on_validation_batch_end(
+            at, SimpleNamespace(detections=None), prediction, batch, start // 2
+        )
 
 
 def names(folder: Path) -> list[str]:

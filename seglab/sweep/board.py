@@ -1,0 +1,190 @@
+"""What a sweep shows while it works, and what it leaves: one line a job, a table, sweep.csv."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from seglab.history import atomic
+from seglab.run import FINISHED, INTERRUPTED
+from seglab.sweep.jobs import Job
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job came to, read from its folder.
+
+    Attributes:
+        job: the job.
+        status: finished, failed, interrupted, or skipped: it had finished before.
+        metrics: what ``metrics.json`` holds; empty where there is none.
+        seconds: how long it took in its last attempt; NaN where nothing is known.
+        error: what went wrong, in one line.
+    """
+
+    job: Job
+    status: str
+    metrics: dict[str, float]
+    seconds: float
+    error: str
+
+    @property
+    def miou(self) -> float:
+        """The headline."""
+        return self.metrics.get("val/mIoU", math.nan)
+
+
+def read_outcome(job: Job, status: str, error: str = "") -> Outcome:
+    """Read what a job left in its folder."""
+    said = _read(job.folder / "status.json")
+    metrics = {
+        name: math.nan if value is None else value
+        for name, value in _read(job.folder / "metrics.json").items()
+    }
+    seconds = math.nan
+    if "ended" in said:
+        begin, end = (datetime.fromisoformat(said[key]) for key in ("started", "ended"))
+        seconds = (end - begin).total_seconds()
+    text = error or said.get("error", "")
+    return Outcome(job, status, metrics if status != "failed" else {}, seconds, text)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def progress_of(job: Job) -> tuple[float, str]:
+    """Return how much of a running job is done, 0..1, and its latest numbers, from its history."""
+    epochs = job.config.trainer.max_epochs if job.config else 1
+    try:
+        with (job.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError:
+        return 0.0, ""
+    latest: dict[str, str] = {}
+    for row in rows:
+        latest |= {name: value for name, value in row.items() if value}
+    done = (int(float(latest["epoch"])) + 1) / epochs if "val/mIoU" in latest else 0.0
+    shown = [f"{name} {float(latest[name]):.3f}" for name in _SHOWN if name in latest]
+    return min(done, 1.0), "  ".join(shown)
+
+
+_SHOWN = ("train/loss", "val/mIoU")
+
+
+class Board:
+    """The lines of a sweep: those of running jobs change on a terminal, the others stay."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.console, self.total, self.done = console, total, 0
+        self.started: dict[int, float] = {}
+        self.running: dict[int, Job] = {}
+        self.begin = time.monotonic()
+        self.live = Live(console=console, transient=True, refresh_per_second=2, auto_refresh=False)
+        self.shown = -math.inf
+
+    def __enter__(self) -> Board:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.live.stop()
+
+    def start(self, job: Job) -> None:
+        """Note that a job has been started."""
+        self.started[job.number], self.running[job.number] = time.monotonic(), job
+
+    def end(self, outcome: Outcome) -> None:
+        """Leave the line of a job that has ended."""
+        self.running.pop(outcome.job.number, None)
+        self.done += 1
+        score = "" if math.isnan(outcome.miou) else f"val/mIoU {outcome.miou:.4f}  "
+        took = time.monotonic() - self.started.get(outcome.job.number, time.monotonic())
+        line = Text.assemble(
+            f"{self.done:>{len(str(self.total))}}/{self.total} ",
+            (f"{outcome.status:<11} ", _STYLES.get(outcome.status, "")),
+            f"{outcome.job.folder.name}  {score}{clock(took)}{self.left()}",
+        )
+        self.console.print(line, soft_wrap=True)
+        if outcome.error:
+            self.console.print(f"    {outcome.error}", soft_wrap=True, markup=False)
+
+    def left(self) -> str:
+        """Say how long the rest will take if it goes on so."""
+        parts = sum(progress_of(job)[0] for job in self.running.values())
+        ended, gone = self.done + parts, time.monotonic() - self.begin
+        if not ended or self.done == self.total:
+            return ""
+        return f"  about {clock(gone / ended * (self.total - ended))} left"
+
+    def show(self) -> None:
+        """Show the running jobs, twice a second."""
+        if not self.live.is_started or time.monotonic() - self.shown < 0.5:
+            return
+        self.shown = time.monotonic()
+        rows = []
+        for job in self.running.values():
+            share, numbers = progress_of(job)
+            gone = clock(self.shown - self.started[job.number])
+            rows.append(Text(f"   {share:>4.0%}  {job.folder.name}  {numbers}  {gone}"))
+        rows.append(Text(f"{self.done}/{self.total} jobs{self.left()}"))
+        self.live.update(Group(*rows), refresh=True)
+
+
+_STYLES = {FINISHED: "green", "failed": "red", INTERRUPTED: "yellow"}
+
+
+def clock(seconds: float) -> str:
+    """Write a duration: 12 s, 3:05, 1:00:07."""
+    if math.isnan(seconds):
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+
+
+def show_table(outcomes: Iterable[Outcome], console: Console) -> None:
+    """Print what all jobs came to."""
+    table = Table("job", "overrides", "status", "val/mIoU", "time", "folder")
+    for name in ("job", "val/mIoU", "time"):
+        next(c for c in table.columns if c.header == name).justify = "right"
+    table.columns[-1].no_wrap = True  # so that it can be copied
+    table.columns[-1].overflow = "fold"
+    for one in outcomes:
+        miou = "" if math.isnan(one.miou) else f"{one.miou:.4f}"
+        status = Text(one.status, style=_STYLES.get(one.status, ""))
+        overrides = Text("\n".join(one.job.axes))
+        cells = (status, miou, clock(one.seconds), Text(one.job.folder.name))
+        table.add_row(str(one.job.number), overrides, *cells)
+    console.print(table)
+
+
+def write_csv(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Write the same table to a file, with what went wrong."""
+    names = ["job", "overrides", "status", "val/mIoU", "seconds", "folder", "error"]
+    with atomic(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for one in outcomes:
+            numbers = ["" if math.isnan(x) else x for x in (one.miou, one.seconds)]
+            row = [one.job.number, " ".join(one.job.axes), one.status, *numbers]
+            writer.writerow([*row, one.job.folder, one.error])

@@ -1,0 +1,224 @@
+"""Runs the jobs of a sweep, so many at a time, whoever starts them. Knows no torch."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from rich.console import Console
+
+from seglab.errors import ConfigError, RunError, SeglabError
+from seglab.report import PAGE, build
+from seglab.run import FAILED, FINISHED, INTERRUPTED, mark_failed, status
+from seglab.sweep.board import Board, Outcome, read_outcome, show_table, write_csv
+from seglab.sweep.jobs import Job, plan
+
+INTERVAL = 0.02
+"""Seconds between two looks at the running jobs."""
+
+GRACE = 60.0
+"""Seconds that interrupted jobs get to end."""
+
+
+class Running(Protocol):
+    """A job that somebody has started."""
+
+    def poll(self) -> str | None:
+        """Return None while it runs, then how it ended; an empty string if well."""
+
+    def interrupt(self) -> None:
+        """Ask it to end, and to be taken up later."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
+class Sweep:
+    """What sweeper and launcher share: Hydra hands it from one to the other as the task.
+
+    Args:
+        folder: where the jobs' folders go.
+        keys: what is varied.
+        console: shows what happens.
+        dry_run: only say what would be done.
+
+    Attributes:
+        outcomes: what the jobs came to, in their order.
+    """
+
+    def __init__(
+        self, folder: Path, keys: Sequence[str], console: Console, dry_run: bool = False
+    ) -> None:
+        self.folder, self.keys, self.console, self.dry_run = folder, keys, console, dry_run
+        self.outcomes: list[Outcome] = []
+
+    def __call__(self, config: Any) -> NoReturn:
+        """Refuse a launcher that would run Hydra's task itself.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("hydra/launcher: not one of seglab's; there is local, slurm, ray")
+
+    def plan(self, batch: Sequence[Sequence[str]], first: int) -> list[Job]:
+        """Compose and check jobs, and say what is to be done with them.
+
+        Raises:
+            ConfigError: what is wrong with all of them.
+        """
+        jobs = [
+            plan(first + number, overrides, self.folder, self.keys)
+            for number, overrides in enumerate(batch, 1)
+        ]
+        if jobs and all(job.config is None for job in jobs) and not self.outcomes:
+            raise ConfigError(jobs[0].error)
+        for job in jobs:
+            for note in job.notes:
+                self.say(f"{job.folder.name}: {note}")
+        return jobs
+
+    def recall(self, number: int, overrides: Sequence[str], state: str) -> None:
+        """Add a job of an earlier call to the table."""
+        job = plan(number, overrides, self.folder, self.keys)
+        self._add(read_outcome(job, state, job.error))
+
+    def preview(self, jobs: Sequence[Job]) -> None:
+        """Say what would be done with jobs."""
+        for job in jobs:
+            self.say(f"{job.plan:<14}  {job.folder}  {job.error or ' '.join(job.axes)}")
+
+    def run(
+        self, jobs: Sequence[Job], slots: int, start: Callable[[Job], Running]
+    ) -> list[Outcome]:
+        """Run what is not finished, ``slots`` jobs at a time.
+
+        A job that fails or dies leaves the others alone.
+
+        Raises:
+            KeyboardInterrupt: after all running jobs have been ended and marked.
+        """
+        before = len(self.outcomes)
+        waiting: list[Job] = []
+        for job in jobs:
+            if job.config is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._add(read_outcome(job, FAILED, job.error))
+            elif job.there == FINISHED:
+                self._add(read_outcome(job, FINISHED))
+            elif any(job.folder == other.folder for other in waiting):
+                continue  # the same values twice: one run serves both
+            else:
+                waiting.append(job)
+        if len(jobs) > 1:
+            finished = sum(job.there == FINISHED for job in jobs)
+            self.say(f"{self.folder}: {len(jobs)} jobs, {finished} finished before")
+        with Board(self.console, len(waiting)) as board, _terminable():
+            self._loop(waiting, slots, start, board)
+        done = {one.job.folder: one for one in self.outcomes[before:]}
+        return [done[job.folder] for job in jobs]
+
+    def _loop(
+        self, waiting: list[Job], slots: int, start: Callable[[Job], Running], board: Board
+    ) -> None:
+        running: dict[int, tuple[Job, Running]] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < slots:
+                    job = waiting.pop(0)
+                    board.start(job)
+                    running[job.number] = (job, start(job))
+                self._collect(running, board)
+                board.show()
+                time.sleep(INTERVAL)
+        except KeyboardInterrupt:
+            for _, process in running.values():
+                process.interrupt()
+            deadline = time.monotonic() + GRACE
+            while running and time.monotonic() < deadline:
+                self._collect(running, board)
+                time.sleep(INTERVAL)
+            raise
+        finally:
+            for _, process in running.values():
+                process.kill()
+
+    def _collect(self, running: dict[int, tuple[Job, Running]], board: Board) -> None:
+        """Take out the jobs that have ended, and record what they came to."""
+        for number, (job, process) in list(running.items()):
+            how = process.poll()
+            if how is None:
+                continue
+            del running[number]
+            outcome = judge(job, how)
+            self._add(outcome)
+            board.end(outcome)
+
+    def _add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.outcomes.sort(key=lambda one: one.job.number)
+        write_csv(self.outcomes, self.folder / "sweep.csv")
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def show(self) -> None:
+        """Show what the jobs came to so far."""
+        if self.outcomes:
+            show_table(self.outcomes, self.console)
+            self.say(f"sweep folder       {self.folder}")
+            self.say(f"table              {self.folder / 'sweep.csv'}")
+
+    def finish(self) -> None:
+        """Show what all jobs came to.
+
+        Raises:
+            RunError: some did not finish; says which.
+        """
+        self.show()
+        self._compare()
+        lost = [one for one in self.outcomes if one.status != FINISHED]
+        if lost:
+            names = ", ".join(f"{one.job.folder.name} ({one.status})" for one in lost)
+            raise RunError(
+                f"{len(lost)} of {len(self.outcomes)} jobs did not finish: {names}; the same "
+                "command again takes them up"
+            )
+
+    def _compare(self) -> None:
+        """Write the page of all jobs; if that fails it is said, and changes nothing."""
+        try:
+            build([self.folder], self.folder)
+            self.say(f"comparison         {self.folder / PAGE}")
+        except (SeglabError, OSError) as error:
+            self.say(f"{self.folder / PAGE}: not written: {error}")
+
+
+def judge(job: Job, how: str) -> Outcome:
+    """Tell what a job that ended came to, and mark one that could not mark itself."""
+    there = status(job.folder)
+    if there == FINISHED:
+        return read_outcome(job, FINISHED)
+    if how == INTERRUPTED:
+        return read_outcome(job, INTERRUPTED)
+    if there != FAILED or how.startswith("killed"):
+        mark_failed(job.folder, how or "ended without a result")
+    return read_outcome(job, FAILED)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a sweep as Ctrl-C does."""
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,105 @@
+"""Jobs on this machine: how many at a time, and which threads and GPUs each gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import yaml
+
+from seglab.cores import cores
+from seglab.launch import Process, call, ranks, visible_devices
+from seglab.sweep.board import Outcome
+from seglab.sweep.engine import Sweep
+from seglab.sweep.jobs import Job
+from seglab.sweep.work import work
+
+
+class Leases:
+    """Which GPUs are lent to which job; none are where there are not several to choose from.
+
+    Args:
+        devices: what ``CUDA_VISIBLE_DEVICES`` may name.
+        each: how many a job needs.
+    """
+
+    def __init__(self, devices: Sequence[str], each: int = 1) -> None:
+        self.free = list(devices) if len(devices) > 1 else []
+        self.each = each
+        self.slots = len(self.free) // each if self.free else None
+
+    def take(self) -> str | None:
+        """Lend as many as a job needs; None means that nothing is lent."""
+        if not self.free:
+            return None
+        lent, self.free = self.free[: self.each], self.free[self.each :]
+        return ",".join(lent)
+
+    def give_back(self, lent: str | None) -> None:
+        """Take back what a job has had."""
+        self.free += lent.split(",") if lent else []
+
+
+class LeasedProcess(Process):
+    """A job's process, which gives back its GPUs when it has ended."""
+
+    leases: Leases
+    lent: str | None
+
+    def poll(self) -> str | None:
+        """Return None while it runs, then how it ended."""
+        how = super().poll()
+        if how is not None:
+            self.leases.give_back(self.lent)
+            self.lent = None
+        return how
+
+
+def run_here(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcome]:
+    """Run jobs in processes of their own; ``n_jobs`` at a time, or one, or one for each GPU."""
+    configs = [job.config for job in jobs if job.config is not None]
+    wanting = [config for config in configs if config.trainer.accelerator != "cpu"]
+    devices = call(visible_devices) if wanting else []
+    each = max((ranks(config.trainer) for config in wanting), default=1)
+    leases = Leases(devices, each)
+    slots = n_jobs or leases.slots or 1
+    if leases.slots is not None:
+        slots = min(slots, max(1, leases.slots))
+    for job in jobs:
+        settle_threads(job, slots)
+    if slots > 1 and configs:
+        threads = sorted({config.trainer.threads or 1 for config in configs})
+        each_has = " or ".join(str(number) for number in threads)
+        sweep.say(f"{slots} jobs at a time, trainer.threads={each_has}")
+
+    def start(job: Job) -> LeasedProcess:
+        assert job.config is not None
+        job.folder.mkdir(parents=True, exist_ok=True)
+        lent = leases.take()
+        arguments = (job.config, job.folder, job.overrides)
+        process = LeasedProcess(work, arguments, job.folder / "log.txt", lent)
+        process.leases, process.lent = leases, lent
+        return process
+
+    return sweep.run(jobs, slots, start)
+
+
+def settle_threads(job: Job, slots: int) -> None:
+    """Give a job its share of the cores, or what it had when it was interrupted.
+
+    Another number of threads changes the last bits of a result.
+    """
+    if job.config is None or job.config.trainer.threads is not None:
+        return
+    job.config.trainer.threads = recorded_threads(job) or (
+        max(1, cores() // (slots * ranks(job.config.trainer))) if slots > 1 else None
+    )
+
+
+def recorded_threads(job: Job) -> int | None:
+    """Return the threads that an earlier attempt of a job had; None if there was none."""
+    try:
+        config = yaml.safe_load((job.folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    threads: int = config["trainer"]["threads"]
+    return threads

@@ -1,0 +1,84 @@
+"""Jobs as tasks of Ray, on one machine or a cluster of them with shared folders."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seglab.errors import ConfigError
+from seglab.run import INTERRUPTED
+from seglab.schema import TrainConfig
+from seglab.sweep.jobs import Job
+from seglab.sweep.work import work
+
+try:
+    import ray
+except ImportError:
+    raise ConfigError("hydra/launcher=ray needs Ray: pip install 'seglab[ray]'") from None
+
+
+def _task(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
+    """Train in a process of Ray's that serves this job alone."""
+    from seglab.forked import write_to
+
+    write_to(str(folder / "log.txt"))
+    work(config, folder, overrides)
+
+
+class Handed:
+    """A job in Ray's hands."""
+
+    def __init__(self, reference: Any) -> None:
+        self.reference = reference
+
+    def poll(self) -> str | None:
+        """Return None while it waits or runs, then how it ended."""
+        ready, _ = ray.wait([self.reference], timeout=0)
+        if not ready:
+            return None
+        try:
+            ray.get(self.reference)
+        except (ray.exceptions.TaskCancelledError, KeyboardInterrupt):
+            return INTERRUPTED
+        except ray.exceptions.WorkerCrashedError:
+            return "killed, or crashed: its process is gone"
+        except Exception as error:
+            if isinstance(getattr(error, "cause", None), KeyboardInterrupt):
+                return INTERRUPTED
+            return f"failed: {type(error).__name__}"
+        return ""
+
+    def interrupt(self) -> None:
+        """Ask it to end, as Ctrl-C does."""
+        ray.cancel(self.reference)
+
+    def kill(self) -> None:
+        """End it."""
+        ray.cancel(self.reference, force=True)
+
+
+class Cluster:
+    """Hands jobs to Ray; see ``conf/hydra/launcher/ray.yaml``."""
+
+    def __init__(self, *, address: str | None, num_cpus: float, num_gpus: float) -> None:
+        if not ray.is_initialized():
+            environment = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+            ray.init(
+                address=address,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": environment},
+            )
+        # A process a job, as everywhere, and no second try: the same command takes it up again.
+        needs: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+        self.remote = ray.remote(max_calls=1, max_retries=0, **needs)(_task)
+
+    def submit(self, job: Job) -> Handed:
+        """Hand a job to Ray."""
+        assert job.config is not None
+        job.folder.mkdir(parents=True, exist_ok=True)
+        return Handed(self.remote.remote(job.config, job.folder.resolve(), job.overrides))

@@ -1,0 +1,196 @@
+"""``search=optuna``: a study of n trials in all, which survives interruptions and failures.
+
+Optuna itself is driven here, by ask and tell. Hydra's Optuna sweeper is of 2022: it holds Optuna at
+2.10 and SQLAlchemy below 2, adds n_trials anew with every call, stops at the first failure, and
+forgets trials that were interrupted. Its keys and its ranges are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+    Transformer,
+)
+from hydra.core.utils import JobReturn, JobStatus
+
+from seglab.errors import ConfigError
+from seglab.run import FAILED, FINISHED
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+    from seglab.sweep.engine import Sweep
+    from seglab.sweep.plugins import SeglabSweeper
+
+try:
+    import optuna
+except ImportError:
+    raise ConfigError("search=optuna needs Optuna: pip install 'seglab[optuna]'") from None
+
+
+class Search:
+    """One study.
+
+    Args:
+        sweep: the jobs' folder and console.
+        overrides: what is searched, as ranges, and what is fixed.
+        n_trials: how many trials the study is to have in all.
+        direction: maximize or minimize.
+        objective: the number of ``metrics.json`` that is to become large or small.
+        storage: Optuna's; None means a file in the sweep's folder.
+        seed: of the TPE sampler.
+        n_startup_trials: drawn at random before TPE has something to learn from.
+
+    Raises:
+        ConfigError: nothing to search, or a range that Optuna cannot take.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        overrides: Sequence[Override],
+        *,
+        n_trials: int,
+        direction: str,
+        objective: str,
+        storage: str | None,
+        seed: int,
+        n_startup_trials: int,
+    ) -> None:
+        if direction not in ("maximize", "minimize"):
+            raise ConfigError(f"hydra.sweeper.direction={direction}: must be maximize or minimize")
+        self.sweep, self.n_trials, self.objective = sweep, n_trials, objective
+        self.space = {
+            override.get_key_element(): distribution(override)
+            for override in overrides
+            if override.is_sweep_override()
+        }
+        if not self.space:
+            raise ConfigError("search=optuna: nothing to search; give a range: seed=choice(0,1)")
+        self.fixed = [
+            f"{override.get_key_element()}={override.get_value_element_as_str()}"
+            for override in overrides
+            if not override.is_sweep_override()
+        ]
+        self.storage = storage or f"sqlite:///{sweep.folder / 'study.db'}"
+        self.direction, self.seed, self.n_startup_trials = direction, seed, n_startup_trials
+
+    def run(self, sweeper: SeglabSweeper) -> None:
+        """Run what the study lacks; interrupted trials first, with their parameters."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        if self.sweep.dry_run:
+            self.sweep.say(f"would complete a study of {self.n_trials} trials in {self.storage}")
+            for key, values in self.space.items():
+                self.sweep.say(f"    {key}: {values}")
+            return
+        self.sweep.folder.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            study_name=self.sweep.folder.name,
+            storage=self.storage,
+            direction=self.direction,  # type: ignore[arg-type]
+            load_if_exists=True,
+        )
+        before = study.get_trials(deepcopy=False)
+        # The same seed would draw the same first trials again.
+        study.sampler = optuna.samplers.TPESampler(
+            seed=self.seed + len(before), n_startup_trials=self.n_startup_trials
+        )
+        ended = [trial for trial in before if trial.state.is_finished()]
+        begun = [trial for trial in before if trial.state == optuna.trial.TrialState.RUNNING]
+        self.sweep.say(
+            f"study {study.study_name}: {len(ended)} of {self.n_trials} trials done, "
+            f"{len(begun)} to take up again"
+        )
+        for trial in ended:
+            state = FINISHED if trial.state == optuna.trial.TrialState.COMPLETE else FAILED
+            self.sweep.recall(trial.number + 1, self.overrides(trial), state)
+        self._tell(study, begun, sweeper)
+        lacking = self.n_trials - len(ended) - len(begun)
+        while lacking > 0:
+            asked = self._ask(study, min(sweeper.slots(), lacking))
+            self._tell(study, asked, sweeper)
+            lacking -= len(asked)
+        if any(trial.value is not None for trial in study.get_trials(deepcopy=False)):
+            best = study.best_trial
+            found = " ".join(f"{key}={value}" for key, value in best.params.items())
+            self.sweep.say(f"best trial {best.number + 1}: {self.objective} {best.value}  {found}")
+
+    def _ask(self, study: optuna.Study, count: int) -> list[FrozenTrial]:
+        """Begin new trials."""
+        try:
+            numbers = [study.ask(self.space).number for _ in range(count)]
+        except ValueError as error:
+            raise ConfigError(f"search=optuna: the study has other ranges: {error}") from None
+        trials = study.get_trials(deepcopy=False)
+        return [trials[number] for number in numbers]
+
+    def _tell(
+        self, study: optuna.Study, trials: Sequence[FrozenTrial], sweeper: SeglabSweeper
+    ) -> None:
+        """Run trials, and record what they came to."""
+        if not trials:
+            return
+        batch = [self.overrides(trial) for trial in trials]
+        results = sweeper.launch(batch, trials[0].number)
+        for trial, result in zip(trials, results, strict=True):
+            value = self.value(result)
+            if value is not None:
+                study.tell(trial.number, value)
+            elif result.status != JobStatus.UNKNOWN:  # an interrupted one stays open
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+    def overrides(self, trial: FrozenTrial) -> list[str]:
+        """Return what the command line of a trial would be."""
+        return [*self.fixed, *(f"{key}={value}" for key, value in trial.params.items())]
+
+    def value(self, result: JobReturn) -> float | None:
+        """Return what a trial is judged by; None if it failed, or there is no such number."""
+        if result.status != JobStatus.COMPLETED:
+            return None
+        metrics: dict[str, float] = result.return_value
+        if self.objective not in metrics:
+            raise ConfigError(
+                f"hydra.sweeper.objective={self.objective}: not in metrics.json; there is "
+                f"{', '.join(name for name in metrics if '/IoU/' not in name)}"
+            )
+        found = metrics[self.objective]
+        return found if found == found else None  # NaN
+
+
+def distribution(override: Override) -> BaseDistribution:
+    """Return Optuna's distribution of Hydra's range.
+
+    ``choice(a,b)`` and ``a,b`` are categories, ``range(a,b,step)`` steps up to but without b,
+    ``interval(a,b)`` all between: whole numbers if both are; ``tag(log, …)`` on a log scale.
+
+    Raises:
+        ConfigError: a range that Optuna cannot take.
+    """
+    sweep = override.value()
+    log = "log" in getattr(sweep, "tags", ())
+    try:
+        if isinstance(sweep, ChoiceSweep):
+            values = override.sweep_iterator(transformer=Transformer.encode)
+            choices: list[Any] = list(values)
+            return optuna.distributions.CategoricalDistribution(choices)
+        if isinstance(sweep, RangeSweep):
+            numbers = list(sweep.range())
+            return _between(numbers[0], numbers[-1], log, None if log else sweep.step)
+        if isinstance(sweep, IntervalSweep):
+            return _between(sweep.start, sweep.end, log, None)
+    except (ValueError, IndexError) as error:
+        raise ConfigError(f"{override.input_line}: {error}") from None
+    raise ConfigError(f"{override.input_line}: give choice(…), range(…) or interval(…)")
+
+
+def _between(low: Any, high: Any, log: bool, step: Any) -> BaseDistribution:
+    if isinstance(low, int) and isinstance(high, int) and (step is None or isinstance(step, int)):
+        return optuna.distributions.IntDistribution(low, high, log=log, step=step or 1)
+    return optuna.distributions.FloatDistribution(float(low), float(high), log=log, step=step)

@@ -1,0 +1,163 @@
+"""Jobs on a SLURM cluster, by submitit's engine; their folders must be shared by its machines.
+
+submitit asks SLURM to send SIGUSR2 before a time-out; a preemption sends the same
+(``PreemptParameters=send_user_signal``). The run then saves, submitit queues the same job again,
+and it goes on. Lightning's own handling would do for single processes alone.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seglab.errors import ConfigError, RunError
+from seglab.forked import write_to
+from seglab.run import INTERRUPTED
+from seglab.schema import TrainConfig
+from seglab.sweep.jobs import Job
+from seglab.sweep.work import work
+
+try:
+    import submitit
+    from submitit.core.utils import FailedJobError
+except ImportError:
+    raise ConfigError("hydra/launcher=slurm needs submitit: pip install 'seglab[slurm]'") from None
+
+INTERVAL = 2.0
+"""Seconds between two questions to SLURM's controller, whatever the number of jobs."""
+
+OVER = (
+    *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"),
+    *("OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"),
+)
+"""The states that a job does not leave; one that is queued again is PENDING."""
+
+
+class SlurmJob:
+    """What runs on the cluster: a job that can be queued again."""
+
+    def __call__(self, config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
+        """Train, or go on; queue the job again if it had to end early."""
+        from seglab.preemption import SIGNAL, ask, is_asked
+
+        queue_again: Any = signal.signal(SIGNAL, ask)
+        write_to(str(folder / "log.txt"))
+        try:
+            work(config, folder, overrides)
+        except KeyboardInterrupt:
+            if is_asked():
+                queue_again(SIGNAL, None)  # submitit's own: it ends this process
+            raise
+
+    def checkpoint(self, *arguments: Any) -> submitit.helpers.DelayedSubmission:
+        """Say what is to be queued again: the same; the run's folder knows how far it is."""
+        return submitit.helpers.DelayedSubmission(self, *arguments)
+
+
+class Submitted:
+    """A job in SLURM's hands."""
+
+    def __init__(self, cluster: Cluster, number: str) -> None:
+        self.cluster, self.number = cluster, number
+
+    def poll(self) -> str | None:
+        """Return None while it waits or runs, then how it ended."""
+        state = self.cluster.state(self.number)
+        if state not in OVER:
+            return None
+        return {"COMPLETED": "", "CANCELLED": INTERRUPTED}.get(state, f"SLURM: {state}")
+
+    def interrupt(self) -> None:
+        """End it; what has begun is marked as interrupted."""
+        _scancel("--state=PENDING", self.number)
+        _scancel("--signal=INT", self.number)
+
+    def kill(self) -> None:
+        """End it, however it ends."""
+        _scancel(self.number)
+
+
+class Cluster:
+    """Submits jobs and knows their states.
+
+    Args:
+        folder: the sweep's; submitit's own files go into ``slurm`` in it.
+        options: see ``conf/hydra/launcher/slurm.yaml``.
+
+    Raises:
+        ConfigError: no SLURM here, or an option that it does not know.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        timeout_min: int,
+        max_requeues: int,
+        setup: Sequence[str],
+        additional: Mapping[str, Any],
+        mem_gb: float | None,
+        **options: Any,
+    ) -> None:
+        try:
+            self.executor = submitit.SlurmExecutor(folder / "slurm", max_num_timeout=max_requeues)
+        except RuntimeError as error:
+            raise ConfigError(f"hydra/launcher=slurm: {error}") from None
+        known = {name: value for name, value in options.items() if value is not None}
+        if mem_gb is not None:
+            known["mem"] = f"{mem_gb:g}G"
+        self.executor.update_parameters(
+            job_name=f"seglab-{folder.name}",
+            time=timeout_min,
+            setup=list(setup),
+            additional_parameters=dict(additional),
+            stderr_to_stdout=True,
+            **known,
+        )
+        self.states: dict[str, str] = {}
+        self.asked = -INTERVAL
+
+    def submit(self, job: Job) -> Submitted:
+        """Put a job into SLURM's queue.
+
+        Raises:
+            RunError: SLURM refused it; says why.
+        """
+        job.folder.mkdir(parents=True, exist_ok=True)
+        folder = job.folder.resolve()
+        try:
+            submitted = self.executor.submit(SlurmJob(), job.config, folder, job.overrides)
+        except FailedJobError as why:
+            raise RunError(f"hydra/launcher=slurm: {' '.join(str(why).split())}") from None
+        self.states[submitted.job_id] = "PENDING"
+        return Submitted(self, submitted.job_id)
+
+    def state(self, number: str) -> str:
+        """Return SLURM's word for the state of a job; the last one known if it has forgotten it."""
+        if time.monotonic() - self.asked > INTERVAL:
+            self.asked = time.monotonic()
+            self._ask()
+        return self.states[number]
+
+    def _ask(self) -> None:
+        # squeue, because sacct needs an accounting database, which not every cluster has.
+        command = ["squeue", "--noheader", "--states=all", "--format=%i %T"]
+        command.append(f"--user={os.environ.get('USER') or getpass.getuser()}")
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode != 0:
+            return  # the controller is busy; it will answer another time
+        found = dict(line.split() for line in answer.stdout.splitlines())
+        for number, before in self.states.items():
+            # What ended minutes ago is forgotten; its folder tells what became of it.
+            gone = before if before in OVER else "COMPLETED"
+            self.states[number] = found.get(number, gone)
+
+
+def _scancel(*arguments: str) -> None:
+    subprocess.run(["scancel", "--quiet", *arguments], capture_output=True, check=False)

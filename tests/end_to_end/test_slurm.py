@@ -1,0 +1,69 @@
+"""A sweep on a real SLURM cluster, of which one job is preempted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(autouse=True)
+def _cluster() -> None:
+    if shutil.which("srun") is None or shutil.which("sinfo") is None:
+        pytest.skip("no SLURM on this machine: srun is not there")
+    answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, check=False)
+    if answer.returncode != 0 or not answer.stdout.strip():
+        pytest.skip(f"no SLURM cluster runs: {answer.stderr.strip()}; .ci/slurm starts one")
+
+
+def test_a_preempted_job_of_a_sweep_is_queued_again_and_goes_on(
+    tmp_path: Path, tiny: list[str]
+) -> None:
+    command = [sys.executable, "-W", "error", "-m", "seglab.cli", "train", "-m"]
+    command += ["experiments=smoke", *tiny, "seed=0,1,2,3", "trainer.max_epochs=40"]
+    command += ["trainer.threads=1", "sweep.name=study", "hydra/launcher=slurm"]
+    command += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=30"]
+    sweep = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        number, folder = first_saved(tmp_path / "sweeps/study", sweep)
+        subprocess.run(["scancel", "--signal=USR2", number], check=True)
+        out, err = sweep.communicate(timeout=400)
+    finally:
+        sweep.kill()
+    log = (folder / "log.txt").read_text()
+    assert sweep.returncode == 0, out + err + log
+    with (tmp_path / "sweeps/study/sweep.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["finished"] * 4
+    assert "Caught signal SIGUSR2" in log, "submitit was asked to queue it again"
+    for epoch in range(1, 41):
+        assert log.count(f"epoch {epoch:>2}/40 ") == 1, "it did not go on where it was"
+    assert json.loads((folder / "status.json").read_text())["status"] == "finished"
+
+
+def first_saved(sweep: Path, process: subprocess.Popen[str]) -> tuple[str, Path]:
+    """Wait for a job's first checkpoint; return SLURM's number of the job, and its folder."""
+    for _ in range(2000):
+        assert process.poll() is None, process.communicate()
+        for saved in sweep.glob("*/checkpoints/last.ckpt"):
+            folder = saved.parents[1]
+            for submitted in (sweep / "slurm").glob("*_submitted.pkl"):
+                if folder.name.encode() in submitted.read_bytes():
+                    return submitted.name.split("_")[0], folder
+        time.sleep(0.1)
+    raise TimeoutError

@@ -1,0 +1,30 @@
+"""A callback that writes down what each process of a job really trained."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+
+class Witness(L.Callback):
+    """Leaves ``rankN.json`` in the run folder: the optimiser's own rate, the model, the weights."""
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        config: Any = pl_module.config
+        group = trainer.optimizers[0].param_groups[0]
+        seen = {
+            "pid": os.getpid(),
+            "world_size": trainer.world_size,
+            "batches": trainer.num_training_batches,
+            "lr": group["initial_lr"],
+            "weight_decay": group["weight_decay"],
+            "seed": config.seed,
+            "threads": config.trainer.threads,
+            "weights": float(sum(p.detach().double().abs().sum() for p in pl_module.parameters())),
+        }
+        path = Path(trainer.default_root_dir) / f"rank{trainer.global_rank}.json"
+        path.write_text(json.dumps(seen))

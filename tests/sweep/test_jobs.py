@@ -1,0 +1,95 @@
+"""Which jobs a sweep has and where each belongs, without starting any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seglab.config import compose
+from seglab.errors import ConfigError
+from seglab.history import write_json
+from seglab.overrides import parse
+from seglab.schema import TrainConfig
+from seglab.sweep.jobs import digest, plan, readable, task_of
+
+
+def mark(*overrides: str) -> str:
+    return digest(task_of(compose("train", TrainConfig, overrides).plain))
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ["data.root=elsewhere"],
+        ["data.store.enabled=false"],
+        ["data.num_workers=2"],
+        ["sweep.name=x", "resume=true", "checkpoints=none", "hydra.run.dir=z"],
+        ["pictures.samples=0"],
+        ["hydra/launcher=slurm"],
+    ],
+)
+def test_what_changes_no_number_does_not_change_the_folder(same: list[str]) -> None:
+    assert mark(*same) == mark()
+
+
+@pytest.mark.parametrize("other", ["seed=1", "optimizer.lr=0.5", "model=fcn8s", "loss=dice"])
+def test_what_changes_a_result_changes_the_folder(other: str) -> None:
+    if other == "loss=dice":
+        other = "loss=cross_entropy_dice"
+    assert mark(other) != mark()
+
+
+def test_a_folder_says_what_is_varied() -> None:
+    assert readable(["model=fcn8s", "optimizer.lr=1e-2"]) == "model_fcn8s-lr_1e-2"
+    assert readable(["+callbacks.a={x: 1/2}"]) == "a_x_1_2"
+    assert readable([]) == "run"
+    assert len(readable([f"data.scale=[{'1' * 300}]"])) == 100
+
+
+def test_a_job_is_found_again_whatever_else_is_varied(tmp_path: Path) -> None:
+    first = plan(1, ["seed=1"], tmp_path, ["seed"])
+    assert first.folder.name.startswith("seed_1-")
+    assert first.plan == "would start"
+    assert first.config is not None
+    assert first.config.resume
+    write_json(first.folder.parent / "x.json", {})
+    first.folder.mkdir()
+    write_json(first.folder / "status.json", {"status": "interrupted"})
+    again = plan(3, ["seed=1", "optimizer.lr=3e-3"], tmp_path, ["seed", "optimizer.lr"])
+    assert again.folder == first.folder
+    assert again.axes == ("seed=1", "optimizer.lr=3e-3")
+    assert again.plan == "would continue"
+
+
+def test_a_wrong_job_is_wrong_alone(tmp_path: Path) -> None:
+    job = plan(1, ["seed=1", "optimizer.lr=-1"], tmp_path, ["optimizer.lr"])
+    assert job.config is None
+    assert job.error == "optimizer.lr=-1.0: must be greater than 0"
+    assert job.plan == "is wrong"
+
+
+def test_other_code_and_another_configuration_are_noticed(tmp_path: Path) -> None:
+    job = plan(1, ["seed=1"], tmp_path, ["seed"])
+    job.folder.mkdir()
+    write_json(job.folder / "status.json", {"status": "finished", "code": "0.0.1 (abc)"})
+    (note,) = plan(1, ["seed=1"], tmp_path, ["seed"]).notes
+    assert "finished by other code, 0.0.1 (abc)" in note
+
+    # The same command, when a default was another: as if conf/ had been edited since.
+    config = compose("train", TrainConfig, ["seed=1"]).plain
+    config["optimizer"]["lr"] = 0.25
+    config["trainer"]["threads"] = 2  # settled by the machine
+    (tmp_path / "seed_1-before" / ".hydra").mkdir(parents=True)
+    (tmp_path / "seed_1-before/.hydra/config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "seed_1-before/.hydra/overrides.yaml").write_text("[seed=1]")
+    job.folder.rename(tmp_path / "moved")
+    (note,) = plan(1, ["seed=1"], tmp_path, ["seed"]).notes
+    assert note.endswith("seed_1-before is of optimizer.lr=0.25")
+
+
+def test_several_values_are_several_runs() -> None:
+    with pytest.raises(ConfigError, match="give one, or -m"):
+        parse(["seed=1,2"])
+    assert parse(["seed=1,2", "model=glob(*)"], several=True)[0].is_sweep_override()
