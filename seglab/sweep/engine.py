@@ -12,7 +12,6 @@ from typing import Any, NoReturn, Protocol
 from rich.console import Console
 
 from seglab.errors import ConfigError, RunError, SeglabError
-from seglab.report import PAGE, build
 from seglab.run import FAILED, FINISHED, INTERRUPTED, mark_failed, status
 from seglab.sweep.board import Board, Outcome, read_outcome, show_table, write_csv
 from seglab.sweep.jobs import Job, plan
@@ -180,7 +179,8 @@ class Sweep:
             RunError: some did not finish; says which.
         """
         self.show()
-        self._compare()
+        if self.outcomes:
+            self._compare()
         lost = [one for one in self.outcomes if one.status != FINISHED]
         if lost:
             names = ", ".join(f"{one.job.folder.name} ({one.status})" for one in lost)
@@ -191,6 +191,9 @@ class Sweep:
 
     def _compare(self) -> None:
         """Write the page of all jobs; if that fails it is said, and changes nothing."""
+        # Here, because a wrong key should be answered before numpy is imported.
+        from seglab.report import PAGE, build
+
         try:
             build([self.folder], self.folder)
             self.say(f"comparison         {self.folder / PAGE}")

@@ -113,6 +113,7 @@ def test_a_wrong_value_is_one_line_from_several_processes_too(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_both_processes_of_every_optuna_trial_train_the_same_hyperparameters(
     tmp_path: Path, tiny: list[str]
 ) -> None:

@@ -15,6 +15,7 @@ from processes import processes_of
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: seglab[ray]")
 def test_a_sweep_through_ray_survives_a_killed_job(tmp_path: Path, tiny: list[str]) -> None:
     (tmp_path / "1").write_text("SIGKILL")

@@ -17,7 +17,6 @@ from rich.console import Console
 from seglab.config import compose
 from seglab.metrics import SegmentationMetrics
 from seglab.schema import TrainConfig
-from seglab.tracking import track as tracking
 from seglab.tracking.track import WandbTracking, artifact_name, track
 from seglab.tracking.wandb import media, naming
 from seglab.tracking.wandb.connection import chosen_mode
@@ -123,7 +122,7 @@ def test_the_values_of_one_step_are_one_row() -> None:
 def test_another_process_than_the_first_only_gathers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking.rank_zero_only, "rank", 1)
+    monkeypatch.setenv("RANK", "1")
     monkeypatch.delenv("WANDB_MODE")
     config = compose("train", TrainConfig, []).config
     there = track(config, "train", [], Console())
