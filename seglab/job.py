@@ -178,6 +178,8 @@ def build_trainer(
     warnings.filterwarnings("ignore", r"You're resuming from a checkpoint that ended before the ep")
     # What every process logs at the end of a validation was computed from all processes' images.
     warnings.filterwarnings("ignore", r"It is recommended to use `self.log\('val/")
+    # launch.py has started all processes; where SLURM is installed, it is not to be asked to.
+    warnings.filterwarnings("ignore", r"The `srun` command is available on your system but")
     # Frozen layers stay in evaluation mode; that is what frozen means.
     warnings.filterwarnings(
         "ignore", r"Found \d+ module\(s\) in eval mode at the start of training"
@@ -187,8 +189,10 @@ def build_trainer(
     plugins: list[Any] = [WholeFiles()]
     if not TorchElasticEnvironment.detect():
         plugins.append(LightningEnvironment())
+    # Lightning takes bf16 instead; we refuse below.
+    warnings.filterwarnings("ignore", r"You passed `Trainer\(accelerator='cpu', precision='16")
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
             strategy=config.strategy,
@@ -214,6 +218,9 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
+    if config.precision.startswith("16") and trainer.precision.startswith("bf16"):
+        raise ConfigError(f"trainer.precision={config.precision}: not on a CPU; give bf16-mixed")
+    return trainer
 
 
 @contextmanager

@@ -118,6 +118,15 @@ def test_the_fields_options_train_and_evaluate_alike(
         assert metrics(tmp_path / "no")["val/loss"] != own["val/loss"]
 
 
+def test_fp16_is_not_quietly_something_else(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    answer = seglab_cli("train", *tiny, "trainer.precision=16-mixed", "hydra.run.dir=run")
+    assert answer.code == 2
+    assert "trainer.precision=16-mixed: not on a CPU; give bf16-mixed" in answer.last_line
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_average_of_the_weights_is_what_is_measured_and_kept(
     seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
 ) -> None:
