@@ -31,18 +31,24 @@ from seglab.schema import TrainerConfig
 PRELOADED = ["seglab.job", "seglab.evaluate", "torch._dynamo", "torch.distributed.launcher.api"]
 """What the server imports, so that no job has to."""
 
+WANDB = ["wandb.sdk.launch", "requests"]
+"""What a job that is logged to W&B imports, most of it not before its run starts."""
+
 RANK_GRACE = 5
 """The same for the other ranks when one has died: they can only wait for it."""
 
 
-def warm() -> Any:
+def warm(more: Sequence[str] = ()) -> Any:
     """Return the context whose processes are forked from the warm server, which it starts.
 
     The server finds modules where this process does, and a scheduler's signal to all processes of
     a job does not end it.
+
+    Args:
+        more: what else it imports, if it is not running yet.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload([*PRELOADED, *more])
     handler = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)

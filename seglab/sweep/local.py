@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import yaml
 
 from seglab.cores import cores
-from seglab.launch import Process, call, ranks, visible_devices
+from seglab.launch import WANDB, Process, call, ranks, visible_devices, warm
+from seglab.run import FINISHED
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job
@@ -56,7 +57,9 @@ class LeasedProcess(Process):
 
 def run_here(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcome]:
     """Run jobs in processes of their own; ``n_jobs`` at a time, or one, or one for each GPU."""
-    configs = [job.config for job in jobs if job.config is not None]
+    configs = [job.config for job in jobs if job.config is not None and job.there != FINISHED]
+    if configs:
+        warm(WANDB if any(config.logger.name == "wandb" for config in configs) else ())
     wanting = [config for config in configs if config.trainer.accelerator != "cpu"]
     devices = call(visible_devices) if wanting else []
     each = max((ranks(config.trainer) for config in wanting), default=1)
