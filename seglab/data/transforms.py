@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -62,20 +64,43 @@ def scale_and_crop(
     maps = maps[..., top : top + rows, left : left + columns]
     size = min(crop, max(1, round(rows * factor))), min(crop, max(1, round(columns * factor)))
     if size != (rows, columns):
-        image = F.interpolate(
-            image[None], size, mode="bilinear", antialias=True, align_corners=False
-        )[0]
-        stacked = maps.reshape(1, -1, rows, columns)
-        maps = F.interpolate(stacked, size, mode="nearest-exact").reshape(*maps.shape[:-2], *size)
+        # A batch of one with its colours side by side; torch takes an `image[None]` for one without
+        # and answers colour by colour, which costs three times as much here and in what follows.
+        batch = image.permute(1, 2, 0)[None].contiguous().permute(0, 3, 1, 2)
+        image = F.interpolate(batch, size, mode="bilinear", antialias=True, align_corners=False)[0]
+        maps = resize_nearest(maps, size)
     if size == (crop, crop):
         return image, maps
-    padded = (
-        torch.empty((crop, crop, 3), dtype=torch.uint8).copy_(torch.tensor(FILL)).permute(2, 0, 1)
-    )
+    padded = _blank(crop).clone().permute(2, 0, 1)
     padded[:, : size[0], : size[1]] = image
     void = torch.full((*maps.shape[:-2], crop, crop), VOID, dtype=torch.uint8)
     void[..., : size[0], : size[1]] = maps
     return padded, void
+
+
+def resize_nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize ``(…, H, W)`` uint8 to ``(…, *size)``, each pixel that of the nearest centre.
+
+    The same as ``F.interpolate(mode="nearest-exact")``, in a third of its time on a CPU.
+    """
+    rows, columns = (_nearest(old, new) for old, new in zip(maps.shape[-2:], size, strict=True))
+    pixels = maps.numpy()
+    if len(columns) > maps.shape[-1]:  # rows are copied whole, so that they come last when growing
+        return torch.from_numpy(pixels.take(columns, -1, mode="clip").take(rows, -2, mode="clip"))
+    return torch.from_numpy(pixels.take(rows, -2, mode="clip").take(columns, -1, mode="clip"))
+
+
+def _nearest(old: int, new: int) -> npt.NDArray[np.intp]:
+    """Return which of ``old`` pixels each of ``new`` ones takes, rounded as torch rounds."""
+    places = torch.arange(old, dtype=torch.float32)[None, None]
+    taken: npt.NDArray[np.float32] = F.interpolate(places, new, mode="nearest-exact").numpy()
+    return np.asarray(taken[0, 0], dtype=np.intp)
+
+
+@cache
+def _blank(crop: int) -> Tensor:
+    """Return a square of :data:`FILL`, ``(crop, crop, 3)`` uint8; a copy of it is a quick start."""
+    return torch.tensor(FILL, dtype=torch.uint8).expand(crop, crop, 3).contiguous()
 
 
 def flip(
@@ -95,6 +120,8 @@ def photometric(image: Tensor, strength: float, rng: np.random.Generator) -> Ten
     are affine maps of RGB (hue as a rotation in YIQ; Haeberli, "Matrix Operations for Image
     Processing", 1993), so they are composed first and the pixels are touched once.
     """
+    if not strength:
+        return image
     amounts = rng.uniform(-strength, strength, 4) * (rng.random(4) < 0.5)
     if not amounts.any():
         return image

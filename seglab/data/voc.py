@@ -189,12 +189,12 @@ class VOCSegmentation(Dataset[Sample]):
     def _check(self, index: int, image: np.ndarray, class_map: np.ndarray) -> None:
         path = self.masks[index]
         _check_size(path, class_map, self.images[index], image)
-        counts = np.bincount(class_map.ravel(), minlength=256)
-        wrong = np.flatnonzero(counts[len(self.classes) : VOID]) + len(self.classes)
-        if wrong.size:
-            row, column = np.argwhere(class_map == wrong[0])[0]
+        wrong = (class_map >= len(self.classes)) & (class_map != VOID)
+        if wrong.any():
+            label = class_map[wrong].min()
+            row, column = np.argwhere(class_map == label)[0]
             raise DataError(
-                f"{path}: label {wrong[0]} at row {row}, column {column}; with "
+                f"{path}: label {label} at row {row}, column {column}; with "
                 f"{len(self.classes)} classes a label is 0..{len(self.classes) - 1} or {VOID}"
             )
 

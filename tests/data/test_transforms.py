@@ -9,12 +9,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from seglab.data.datamodule import TrainSet
-from seglab.data.transforms import FILL, flip, generator, photometric, scale_and_crop
+from seglab.data.transforms import (
+    FILL,
+    flip,
+    generator,
+    photometric,
+    resize_nearest,
+    scale_and_crop,
+)
 from seglab.data.voc import Sample
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])
@@ -103,6 +111,31 @@ def test_crops_of_any_size(size: tuple[int, int], crop: int, scale: list[float],
         assert shown == crop or low * length - 1 <= shown <= max(1, high * length + 1)
     assert image.equal(before[0])
     assert class_map.equal(before[1])
+
+
+@settings(max_examples=200, deadline=None)
+@given(*[st.integers(1, 700)] * 4)
+def test_maps_are_resized_as_torch_does(rows: int, columns: int, height: int, width: int) -> None:
+    maps = torch.arange(2 * rows * columns).remainder(251).to(torch.uint8).view(2, rows, columns)
+    expected = F.interpolate(maps[None], (height, width), mode="nearest-exact")[0]
+    assert torch.equal(resize_nearest(maps, (height, width)), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), crop=st.integers(8, 90))
+def test_the_quick_way_gives_the_pixels_of_the_plain_one(seed: int, crop: int) -> None:
+    image, class_map = noise(60, 80, seed)
+    found, _ = scale_and_crop(image, class_map, crop, (0.5, 2.0), np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    factor = rng.uniform(0.5, 2.0)
+    rows, columns = (min(side, int(np.ceil(crop / factor))) for side in (60, 80))
+    top, left = rng.integers(60 - rows + 1), rng.integers(80 - columns + 1)
+    cut = image.contiguous()[:, top : top + rows, left : left + columns].contiguous()
+    size = [min(crop, max(1, round(side * factor))) for side in (rows, columns)]
+    plain = F.interpolate(cut[None], size, mode="bilinear", antialias=True)[0]
+    expected = torch.tensor(FILL, dtype=torch.uint8).view(3, 1, 1).repeat(1, crop, crop)
+    expected[:, : size[0], : size[1]] = plain
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("factor", [0.4, 0.5, 0.77, 1.0, 1.3, 2.0, 3.1])

@@ -151,6 +151,7 @@ def test_normalisation_is_that_of_the_field(channels_last: bool) -> None:
         task.normalise(image.contiguous(memory_format=f)) for f in (torch.channels_last, wanted)
     ]
     assert torch.equal(*both)
+    assert torch.equal(normal, (image - task.mean) / task.std)  # row by row, and yet the same bits
 
 
 def test_mean_and_std_are_the_configurations_not_the_checkpoints(config: TrainConfig) -> None:
