@@ -37,12 +37,13 @@ def test_equals_torchs(seed: int, num_classes: int, weighted: bool) -> None:
     logits, target = batch(seed, num_classes)
     weights = torch.linspace(0.1, 2, num_classes, dtype=torch.float64) if weighted else None
     reference = nn.CrossEntropyLoss(weights, ignore_index=255)
-    torch.testing.assert_close(
-        cross_entropy(logits, target, weights),
-        reference(logits, target.long()),
-        rtol=1e-12,
-        atol=0,
-    )
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        torch.testing.assert_close(
+            cross_entropy(logits.contiguous(memory_format=memory_format), target, weights),
+            reference(logits, target.long()),
+            rtol=1e-12,
+            atol=0,
+        )
 
 
 def test_by_hand() -> None:
