@@ -124,7 +124,7 @@ def main(arguments: list[str]) -> None:
         size = sum(file.stat().st_size for file in Path(kept).rglob("*.safetensors"))
         steady = in_turn(
             {
-                "seglab, store filled": ours,
+                "seglab": ours,
                 "torchvision's references, PIL": peer(torchvision_preset),
                 "albumentations, OpenCV": peer(albumentations_preset),
             },
@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> None:
     show(
         "input/steady",
         steady,
-        "seglab, store filled",
+        "seglab",
         units=images,
         unit="image",
         facts={"images": images, "store_mb": round(size / 1e6, 1)},
@@ -148,10 +148,10 @@ def main(arguments: list[str]) -> None:
 
     spent: list[float] = []
     first = in_turn(
-        {"seglab, store made": fresh, "albumentations, OpenCV": peer(albumentations_preset)}, rounds
+        {"seglab": fresh, "albumentations, OpenCV": peer(albumentations_preset)}, rounds
     )
-    first["seglab, store made"] = spent[1:]  # without the deletion of the folder
-    show("input/first epoch", first, "seglab, store made", units=images, unit="image")
+    first["seglab"] = spent[1:]  # without the deletion of the folder
+    show("input/first epoch", first, "seglab", units=images, unit="image")
 
 
 if __name__ == "__main__":

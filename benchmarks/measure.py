@@ -12,12 +12,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 
 OUTPUT = Path("runs/benchmarks")
 
 SHARED = Path(__file__).parents[2] / "shared" / "VOCdevkit"
 """Where real photographs lie beside a checkout, if they do."""
+
+
+class Clock(L.Callback):
+    """Notes how long the training of the last epoch took."""
+
+    seconds = 0.0
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        Clock.seconds = time.perf_counter() - self.start
 
 
 def data_overrides(overrides: list[str]) -> list[str]:
@@ -46,7 +59,7 @@ def in_turn(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, lis
 def show(
     benchmark: str,
     seconds: Mapping[str, list[float]],
-    ours: str,
+    base: str,
     *,
     units: int = 1,
     unit: str = "",
@@ -57,13 +70,13 @@ def show(
     Args:
         benchmark: what was measured; several may share a file as ``FILE/PART``.
         seconds: what :func:`in_turn` returned.
-        ours: the way that the others are held against, round by round.
+        base: the way that the others are held against, round by round.
         units: how many images, steps or calls one round was.
         unit: their name.
         facts: what else is to be kept and printed.
 
     Returns:
-        The median over rounds of the time of each other way divided by that of ours.
+        The median over rounds of the time of each other way divided by that of ``base``.
     """
     print(f"{benchmark}, ms {f'a {unit}' if unit else ''}: median (fastest to slowest)")
     ratios = {}
@@ -71,14 +84,14 @@ def show(
         scaled = sorted(1000 * one / units for one in times)
         line = f"  {name:<34} {statistics.median(scaled):9.2f} "
         line += f"({scaled[0]:.2f} to {scaled[-1]:.2f})"
-        if name != ours:
-            each = sorted(a / b for a, b in zip(times, seconds[ours], strict=True))
+        if name != base:
+            each = sorted(a / b for a, b in zip(times, seconds[base], strict=True))
             ratios[name] = statistics.median(each)
-            line += f"   {ratios[name]:6.2f} times ours ({each[0]:.2f} to {each[-1]:.2f})"
+            line += f"   {ratios[name]:6.2f} x {base} ({each[0]:.2f} to {each[-1]:.2f})"
         print(line, flush=True)
     for fact, value in (facts or {}).items():
         print(f"  {fact}: {value}")
-    keep(benchmark, {"seconds": dict(seconds), "times_ours": ratios, **(facts or {})})
+    keep(benchmark, {"seconds": dict(seconds), "base": base, "times": ratios, **(facts or {})})
     return ratios
 
 

@@ -40,14 +40,14 @@ def metric(rounds: int) -> None:
     wide = truth.long()
     seconds = in_turn(
         {
-            "seglab's SegmentationMetrics": lambda: ours.update(class_map(logits), truth),
+            "SegmentationMetrics": lambda: ours.update(class_map(logits), truth),
             "torchmetrics' MulticlassJaccardIndex": lambda: theirs.update(logits, wide),
         },
         rounds,
     )
     if not torch.equal(ours.confusion, theirs.confmat.long()):
         raise SystemExit("the confusion matrices differ")
-    show("metric/update", seconds, "seglab's SegmentationMetrics", unit="update of 8 images")
+    show("metric/update", seconds, "SegmentationMetrics", unit="update of 8 images")
 
 
 @torch.inference_mode()
@@ -69,11 +69,11 @@ def validation(rounds: int, images: int, overrides: list[str]) -> None:
             for batch in batches:
                 task(batch.image)
 
-        seconds = in_turn({"bare forward passes": bare, "a validation pass": ours}, rounds)
+        seconds = in_turn({"forward passes": bare, "a validation pass": ours}, rounds)
     show(
         "metric/validation",
         seconds,
-        "bare forward passes",
+        "forward passes",
         units=sum(len(batch.ids) for batch in batches),
         unit="image",
     )

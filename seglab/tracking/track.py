@@ -108,9 +108,9 @@ class WandbTracking(Tracking):
         Raises:
             ConfigError: online logging was asked for, and there is no key.
         """
-        if self.first:
-            self.connection.result()
         config = self.config
+        if self.first and chosen_mode(config.logger.mode) == "online":
+            self.connection.result()
         self.session = Session(folder, config.logger, self.console)
         self.logger = WandbLogger(self.session)
         images = config.logger.table_images
@@ -133,7 +133,9 @@ class WandbTracking(Tracking):
         settings = {**dict(flatten(asdict(self.config))), **(extra or {})}
         settings |= facts(net, trainer.strategy.root_device, data)
         about = {"name": self.name, "job_type": self.job_type, "config": settings}
-        self.session.start(self.connection.result(), define_metrics, **about)
+        self.session.start(self.connection, define_metrics, **about)
+        if self.config.data.num_workers:
+            self.session.started()  # a process is not to be forked beside a thread that imports
         exit_code = 1
         try:
             yield

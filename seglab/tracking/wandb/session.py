@@ -10,7 +10,9 @@ import os
 import secrets
 import shlex
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,17 +43,44 @@ class Session:
         self.run: Run | None = None
         self.said: str | None = None  # why not everything is on the server
         self.failed = False
+        self.starting: threading.Thread | None = None
 
     def start(
-        self, connection: Connection, prepare: Callable[[Run], object], **arguments: Any
+        self, connection: Future[Connection], prepare: Callable[[Run], object], **arguments: Any
     ) -> None:
         """Start the run, or go on with the one whose files lie in the folder.
+
+        W&B takes seconds to import and to start. They pass beside the first training steps:
+        whatever uses the run waits for it.
 
         Args:
             connection: online, or offline and why.
             prepare: what to tell W&B first.
             arguments: name, group, job type and the like, as ``wandb.init`` takes them.
         """
+
+        def begin() -> None:
+            try:
+                self._begin(connection.result(), prepare, arguments)
+            except Exception as error:  # W&B's, of whatever kind
+                self._failed(error)
+
+        # A daemon: a server that hangs does not keep a process alive.
+        self.starting = threading.Thread(target=begin, name="wandb start", daemon=True)
+        self.starting.start()
+
+    def started(self) -> None:
+        """Wait until the run has been started."""
+        if self.starting is not None:
+            self.starting.join()
+            self.starting = None
+
+    def _begin(
+        self,
+        connection: Connection,
+        prepare: Callable[[Run], object],
+        arguments: dict[str, Any],
+    ) -> None:
         earlier = self.files()
         # An agent of a W&B sweep gives each of its runs an id, which must be taken.
         given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
@@ -71,10 +100,14 @@ class Session:
             self.said = f"logged offline, {connection.why}"
         if self.run is None:
             self._start_offline()
-        self.do(prepare)
+        self._do(prepare)
 
     def do(self, action: Callable[[Run], object]) -> None:
         """Do something with the run; what W&B cannot do is said once, and costs only itself."""
+        self.started()
+        self._do(action)
+
+    def _do(self, action: Callable[[Run], object]) -> None:
         if self.run is None:
             return
         try:
@@ -93,6 +126,7 @@ class Session:
         If the server is lost, the run is ended and goes on offline, in a second part that is
         uploaded with the first.
         """
+        self.started()
         if self.run is not None and not self.run.offline:
             lost = unreachable(self.server, PROBE_SECONDS)
             if not lost:
@@ -111,6 +145,7 @@ class Session:
 
     def finish(self, exit_code: int) -> None:
         """End the run within ``finish_timeout`` and say how to upload what is not on the server."""
+        self.started()
         self._end(exit_code)
         if self.said is not None and self.files():
             folders = [path.parent for path in self.files()]

@@ -1,0 +1,90 @@
+"""What a training step costs beyond a bare PyTorch loop over the same batches.
+
+    python -m benchmarks.step [data.root=DIR] [rounds=5] [steps=26]
+
+The padded CNN's and FCN-8s' recipes, one epoch of so many steps a round. Ours is the run that
+`seglab train` makes, its logging (history and W&B offline) and its progress bar on, timed from the
+epoch's start to its end. The bare loop takes batches from the same loader and has the same net,
+loss, optimiser and schedule, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from rich.console import Console
+
+from benchmarks.measure import Clock, data_overrides, show
+from seglab.config import compose
+from seglab.data.datamodule import VOCDataModule
+from seglab.job import run_job
+from seglab.process import prepare
+from seglab.schedules import schedule
+from seglab.schema import TrainConfig
+from seglab.tasks.base import main_output
+from seglab.tasks.build import build_task
+
+RECIPES = ("padded_cnn_voc2007", "fcn8s_voc2007")
+
+
+def ours(config: TrainConfig) -> float:
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
+        console = Console(file=nowhere, force_terminal=True)
+        run_job(config, Path(folder) / "run", console=console)
+    return Clock.seconds
+
+
+def bare(config: TrainConfig, steps: int) -> float:
+    prepare(config.trainer.threads)
+    L.seed_everything(config.seed, verbose=False)
+    loader = VOCDataModule(config.data, config.seed).train_dataloader()
+    task = build_task(config).train()
+    optimizer = task.build_optimizer()
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(steps, config.schedule))
+    start = time.perf_counter()
+    for number, batch in enumerate(loader, 1):
+        optimizer.zero_grad()
+        loss = task.loss(main_output(task.net(task.normalise(batch.image))), batch.class_map)
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        if number == steps:
+            break
+    return time.perf_counter() - start
+
+
+def main(arguments: list[str]) -> None:
+    given: dict[str, Any] = {"rounds": 5, "steps": 26}
+    given |= dict(one.split("=", 1) for one in arguments if one.split("=")[0] in given)
+    overrides = data_overrides([one for one in arguments if one.split("=")[0] not in given])
+    steps = int(given["steps"])
+    for recipe in RECIPES:
+        settings = [
+            f"experiments={recipe}",
+            "model.weights=null",
+            *(["~callbacks.ema"] if recipe.startswith("fcn") else []),
+            "+callbacks.clock={_target_:benchmarks.measure.Clock}",
+            "trainer.max_epochs=1",
+            f"trainer.limit_train_batches={steps}",
+            "trainer.limit_val_batches=1",
+            "pictures.samples=0",
+        ]
+        config = compose("train", TrainConfig, [*settings, *overrides]).config
+        seconds: dict[str, list[float]] = {"bare loop": [], "seglab train": []}
+        for number in range(int(given["rounds"]) + 1):
+            found = bare(config, steps), ours(config)
+            if number:
+                for times, one in zip(seconds.values(), found, strict=True):
+                    times.append(one)
+        show(f"step/{recipe}", seconds, "bare loop", units=steps, unit="step")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
