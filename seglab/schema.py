@@ -257,6 +257,7 @@ class EvaluateConfig:
 
     checkpoint: str
     split: str
+    trust: bool
 
 
 @dataclass
@@ -266,6 +267,7 @@ class PredictConfig:
     checkpoint: str
     input: str
     output: str
+    trust: bool
 
 
 @dataclass
