@@ -20,7 +20,7 @@ OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks")
 """Where a target's own arguments stand: the schema knows neither their names nor their types."""
 
 
-REFUSALS = (HydraException, OmegaConfBaseException, ValueError, RecursionError)
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError, OSError, RecursionError)
 """What Hydra raises for an override that it cannot use; it lets Python's own errors through."""
 
 MAX_GROUP = 100

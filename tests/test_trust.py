@@ -11,6 +11,7 @@ import torch
 
 from seglab.config import compose
 from seglab.errors import ConfigError, RunError
+from seglab.overrides import home
 from seglab.schema import TrainConfig
 from seglab.trust import FUNCTIONS, MAX_DEPTH, objection, received_config
 
@@ -102,6 +103,22 @@ def test_nets_their_parts_optimisers_and_metrics_pass(target: str) -> None:
 @pytest.fixture(scope="module")
 def plain() -> dict[str, Any]:
     return compose("train", TrainConfig, ["callbacks=ema", "data=synthetic"]).plain
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (home() / "conf/model").glob("*.yaml"))
+)
+def test_every_model_of_ours_needs_no_trust(name: str) -> None:
+    if name != "base":
+        stored = compose("train", TrainConfig, [f"model={name}", "callbacks=ema"]).plain
+        assert received_config(stored, FILE, trust=False) == stored
+
+
+@pytest.mark.parametrize("name", ["ema", "early_stopping"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_every_callback_and_optimiser_of_ours_needs_no_trust(name: str, optimizer: str) -> None:
+    stored = compose("train", TrainConfig, [f"callbacks={name}", f"optimizer={optimizer}"]).plain
+    assert received_config(stored, FILE, trust=False) == stored
 
 
 EVIL = {"_target_": "torch.hub.load", "repo_or_dir": "x"}

@@ -156,6 +156,21 @@ def test_a_damaged_chunk(tmp_path: Path) -> None:
     assert "broken PNG file" in refused(read_labels, path)
 
 
+@pytest.mark.parametrize("read", [read_image, read_labels])
+def test_a_flipped_bit_in_a_pngs_pixels_is_noticed(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    """Zlib does not notice every flip before the last row, and Pillow looks at no checksum."""
+    path = tmp_path / "a.png"
+    whole = palette_png(LABELS)
+    start = whole.index(b"IDAT") + 4
+    for at in range(start, start + 60):
+        flipped = bytearray(whole)
+        flipped[at] ^= 4
+        path.write_bytes(flipped)
+        assert "cannot be decoded: " in refused(read, path)
+
+
 def test_only_jpeg_and_png_are_decoded(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")

@@ -12,6 +12,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -64,10 +65,10 @@ def fuzzed(few: int) -> Callable[[Any], Any]:
     )
 
 
-def one_line(error: BaseException) -> str:
-    """Return what an error says, which must be one short line."""
+def check_line(error: BaseException, path: Path = Path()) -> None:
+    """Check that an error is one line, not too long, that begins with the file that is wrong."""
     text = str(error)
     assert text.strip(), "an error that says nothing"
     assert "\n" not in text, text
     assert len(text) < 2000, text
-    return text
+    assert path == Path() or text.startswith(str(path)), text

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from damage import damaged
-from fuzzing import fuzzed, one_line, trying
+from fuzzing import check_line, fuzzed, trying
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -172,7 +172,7 @@ def test_stored_configurations(config: Any) -> None:
             received = received_config(config, Path("a.ckpt"), trust=False)
             result = override_stored(received, [])
         except SeglabError as error:
-            one_line(error)
+            check_line(error)
             came_to("refused")
             return
         check_values(result)
@@ -239,7 +239,7 @@ def test_run_folders(runs: Path, tmp_path: Path, data: st.DataObject) -> None:
             try:
                 comparison = build([runs], tmp_path)
             except SeglabError as error:
-                one_line(error)
+                check_line(error)
                 came_to("refused")
                 return
             spoilt = next(run for run in comparison.runs if run.name == "run1")

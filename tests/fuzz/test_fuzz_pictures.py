@@ -13,7 +13,7 @@ import pytest
 import torch
 from bare_png import Unreadable, read_png
 from damage import damaged
-from fuzzing import fuzzed, one_line, trying
+from fuzzing import check_line, fuzzed, trying
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -61,8 +61,11 @@ def pictures(draw: st.DrawFn) -> bytes:
     rgb, grey = Image.fromarray(pixels[..., :3]), Image.fromarray(pixels[..., 0])
     kind = draw(
         st.sampled_from(
-            "jpeg progressive grey cmyk rotated rgb rgba l la p clear wide bits animated interlaced"
-            " gif bmp webp tiff ppm huge empty text".split()
+            [
+                *("jpeg", "progressive", "grey", "cmyk", "rotated", "rgb", "rgba", "l", "la", "p"),
+                *("clear", "wide", "bits", "animated", "interlaced", "gif", "bmp", "webp", "tiff"),
+                *("ppm", "huge", "empty", "text"),
+            ]
         )
     )
     palette = grey.copy()
@@ -130,7 +133,7 @@ def test_images(tmp_path: Path, raw: bytes) -> None:
             size = image_size(path)
             pixels = read_image(path)
         except DataError as error:
-            assert one_line(error).startswith(f"{path}: ")
+            check_line(error, path)
             came_to("refused")
             return
         assert pixels.dtype == np.uint8
@@ -199,7 +202,7 @@ def test_masks(voc: Path, class_map: bytes, instance_map: bytes, same: bool) -> 
         try:
             sample = dataset[0]
         except DataError as error:
-            assert one_line(error).startswith(str(voc))
+            check_line(error, voc)
             assert listed, "seglab data check says nothing of it"
             came_to("refused")
             return
