@@ -81,10 +81,11 @@ def received_config(stored: Any, path: Path, trust: bool) -> dict[str, Any]:
                     )
     except ValueError as error:
         raise RunError(f"checkpoint={path}: refused: its configuration {error}") from None
+    config: dict[str, Any] = stored if isinstance(stored, dict) else {}
     for group in ("trainer", "logger"):
-        if not isinstance(stored, dict) or not isinstance(stored.get(group), dict):
+        if not isinstance(config.get(group), dict):
             raise RunError(f"checkpoint={path}: its configuration has no {group}")
-    return stored
+    return config
 
 
 def objection(target: Any, beside: Path, *, callback: bool = False) -> str:
