@@ -1,16 +1,18 @@
 # make demo      set up, then train on the built-in data: about two minutes on a laptop
 # make test      set up, then everything that must hold
 # make test-slow the longer proofs
+# make fuzz      2,000 damaged or strange inputs, or as many as INPUTS=… says
 # make lock      renew requirements.txt after a change of pyproject.toml
 #
 # TORCH_BACKEND=cpu (or auto) takes PyTorch's own, smaller wheels where their index can be reached.
 
 PYTHON ?= python3
+INPUTS ?= 2000
 BIN := .venv/bin
 UV := $(BIN)/uv
 READY := .venv/.ready
 
-.PHONY: demo test test-slow lint lock clean
+.PHONY: demo test test-slow fuzz lint lock clean
 
 demo: $(READY)
 	$(BIN)/seglab train
@@ -20,6 +22,9 @@ test: lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(READY)
+	SEGLAB_FUZZ=$(INPUTS) $(BIN)/python -m pytest tests/fuzz -o faulthandler_timeout=60
 
 lint: $(READY)
 	$(BIN)/ruff check .

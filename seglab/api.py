@@ -19,6 +19,7 @@ from seglab.job import JobResult, build_trainer, start_job
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
+from seglab.trust import received_config
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 """What :class:`Predictor` takes for an image."""
@@ -86,15 +87,22 @@ class Predictor:
             return self.task.infer(image[None].to(self.task.device))
 
 
-def load(checkpoint: str | Path) -> Predictor:
+def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
     """Load a checkpoint that ``seglab train`` wrote.
+
+    Args:
+        checkpoint: the file.
+        trust: whether its configuration may build more than nets, their parts and optimisers,
+            which is to say, run any code.
 
     Raises:
         RunError: no such file, damaged, holding code, or not written by seglab.
+        ConfigError: its configuration is wrong, or names what only ``trust=True`` allows.
     """
     path = Path(checkpoint)
     content = read_checkpoint(path)
-    task = build_task(override_stored(stored_config(content), []))
+    stored = received_config(stored_config(content), path, trust)
+    task = build_task(override_stored(stored, []))
     load_weights(task, content, path)
     return Predictor(task)
 

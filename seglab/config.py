@@ -18,7 +18,6 @@ from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
@@ -26,6 +25,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from seglab.data.classes import class_names
 from seglab.errors import ConfigError
 from seglab.overrides import (
+    REFUSALS,
     check_options,
     check_type,
     dotted,
@@ -33,6 +33,7 @@ from seglab.overrides import (
     is_group,
     is_open,
     parse,
+    too_large,
     unknown,
     wrong_type,
 )
@@ -62,7 +63,7 @@ def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed
     with _hydra():
         try:
             composed = hydra_compose(command, [*overrides], return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException) as error:
+        except REFUSALS as error:
             raise _diagnose(command, parsed, error) from None
         _check_open_nodes(command, parsed)
         return _checked(composed, schema, overrides)
@@ -84,7 +85,7 @@ def multirun(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContex
         assert hydra is not None
         try:
             master = hydra.compose_config("train", [*overrides], run_mode=RunMode.MULTIRUN)
-        except (HydraException, OmegaConfBaseException) as error:
+        except REFUSALS as error:
             raise _diagnose("train", common, error) from None
         yield master, HydraContext(hydra.config_loader, Callbacks(master))
 
@@ -121,7 +122,7 @@ def override_stored(stored: dict[str, Any], overrides: Sequence[str]) -> TrainCo
         with _hydra():
             try:
                 fresh = hydra_compose("train", [str(group.input_line)])
-            except HydraException as error:
+            except REFUSALS as error:
                 raise _diagnose("train", [group], error) from None
         config[group.key_or_group] = fresh[group.key_or_group]
     known = sorted(dotted(config))
@@ -164,6 +165,8 @@ def _checked(
         raise unknown(key, sorted(dotted(OmegaConf.structured(schema)))) from None
     except OmegaConfBaseException as error:
         raise wrong_type(error) from None
+    except OverflowError:
+        raise too_large(composed) from None
     check_values(config)
     return Composed(config, OmegaConf.to_container(typed), folder, tuple(overrides))  # type: ignore[arg-type]
 
@@ -206,7 +209,7 @@ def _diagnose(command: str, parsed: Sequence[Override], error: Exception) -> Con
     """Say what is wrong with the overrides in our own words; Hydra's stay for the rest."""
     try:
         known = sorted(dotted(_groups_only(command, parsed)))
-    except (HydraException, OmegaConfBaseException) as inner:
+    except REFUSALS as inner:
         return ConfigError(" ".join(str(inner).split()))
     for override in parsed:
         key = override.key_or_group

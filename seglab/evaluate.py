@@ -27,9 +27,11 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.launch import run
     from seglab.tracking.tables import show_metrics, show_paths
     from seglab.tracking.wandb.artifacts import local_checkpoint
+    from seglab.trust import received_config
 
     path = local_checkpoint(composed.config.checkpoint)
     stored = stored_config(read_checkpoint(path))
+    stored = received_config(stored, path, composed.config.trust)
     stored["trainer"]["limit_val_batches"] = None  # a run may have looked at a part of the split
     config = override_stored(stored, rest)
     job = (config, path, composed, overrides, rest)

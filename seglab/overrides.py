@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,20 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seglab.errors import ConfigError
 
 OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks")
 """Where a target's own arguments stand: the schema knows neither their names nor their types."""
+
+
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError, OSError, RecursionError)
+"""What Hydra raises for an override that it cannot use; it lets Python's own errors through."""
+
+MAX_GROUP = 100
+"""No group has a longer name; a file system may refuse to look for one."""
 
 
 def home() -> Path:
@@ -36,15 +44,19 @@ def parse(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
     for line in overrides:
         try:
             override = parser.parse_override(line)
-        except HydraException as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{line!r} is not key=value: {reason}") from None
+        except REFUSALS as error:
+            reason = (str(error).splitlines() or ["it cannot be read"])[0]
+            raise ConfigError(f"{_short(line)!r} is not key=value: {_short(reason)}") from None
         if not override.key_or_group:
             raise ConfigError(f"{line!r} is not key=value: there is no key")
         if override.is_sweep_override() and not several:
             raise ConfigError(f"{line}: several values make several runs; give one, or -m")
         parsed.append(override)
     return parsed
+
+
+def _short(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def group_folder(key: str) -> Path:
@@ -54,7 +66,9 @@ def group_folder(key: str) -> Path:
 
 def is_group(key: str) -> bool:
     """Tell whether a key names a group of conf/, or the experiments."""
-    return "." not in key and not key.startswith("hydra") and group_folder(key).is_dir()
+    if len(key) > MAX_GROUP or not key.isidentifier() or key == "hydra":
+        return False
+    return group_folder(key).is_dir()
 
 
 def check_options(parsed: Sequence[Override]) -> None:
@@ -136,6 +150,15 @@ _RIGHT_SHAPES = {
     "is not Optional": "a group of keys: {key}.NAME=…",
 }
 """The same for what is no single value."""
+
+
+def too_large(config: DictConfig) -> ConfigError:
+    """Name the first whole number that no floating point number comes near."""
+    for key in dotted(config):
+        value = OmegaConf.select(config, key, throw_on_resolution_failure=False)
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            return ConfigError(f"{key}: a number of {len(str(value))} digits is too large")
+    return ConfigError("a number is too large")
 
 
 def unknown(key: str, known: Sequence[str]) -> ConfigError:

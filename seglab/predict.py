@@ -37,11 +37,12 @@ def main(overrides: list[str]) -> Path:
     from seglab.tracking.progress import PredictionProgress
     from seglab.tracking.track import track
     from seglab.tracking.wandb.artifacts import local_checkpoint
+    from seglab.trust import received_config
 
     console = Console()
     path = local_checkpoint(composed.config.checkpoint)
     checkpoint = read_checkpoint(path)
-    stored = stored_config(checkpoint)
+    stored = received_config(stored_config(checkpoint), path, composed.config.trust)
     stored["trainer"]["devices"] = 1  # one process writes the files
     stored["logger"] = {"name": "csv"}  # to W&B only what this command line says: logger=wandb
     config = override_stored(stored, rest)

@@ -72,6 +72,17 @@ class OneOf:
         return f"one of {', '.join(str(choice).lower() for choice in self.choices)}"
 
 
+class Name:
+    """What a folder may be called, so that no name leads out of the folder above it."""
+
+    def allows(self, value: str) -> bool:
+        """Tell whether ``value`` is such a name."""
+        return value not in ("", ".", "..") and not {*value} & {"/", "\\", "\0"}
+
+    def __str__(self) -> str:
+        return "a name without slashes"
+
+
 @dataclass
 class StoreConfig:
     """Where decoded pixels are kept between runs; see ``seglab.data.store``."""
@@ -96,7 +107,7 @@ class SynthConfig:
 class DataConfig:
     """A data set in VOC's layout, its splits, loading and augmentation."""
 
-    name: str
+    name: Annotated[str, Name()]
     root: str | None
     year: Annotated[int | None, Bound(2007, 2012)]
     classes: list[str] | None
@@ -118,7 +129,7 @@ class DataConfig:
 class ModelConfig:
     """A net (anything that maps images to logits), its task and its weights."""
 
-    name: str
+    name: Annotated[str, Name()]
     task: Annotated[str, OneOf("semantic", "instance")]
     net: dict[str, Any]
     weights: str | None
@@ -228,7 +239,7 @@ class EvaluationConfig:
 class SweepConfig:
     """What is common to the runs of a sweep; of no account in a single run."""
 
-    name: str | None
+    name: Annotated[str | None, Name()]
 
 
 @dataclass
@@ -257,6 +268,7 @@ class EvaluateConfig:
 
     checkpoint: str
     split: str
+    trust: bool = False
 
 
 @dataclass
@@ -266,6 +278,7 @@ class PredictConfig:
     checkpoint: str
     input: str
     output: str
+    trust: bool = False
 
 
 @dataclass
@@ -304,7 +317,11 @@ def check_values(config: Any, prefix: str = "") -> None:
             if isinstance(item, float) and not isfinite(item):
                 raise ConfigError(f"{key}={item}: must be a finite number")
             for rule in rules:
-                if isinstance(rule, Bound | OneOf) and item is not None and not rule.allows(item):
+                if (
+                    isinstance(rule, Bound | OneOf | Name)
+                    and item is not None
+                    and not rule.allows(item)
+                ):
                     raise ConfigError(f"{key}={item}: must be {rule}")
         for rule in rules:
             if isinstance(rule, Length | Range) and not rule.allows(value):

@@ -164,6 +164,18 @@ def test_composing_leaves_nothing_behind() -> None:
         ("seed=1,2", "seed=1,2: several values make several runs; give one"),
         ("seed=range(3)", "seed=range(3): several values make several runs; give one"),
         ("+seed=3", "Could not append to config. An item is already at 'seed'."),
+        ("model.name=../../x", "model.name=../../x: must be a name without slashes"),
+        ("data.name=..", "data.name=..: must be a name without slashes"),
+        ("sweep.name=a/b", "sweep.name=a/b: must be a name without slashes"),
+        # What a fuzz test found: Hydra and OmegaConf let Python's own errors through.
+        ("~callbacks=1", "Config group override deletion value must be a string"),
+        ("hydra/launcher=int(3)", "Config group override must be a string or a list"),
+        ("hydra=null", "Config group override must be a string or a list"),
+        (f"hydra/launcher={'a' * 5000}", "[Errno 36] File name too long"),
+        (f"{'a' * 5000}=1", "unknown key 'aaa"),
+        (f"seed={'9' * 5000}", "'seed=999"),
+        (f"optimizer.lr={'9' * 400}", "optimizer.lr: a number of 400 digits is too large"),
+        (f"data.classes={'[' * 900}{']' * 900}", "'data.classes=[[["),
     ],
 )
 def test_a_wrong_override(override: str, said: str) -> None:

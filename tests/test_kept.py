@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,29 @@ def test_damage_is_named(tmp_path: Path) -> None:
     save_evaluation(tmp_path, kept(ids=["a"]))
     with pytest.raises(RunError, match="1 images and 3 classes"):
         read_evaluation(tmp_path)
+
+
+def test_what_would_fill_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seglab.kept.MAX_BYTES", 10_000)
+    np.savez_compressed(tmp_path / FILE, confusion=np.zeros((100, 100), np.int64))
+    with pytest.raises(
+        RunError, match=r"evaluation\.npz: .* 80,128 bytes unpacked; more than 10,000"
+    ):
+        read_evaluation(tmp_path)
+
+
+def test_a_damaged_stream_is_refused(tmp_path: Path) -> None:
+    """Zlib's errors are of no kind that Python knows: found by a fuzz test."""
+    save_evaluation(tmp_path, kept())
+    whole = (tmp_path / FILE).read_bytes()
+    for at in range(60, len(whole) - 200, 7):
+        flipped = bytearray(whole)
+        flipped[at] ^= 0x55
+        (tmp_path / FILE).write_bytes(flipped)
+        with suppress(RunError):
+            read_evaluation(tmp_path)
 
 
 def test_code_is_not_run(tmp_path: Path) -> None:

@@ -59,8 +59,14 @@ class Box:
 
 
 @contextmanager
-def _open(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[Image.Image]:
-    """Open a picture; whatever a decoder throws becomes a DataError that names the file."""
+def _open(
+    path: Path, formats: tuple[str, ...] = IMAGE_FORMATS, *, checksums: bool = True
+) -> Iterator[Image.Image]:
+    """Open a picture; whatever a decoder throws becomes a DataError that names the file.
+
+    Pillow does not look at the checksums of a PNG's pixels when it decodes them, so that a flipped
+    bit may give other pixels; with ``checksums`` they are verified first.
+    """
     try:
         with warnings.catch_warnings():
             # A picture over the bound is refused below, in our own words.
@@ -72,6 +78,9 @@ def _open(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[Imag
                     f"{path}: {picture.width}x{picture.height} pixels; "
                     f"more than {MAX_PIXELS:,} are refused"
                 )
+            if checksums and picture.format == "PNG":
+                with Image.open(path, formats=formats) as whole:
+                    whole.verify()
             yield picture
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -88,12 +97,14 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: the file is no picture, or too large.
     """
-    with _open(path) as picture:
+    with _open(path, checksums=False) as picture:
         return picture.height, picture.width
 
 
 def read_image(path: Path) -> np.ndarray:
     """Decode a picture to ``(H, W, 3)`` uint8 RGB.
+
+    The pixels as they are stored: a mask is drawn on those, whatever EXIF says of the camera.
 
     Raises:
         DataError: the file is missing, damaged, no picture, too large, or of 16 bits a pixel.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,9 @@ from seglab.errors import ConfigError, DataError
 
 FORMAT = 1
 """Part of a store's name: a store written in another format is made anew, never misread."""
+
+STORE = re.compile(r"v\d+-[0-9a-f]{24}")
+"""What a store is called; nothing else in its folder is ever deleted."""
 
 SHARD_BYTES = 256 * 2**20
 """A shard is gathered in memory before it is written; this bounds how much."""
@@ -120,10 +124,12 @@ class Cached(Dataset[Sample]):
             os.utime(self.path / "index.json")  # the stores used longest ago make room first
         try:
             index = json.loads((self.path / "index.json").read_text())
-        except (OSError, ValueError) as error:
+            self.shards: list[int] = [int(shard) for shard in index["shards"]]
+            self.sizes: list[tuple[int, int]] = [(int(h), int(w)) for h, w in index["sizes"]]
+            if not len(self.shards) == len(self.sizes) == len(self.ids):
+                raise ValueError(f"index.json is not of {len(self.ids)} samples")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path}: damaged store: {error}; delete it") from None
-        self.shards: list[int] = index["shards"]
-        self.sizes: list[tuple[int, int]] = [(h, w) for h, w in index["sizes"]]
         self._open: dict[int, Any] = {}
 
     def __len__(self) -> int:
@@ -138,19 +144,19 @@ class Cached(Dataset[Sample]):
         """Return a sample whose tensors are views of the store; they must not be written to."""
         index = range(len(self))[index]  # counts from the end, and ends, as a list does
         shard = self.shards[index]
-        if shard not in self._open:
-            path = self.path / f"{shard:05d}.safetensors"
-            try:
+        path = self.path / f"{shard:05d}.safetensors"
+        try:
+            if shard not in self._open:
                 self._open[shard] = safe_open(path, framework="pt")
-            except (OSError, SafetensorError) as error:
-                raise DataError(f"{path}: damaged store: {error}; delete {self.path}") from None
-        tensors = self._open[shard]
-        return Sample(
-            self.ids[index],
-            tensors.get_tensor(f"{index}/image").permute(2, 0, 1),
-            tensors.get_tensor(f"{index}/class_map"),
-            tensors.get_tensor(f"{index}/instance_map") if self.instances else None,
-        )
+            tensors = self._open[shard]
+            return Sample(
+                self.ids[index],
+                tensors.get_tensor(f"{index}/image").permute(2, 0, 1),
+                tensors.get_tensor(f"{index}/class_map"),
+                tensors.get_tensor(f"{index}/instance_map") if self.instances else None,
+            )
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{path}: damaged store: {error}; delete {self.path}") from None
 
     def size(self, index: int) -> tuple[int, int]:
         """Return height and width of an image without touching its pixels."""
@@ -225,7 +231,9 @@ def _make_room(folder: Path, budget: int) -> None:
     A process that has one mapped keeps its pages: on POSIX a deleted file lives until it is closed.
     """
     indices: Sequence[Path] = sorted(
-        folder.glob("v*/index.json"), key=lambda index: index.stat().st_mtime, reverse=True
+        (path for path in folder.glob("v*/index.json") if STORE.fullmatch(path.parent.name)),
+        key=lambda index: index.stat().st_mtime,
+        reverse=True,
     )
     used = 0
     for index in indices:

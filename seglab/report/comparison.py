@@ -16,6 +16,7 @@ from seglab.report.runs import RunRecord
 IGNORED = (
     "resume",
     "checkpoint",
+    "trust",
     "predictions",
     "hydra",
     "logger",

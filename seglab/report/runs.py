@@ -117,7 +117,7 @@ def read_run(folder: Path, name: str) -> RunRecord:
             read(run)
         except RunError as error:
             problems.append(str(error))
-        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        except Exception as error:  # of many kinds: files that are not what we write
             problems.append(
                 f"{_FILES[read]}: {' '.join(str(error).split()) or type(error).__name__}"
             )
@@ -138,11 +138,20 @@ def _status(run: RunRecord) -> None:
 
 def _settings(run: RunRecord) -> None:
     text = (run.folder / ".hydra" / "config.yaml").read_text(encoding="utf-8")
-    run.settings = dict(flat(yaml.load(text, Loader)))
+    run.settings = dict(flat(_plain(text)))
     overrides = run.folder / ".hydra" / "overrides.yaml"
     if overrides.is_file():
-        given = yaml.load(overrides.read_text(encoding="utf-8"), Loader)
+        given = _plain(overrides.read_text(encoding="utf-8"))
         run.overrides = [str(one) for one in given or []]
+
+
+def _plain(text: str) -> Any:
+    """Load YAML without aliases, of which a few lines may stand for more than memory holds."""
+    if "*" in text and any(
+        isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader)
+    ):
+        raise ValueError("holds aliases, which a configuration has none of")
+    return yaml.load(text, Loader)
 
 
 def _metrics(run: RunRecord) -> None:
@@ -152,6 +161,11 @@ def _metrics(run: RunRecord) -> None:
         run.metrics = {
             str(name): math.nan if value is None else float(value) for name, value in found.items()
         }
+        for name, value in run.metrics.items():
+            if math.isinf(value) or (
+                name == "val/mIoU" and not (math.isnan(value) or 0 <= value <= 1)
+            ):
+                raise ValueError(f"{name} is {value}")
 
 
 def _history(run: RunRecord) -> None:

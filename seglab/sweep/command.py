@@ -11,6 +11,7 @@ from rich.console import Console
 
 from seglab.config import multirun
 from seglab.overrides import parse
+from seglab.schema import SweepConfig, check_values
 from seglab.sweep.engine import Sweep
 
 
@@ -26,6 +27,7 @@ def sweep(overrides: list[str], dry_run: bool = False) -> None:
         if master.sweep.name is None:
             with open_dict(master):
                 master.sweep.name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+        check_values(SweepConfig(str(master.sweep.name)), "sweep.")
         given = list(master.hydra.overrides.task)
         keys = [one.key_or_group for one in parse(given, several=True) if one.is_sweep_override()]
         keys += list(master.hydra.sweeper.get("params") or ())

@@ -77,6 +77,18 @@ def tar(*files: str, link: tuple[str, str] | None = None) -> bytes:
     return stream.getvalue()
 
 
+def special(kind: bytes, name: str = "VOCdevkit/x", target: str = "") -> bytes:
+    """An archive of a list and of something that is no plain file."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, target
+        member.devmajor, member.devminor = 1, 3
+        archive.addfile(member)
+        archive.addfile(tarfile.TarInfo(f"VOCdevkit/VOC2007/{LIST}"))
+    return stream.getvalue()
+
+
 def tree(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
@@ -197,9 +209,18 @@ def test_an_archive_of_something_else(server: Server, tmp_path: Path) -> None:
         tar(f"VOCdevkit/VOC2007/{LIST}", "VOCdevkit/../../../../evil"),
         tar(f"VOCdevkit/VOC2007/{LIST}", "out/evil", link=("out", "..")),
         tar(f"VOCdevkit/VOC2007/{LIST}", link=("VOCdevkit/passwd", "/etc/passwd")),
+        special(tarfile.LNKTYPE, target="/etc/passwd"),
+        special(tarfile.LNKTYPE, target="../../../../etc/passwd"),
+        special(tarfile.SYMTYPE, name="VOCdevkit/VOC2007", target="../../.."),
+        special(tarfile.CHRTYPE),
+        special(tarfile.BLKTYPE),
+        special(tarfile.FIFOTYPE),
         b"not an archive at all",
     ],
-    ids=["parent", "deep parent", "link to parent", "absolute link", "no tar"],
+    ids=[
+        *("parent", "deep parent", "link to parent", "absolute link", "hard link", "far hard link"),
+        *("link in place of a folder", "character device", "block device", "pipe", "no tar"),
+    ],
 )
 def test_an_unsafe_or_broken_archive_is_refused(
     server: Server, tmp_path: Path, archive: bytes

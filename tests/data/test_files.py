@@ -8,6 +8,7 @@ import tempfile
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,23 @@ def test_a_damaged_chunk(tmp_path: Path) -> None:
     assert not read_labels(path).any()
     path.write_bytes(bare_png(8, 8, 8, 0, bytes(72), stray=b"\0\0\0\0\0\1\2\3zzzz"))
     assert "broken PNG file" in refused(read_labels, path)
+
+
+def test_a_flipped_bit_in_a_pngs_pixels_is_noticed(tmp_path: Path) -> None:
+    """Pillow decodes some of these to other pixels, without a word."""
+    path = tmp_path / "a.png"
+    whole = encoded(Image.fromarray(RGB.repeat(8, 0).repeat(8, 1)), "PNG")
+    start = whole.index(b"IDAT") + 4
+    unnoticed = 0
+    for at in range(start, whole.index(b"IEND") - 8):
+        flipped = bytearray(whole)
+        flipped[at] ^= 4
+        path.write_bytes(flipped)
+        with suppress(OSError, SyntaxError, ValueError), Image.open(path) as picture:
+            picture.load()
+            unnoticed += 1
+        assert "cannot be decoded: " in refused(read_image, path)
+    assert unnoticed, "Pillow looks at checksums now: no need to do it for it"
 
 
 def test_only_jpeg_and_png_are_decoded(tmp_path: Path) -> None:

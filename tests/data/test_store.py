@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from seglab.data import store
 from seglab.data.store import Cached, check
@@ -240,6 +242,48 @@ def test_a_damaged_store_says_which(tree: Tree, folder: Path) -> None:
     (cached.path / "index.json").write_text("{")
     with pytest.raises(DataError, match=f"{cached.path}: damaged store"):
         Cached(train(tree), folder)
+
+
+class Payload:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_a_strangers_store_is_refused_and_runs_nothing(
+    tree: Tree, folder: Path, tmp_path: Path
+) -> None:
+    mark = tmp_path / "it-ran"
+    cached = Cached(train(tree), folder)
+    index = cached.path / "index.json"
+    whole = index.read_text()
+    for content in ("[]", "{}", '{"shards": [0]}', '{"shards": ["x"], "sizes": [[1]]}', "null"):
+        index.write_text(content)
+        with pytest.raises(DataError, match=f"{cached.path}: damaged store"):
+            Cached(train(tree), folder)
+    index.write_text(whole)
+    shard = cached.path / "00000.safetensors"
+    torch.save({"0/image": Payload(mark)}, shard)
+    with pytest.raises(DataError, match="damaged store"):
+        Cached(train(tree), folder)[0]
+    shard.write_bytes(pickle.dumps(Payload(mark)))
+    with pytest.raises(DataError, match="damaged store"):
+        Cached(train(tree), folder)[0]
+    save_file({"something": torch.ones(1)}, shard)
+    with pytest.raises(DataError, match="damaged store"):
+        Cached(train(tree), folder)[0]
+    assert not mark.exists()
+
+
+def test_what_is_no_store_is_never_deleted(tree: Tree, folder: Path) -> None:
+    names = ("vue-app", "v1-notes", "v1-0123456789abcdef0123456")
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "index.json").write_text("{}" * 10_000)
+    Cached(train(tree), folder, max_bytes=5_000)
+    assert all((folder / name / "index.json").is_file() for name in names)
 
 
 def test_several_shards(synth_root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

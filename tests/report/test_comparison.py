@@ -172,6 +172,35 @@ def test_what_cannot_be_read_is_listed_with_its_reason(made_run: Made, tmp_path:
     assert sum(line.startswith("unreadable: ") for line in lines(result)) == 6
 
 
+BOMB = "a: &a [1,1,1,1,1,1,1,1]\n" + "".join(
+    f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+"""Nine lines of YAML that stand for eight hundred million numbers."""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("metrics.json", '{"val/mIoU": 1e999}', "val/mIoU is inf"),
+        ("metrics.json", '{"val/mIoU": 1.5}', "val/mIoU is 1.5"),
+        ("metrics.json", f'{{"a": {"[" * 100_000}', "metrics.json: "),
+        ("metrics.json", f'{{"val/mIoU": {"9" * 400}}}', "too large"),
+        ("status.json", "[]", "status.json: "),
+        (".hydra/config.yaml", BOMB, "holds aliases"),
+        (".hydra/config.yaml", "!!python/object/apply:os.system [false]", "config.yaml: "),
+    ],
+)
+def test_a_strangers_run_is_read_without_harm(
+    made_run: Made, tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    made_run(tmp_path / "good", seed=1)
+    (made_run(tmp_path / "bad") / name).write_text(text)
+    bad = next(run for run in compare(read_runs([tmp_path])).runs if run.name == "bad")
+    assert bad.state == "unreadable"
+    assert said in bad.reason
+    assert "\n" not in bad.reason
+
+
 def test_a_folder_that_cannot_be_looked_into_is_listed(
     made_run: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,175 @@
+"""A checkpoint from a stranger, and secrets of one's own: what is refused, and what is not told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import wandb
+from PIL import Image
+
+import seglab
+from seglab.checkpoints import KEY
+from seglab.errors import ConfigError, RunError
+
+SECRET = "5e9a7e15" * 5
+"""Of the form of a W&B key."""
+
+
+@pytest.fixture
+def trained(tiny: list[str], tmp_path: Path) -> Path:
+    """Train for one epoch; return the checkpoint."""
+    folder = tmp_path / "trained"
+    seglab.fit(*tiny, "trainer.max_epochs=1", "logger=csv", f"hydra.run.dir={folder}")
+    return folder / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture
+def altered(trained: Path, tmp_path: Path) -> Callable[..., str]:
+    """Return a checkpoint with another configuration; ``mark`` is what its payload would make."""
+
+    def make(**nodes: Any) -> str:
+        content = torch.load(trained, weights_only=True)
+        config = content[KEY]["config"]
+        for key, node in nodes.items():
+            *groups, last = key.split("__")
+            place = config
+            for group in groups:
+                place = place[group]
+            place[last] = node
+        torch.save(content, tmp_path / "theirs.ckpt")
+        return str(tmp_path / "theirs.ckpt")
+
+    return make
+
+
+def payloads(mark: Path) -> dict[str, tuple[str, Any]]:
+    """Return key and node of configurations that would make a file if they were built."""
+    (mark.parent / "hub").mkdir()
+    code = f"import pathlib\npathlib.Path({str(mark)!r}).touch()\ndef net(**k): ...\n"
+    (mark.parent / "hub" / "hubconf.py").write_text(code)
+    hub = {"_target_": "torch.hub.load", "repo_or_dir": str(mark.parent / "hub"), "model": "net"}
+    hub |= {"source": "local"}
+    system = {"_target_": "os.system", "command": f"touch {mark}"}
+    run = {"_target_": "runpy.run_path", "path_name": str(mark.parent / "hub" / "hubconf.py")}
+    net = {"_target_": "torch.nn.Sequential"}
+    return {
+        "as the net": ("model__net", hub),
+        "by the shell": ("model__net", system),
+        "as a script": ("model__net", run),
+        "as a part": ("model__net", {**net, "_args_": [{"_target_": "torch.nn.ReLU"}, hub]}),
+        "as a partial": ("model__net", {**net, "_args_": [{**hub, "_partial_": True}]}),
+        "as a callback": ("callbacks", {"x": hub}),
+        "as the optimiser": ("optimizer__algorithm", hub),
+        "in the loss": ("loss", {"_target_": "torch.hub.load", **hub}),
+        "in the logger": ("logger", hub),
+    }
+
+
+def test_a_configuration_with_code_in_it_is_refused(
+    seglab_cli: Callable[..., Any], altered: Callable[..., str], tmp_path: Path
+) -> None:
+    mark = tmp_path / "it-ran"
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for how, (key, node) in payloads(mark).items():
+        path = altered(**{key: node})
+        for call in (
+            ["evaluate", f"checkpoint={path}", "hydra.run.dir=ev"],
+            ["predict", f"checkpoint={path}", "input=a.png", "output=out"],
+        ):
+            answer = seglab_cli(*call)
+            assert answer.code == 2, how
+            assert answer.err.count("\n") == 1, answer.err
+            for part in (key.replace("__", "."), "_target_=", "trust=true"):
+                assert part in answer.last_line, how
+        with pytest.raises(ConfigError, match="trust=true"):
+            seglab.load(path)
+        assert not mark.exists(), how
+    assert not (tmp_path / "ev").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_payload_is_live_and_trust_is_what_holds_it_back(
+    seglab_cli: Callable[..., Any], altered: Callable[..., str], tmp_path: Path
+) -> None:
+    mark = tmp_path / "it-ran"
+    key, node = payloads(mark)["as the net"]
+    path = altered(**{key: node})
+    answer = seglab_cli("evaluate", f"checkpoint={path}", "trust=true", "hydra.run.dir=ev")
+    assert answer.code == 2
+    assert "not an nn.Module" in answer.last_line
+    assert mark.exists()
+
+
+def test_what_the_user_types_is_the_users_own(
+    seglab_cli: Callable[..., Any], trained: Path, tmp_path: Path
+) -> None:
+    """An override names a function that no stranger may: it is built, and is no net."""
+    net = "model.net={_target_:argparse.Namespace}"
+    answer = seglab_cli("evaluate", f"checkpoint={trained}", net, "hydra.run.dir=ev")
+    assert answer.code == 2
+    assert "model.net._target_=argparse.Namespace: not an nn.Module" in answer.last_line
+
+
+def test_an_unaltered_checkpoint_needs_no_trust(
+    seglab_cli: Callable[..., Any], trained: Path
+) -> None:
+    assert seglab_cli("evaluate", f"checkpoint={trained}", "hydra.run.dir=ev").code == 0
+    assert len(seglab.load(trained).classes) == 7
+
+
+def test_the_environment_is_not_read_for_a_stranger(
+    seglab_cli: Callable[..., Any], altered: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_SECRET", SECRET)
+    path = altered(model__name="${oc.env:A_SECRET}")
+    answer = seglab_cli("evaluate", f"checkpoint={path}", "trust=true", "hydra.run.dir=ev")
+    assert answer.code == 1
+    assert "model.name is to be resolved" in answer.last_line
+    assert SECRET not in answer.out + answer.err
+    with pytest.raises(RunError, match="to be resolved"):
+        seglab.load(path, trust=True)
+
+
+@pytest.fixture
+def _own_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.mark.usefixtures("_own_wandb")
+def test_a_key_of_wandb_lands_nowhere(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens: logged offline
+    tiny = [*tiny, "trainer.max_epochs=1"]
+    last = "checkpoint=run/checkpoints/last.ckpt"
+    said = ""
+    for call in (
+        ["train", *tiny, "hydra.run.dir=run"],
+        ["train", *tiny, "hydra.run.dir=failed", "model.net.kernel_size=4"],
+        ["evaluate", last, "hydra.run.dir=ev"],
+        ["train", "-m", *tiny, "sweep.name=study", "logger.mode=offline", "seed=1"],
+        ["compare", ".", "--output", "comparison"],
+    ):
+        answer = seglab_cli(*call)
+        assert answer.code == 2 * (call[-1] == "model.net.kernel_size=4"), answer.err
+        said += answer.out + answer.err
+    wandb.teardown()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    kinds = {path.suffix for path in files}
+    assert {".wandb", ".html", ".csv", ".json", ".yaml", ".ckpt", ".log"} <= kinds, kinds
+    assert SECRET not in said
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
