@@ -36,4 +36,4 @@ class Poison(L.Callback):
     ) -> None:
         if self.what == "weight" and trainer.global_step == self.step:
             with torch.no_grad():
-                next(pl_module.parameters()).view(-1)[0] = float("inf")
+                next(pl_module.parameters()).fill_(float("inf"))
