@@ -25,6 +25,7 @@ def together(target: Callable[..., None], each: list[tuple[Any, ...]]) -> tuple[
     processes = [SPAWN.Process(target=target, args=(*one, meet, said)) for one in each]
     for process in processes:
         process.start()
+    said.meet = meet  # a barrier that its maker forgets is gone before a child has opened it
     return said, processes
 
 
