@@ -59,6 +59,7 @@ def measure(
     from seglab.checkpoints import load_weights, read_checkpoint
     from seglab.data.datamodule import VOCDataModule
     from seglab.job import build_trainer, interruptible
+    from seglab.mishaps import Mishaps
     from seglab.process import prepare, rank
     from seglab.report import reported
     from seglab.tasks.build import build_task
@@ -84,12 +85,15 @@ def measure(
         run.predictions, task.classes, len(samples), config.pictures.samples, every_n_epochs=0
     )
     keep = KeepSamples(run.folder, samples.ids, task.classes, config.pictures.samples)
-    callbacks = [pictures, KeepEvaluation(keep), EvaluationProgress(console), *tracking.callbacks]
+    mishaps = Mishaps(config, "evaluation")
+    callbacks = [mishaps, pictures, KeepEvaluation(keep), EvaluationProgress(console)]
+    callbacks += tracking.callbacks
     trainer = build_trainer(config.trainer, composed.folder, callbacks)
     data.config.val_split = split
     logged = tracking.run(trainer, task.net, {split: samples}, composed.plain)
     with reported(run, console), logged, interruptible(trainer):
-        trainer.validate(task, data, verbose=False, weights_only=True)
+        with mishaps.explained():
+            trainer.validate(task, data, verbose=False, weights_only=True)
         run.write_metrics(task.scores)
         tracking.results(task.scores)
     return task.scores, sorted(pictures.written)

@@ -23,6 +23,7 @@ from seglab import launch
 from seglab.checkpoints import BestAndLast, WholeFiles, position, read_checkpoint
 from seglab.data.datamodule import VOCDataModule
 from seglab.errors import ConfigError, ProcessError
+from seglab.mishaps import Mishaps
 from seglab.models.weights import load_pretrained
 from seglab.preemption import SaveAndStop, listening
 from seglab.process import prepare, rank
@@ -33,6 +34,7 @@ from seglab.targets import build
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
 from seglab.tracking.batches import batch_sizes
+from seglab.tracking.finite import FiniteNumbers
 from seglab.tracking.history import HistoryLogger
 from seglab.tracking.predictions import PredictionPictures
 from seglab.tracking.progress import Checking, TrainingProgress
@@ -120,7 +122,10 @@ def run_job(
     saving = BestAndLast(run.checkpoints, config)
     ids = data.split(config.data.val_split).ids
     keep = KeepSamples(folder, ids, task.classes, config.pictures.samples)
+    mishaps = Mishaps(config, "training")
     callbacks: list[L.Callback] = [
+        mishaps,
+        FiniteNumbers(folder),
         saving,
         pictures,
         KeepEvaluation(keep),
@@ -138,7 +143,7 @@ def run_job(
         step, data.start = position(read_checkpoint(last)) if going_on else (0, (0, 0))
         if leads:
             run.history.rewind(step)
-        with interruptible(trainer), listening():
+        with mishaps.explained(), interruptible(trainer), listening():
             trainer.fit(task, data, ckpt_path=last if going_on else None, weights_only=True)
             metrics = final_metrics(trainer, task, data, run, saving)
         run.write_metrics(metrics)

@@ -31,6 +31,7 @@ def main(overrides: list[str]) -> Path:
     from seglab.checkpoints import load_weights, read_checkpoint, stored_config
     from seglab.data.images import ImageBatches, find_images
     from seglab.job import build_trainer, interruptible
+    from seglab.mishaps import Mishaps
     from seglab.process import prepare
     from seglab.tasks.build import build_task
     from seglab.tracking.predictions import WritePredictions
@@ -56,14 +57,17 @@ def main(overrides: list[str]) -> Path:
     writing = WritePredictions(output, task.classes)
     progress = PredictionProgress(console, len(images))
     tracking.prepare(output, task.classes, len(images))
-    trainer = build_trainer(config.trainer, output, [writing, progress, *tracking.callbacks])
+    mishaps = Mishaps(config, "prediction")
+    callbacks = [mishaps, writing, progress, *tracking.callbacks]
+    trainer = build_trainer(config.trainer, output, callbacks)
     try:
         writing.overlays.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"output={output}: cannot be written: {error.strerror}") from None
     start = time.perf_counter()
     with tracking.run(trainer, task.net, {}, composed.plain), interruptible(trainer):
-        trainer.predict(task, loader, return_predictions=False, weights_only=True)
+        with mishaps.explained():
+            trainer.predict(task, loader, return_predictions=False, weights_only=True)
         tracking.results({})
     console.print(
         f"{len(images)} class maps in {output}, overlays in {writing.overlays}, "

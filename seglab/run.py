@@ -29,6 +29,9 @@ NONE, STARTED, FINISHED, FAILED, INTERRUPTED = (
     "interrupted",
 )
 
+LOOK = 1.0
+"""Seconds that a run waits for its folder's lock."""
+
 
 def status(folder: Path) -> str:
     """Return what became of the run in ``folder``; ``none`` where there is no run.
@@ -39,6 +42,19 @@ def status(folder: Path) -> str:
     Raises:
         RunError: the folder cannot be read.
     """
+    said = _said(folder)
+    if said != STARTED:
+        return said
+    lock = FileLock(folder / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            return INTERRUPTED
+    except Timeout:
+        return STARTED
+
+
+def _said(folder: Path) -> str:
+    """Return what ``status.json`` says, whoever works there."""
     try:
         said = json.loads((folder / "status.json").read_text(encoding="utf-8"))["status"]
     except (FileNotFoundError, NotADirectoryError):
@@ -47,14 +63,7 @@ def status(folder: Path) -> str:
         raise RunError(f"{folder}: cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError):
         return FAILED
-    if said != STARTED:
-        return str(said) if said in (FINISHED, INTERRUPTED) else FAILED
-    lock = FileLock(folder / ".lock")
-    try:
-        with lock.acquire(timeout=0):
-            return INTERRUPTED
-    except Timeout:
-        return STARTED
+    return str(said) if said in (STARTED, FINISHED, INTERRUPTED) else FAILED
 
 
 def check_folder(folder: Path, resume: bool) -> str:
@@ -120,7 +129,9 @@ class Run:
         check_folder(self.folder, self.resume)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.lock.acquire(timeout=0)
+            # Those who only look at a run's status hold the lock for an instant.
+            self.lock.acquire(timeout=LOOK)
+            self._check_again()
             (self.folder / ".hydra").mkdir(exist_ok=True)
             for name, value in (("config", dict(self.config)), ("overrides", self.overrides)):
                 with atomic(self.folder / ".hydra" / f"{name}.yaml") as file:
@@ -134,6 +145,13 @@ class Run:
             self.lock.release()
             raise RunError(f"{self.folder}: not writable: {error.strerror or error}") from None
         return self
+
+    def _check_again(self) -> None:
+        """Look whether another process began and ended between our look and our lock."""
+        there = _said(self.folder)
+        if there == FINISHED or (there != NONE and not self.resume):
+            self.lock.release()
+            raise RunError(f"{self.folder}: another process has been at work on this run")
 
     def __exit__(
         self,

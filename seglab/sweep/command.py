@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from hydra.core.plugins import Plugins
 from omegaconf import open_dict
 from rich.console import Console
 
 from seglab.config import multirun
+from seglab.errors import RunError
 from seglab.overrides import parse
 from seglab.schema import SweepConfig, check_values
 from seglab.sweep.engine import Sweep
@@ -35,9 +39,37 @@ def sweep(overrides: list[str], dry_run: bool = False) -> None:
         sweeper = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=jobs, config=master
         )
-        try:
-            sweeper.sweep(given)
-        except KeyboardInterrupt:
-            jobs.show()
-            raise
+        with nullcontext() if dry_run else _owned(jobs.folder):
+            try:
+                sweeper.sweep(given)
+            except KeyboardInterrupt:
+                jobs.show()
+                raise
     jobs.finish()
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """Hold a sweep's folder; where nothing came of the sweep, none is left.
+
+    Raises:
+        RunError: another process works on the sweep, or the folder cannot be written.
+    """
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            f"sweep.name={folder.name}: another process is working on this sweep"
+        ) from None
+    except OSError as error:
+        raise RunError(f"{folder}: not writable: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        if {one.name for one in folder.iterdir()} <= {path.name}:
+            path.unlink(missing_ok=True)
+            folder.rmdir()
