@@ -129,7 +129,7 @@ class Killer:
 
         self.work, self.kills, self.overrides = work, kills, overrides
         self.random = random.Random(seed)
-        self.context = warm(["benchmarks.crash"])
+        self.context = warm()
         self.path = work / "board"
         self.lengths: dict[int, list[float]] = {number: [] for number in PHASES.values()}
         self.hits: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""A disk that is full, or that may not be written to: one line that says which file and what to do."""
+"""A disk that is full, or may only be read: one line that names the file and what to do."""
 
 from __future__ import annotations
 

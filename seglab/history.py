@@ -46,7 +46,7 @@ def atomic(path: Path, *, binary: bool = False, durable: bool = True) -> Iterato
         if name is not None:
             with suppress(OSError):
                 Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno is not None:
             error.filename, error.filename2 = str(path), None
         raise
 
