@@ -76,6 +76,8 @@ def check_folder(folder: Path, resume: bool) -> str:
             f"hydra.run.dir={folder}: already holds a run ({there}); give resume=true to go on "
             "with it, or another folder"
         )
+    if there == FINISHED:
+        return there  # nothing will be written
     parent = folder
     while not parent.exists():
         parent = parent.parent

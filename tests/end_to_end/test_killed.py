@@ -44,9 +44,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     good = last.read_bytes()
 
     # One changed bit in the middle, of which torch says nothing.
-    last.write_bytes(
-        good[: len(good) // 2] + bytes([good[len(good) // 2] ^ 1]) + good[len(good) // 2 + 1 :]
-    )
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 1
+    last.write_bytes(flipped)
     for command in (["evaluate"], ["predict", "input=x", "output=y"]):
         answer = seglab_cli(*command, f"checkpoint={last}")
         assert answer.code == 1
