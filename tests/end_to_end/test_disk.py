@@ -202,17 +202,18 @@ def test_a_read_only_disk(
     disk: Disk,
     interrupt: Callable[[int], None],
 ) -> None:
+    arguments = [*tiny, "callbacks=ema"]
     finished, cut = disk.path / "finished", disk.path / "cut"
-    assert seglab_cli("train", *tiny, f"hydra.run.dir={finished}").code == 0
+    assert seglab_cli("train", *arguments, f"hydra.run.dir={finished}").code == 0
     interrupt(1)
-    assert seglab_cli("train", *tiny, f"hydra.run.dir={cut}").code == 130
+    assert seglab_cli("train", *arguments, f"hydra.run.dir={cut}").code == 130
     interrupt(-1)
     disk.read_only()
     for folder in (cut, disk.path / "new"):
-        answer = seglab_cli("train", *tiny, f"hydra.run.dir={folder}", "resume=true")
+        answer = seglab_cli("train", *arguments, f"hydra.run.dir={folder}", "resume=true")
         assert (answer.code, answer.err.count("\n")) == (1, 1), answer.err
         assert "not writable; give hydra.run.dir=DIR" in answer.err
-    answer = seglab_cli("train", *tiny, f"hydra.run.dir={finished}", "resume=true")
+    answer = seglab_cli("train", *arguments, f"hydra.run.dir={finished}", "resume=true")
     assert answer.code == 0, "there is nothing to do"
     last = finished / "checkpoints/last.ckpt"
     answer = seglab_cli("evaluate", f"checkpoint={last}", "hydra.run.dir=measured")
@@ -220,6 +221,6 @@ def test_a_read_only_disk(
     answer = seglab_cli("predict", f"checkpoint={last}", f"input={finished}", "output=out")
     assert "Traceback" not in answer.err
     disk.read_only(False)
-    answer = seglab_cli("train", *tiny, f"hydra.run.dir={cut}", "resume=true")
+    answer = seglab_cli("train", *arguments, f"hydra.run.dir={cut}", "resume=true")
     assert answer.code == 0, answer.err
     assert differences(finished, cut) == []
