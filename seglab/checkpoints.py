@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import pickle
-import shutil
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from seglab.errors import RunError
+from seglab.history import atomic
 from seglab.schema import TrainConfig
 
 KEY = "seglab"
@@ -24,36 +27,71 @@ KEY = "seglab"
 SCORE = "val/mIoU"
 """What makes a checkpoint the best."""
 
+LAST, PREVIOUS, DAMAGED = "last.ckpt", "previous.ckpt", "damaged.ckpt"
+"""The newest checkpoint, the one before it, and a newest one that turned out to be damaged."""
+
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes beside the old file, flushes, then renames: a killed process leaves the old one."""
+    """Writes beside the old file, flushes, then renames: a killed process leaves the old one.
+
+    What was ``last.ckpt`` before stays as ``previous.ckpt``.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Save ``checkpoint`` under ``path``, whole or not at all."""
+        """Save ``checkpoint`` under ``path``, whole or not at all.
+
+        Raises:
+            OSError: the disk is full, or may not be written to; names ``path``.
+        """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        making = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with making.open("wb") as file:
+        with atomic(target, binary=True) as file:
+            try:
                 torch.save(checkpoint, file)
+            except RuntimeError as error:  # torch's own, while it closes what it could not write
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
+            if target.name == LAST:
                 file.flush()
                 os.fsync(file.fileno())
-            making.replace(target)
-        finally:
-            making.unlink(missing_ok=True)
+                _keep_previous(target)
+
+
+def _keep_previous(last: Path) -> None:
+    """Give the old ``last.ckpt`` its second name, under which it stays when it is replaced."""
+    making = last.with_name(f".{PREVIOUS}.{os.getpid()}.part")
+    previous = last.with_name(PREVIOUS)
+    try:
+        os.link(last, making)
+        making.replace(previous)
+    except FileNotFoundError:
+        return  # it is the first
+    except OSError:  # a file system without links: for a moment there is only the one before
+        last.replace(previous)
+    finally:
+        making.unlink(missing_ok=True)
 
 
 class BestAndLast(Checkpoint):
     """Saves ``last.ckpt`` after every epoch, and ``best.ckpt`` when its mIoU is the highest yet.
 
     ``config.checkpoints`` says which of them a finished run keeps; a run needs ``last.ckpt`` to go
-    on after an interruption, so that it is there as long as the run is not finished.
+    on after an interruption, so that it is there as long as the run is not finished, as is
+    ``previous.ckpt``.
+
+    Args:
+        folder: the run's ``checkpoints``.
+        config: kept in each of them.
+        before: called before one is written, so that no history is behind it.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig) -> None:
-        self.folder, self.config = folder, config
+    def __init__(
+        self, folder: Path, config: TrainConfig, before: Callable[[], None] = lambda: None
+    ) -> None:
+        self.folder, self.config, self.before = folder, config, before
         self.best = -math.inf
         self.best_epoch = -1
         self.improved = False
@@ -66,24 +104,25 @@ class BestAndLast(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the epoch."""
-        last = self.folder / "last.ckpt"
-        trainer.save_checkpoint(last)
-        wanted = self.config.checkpoints in ("best", "both")
-        if self.improved and wanted and trainer.is_global_zero:
-            making = self.folder / ".best.ckpt"
-            shutil.copyfile(last, making)
-            making.replace(self.folder / "best.ckpt")
+        if self.improved and self.config.checkpoints in ("best", "both"):
+            # First: a run that is killed here goes on from the epoch before, and gets here again.
+            trainer.save_checkpoint(self.folder / "best.ckpt")
+        trainer.save_checkpoint(self.folder / LAST)
         self.improved = False
 
     def tidy(self) -> None:
         """Delete what a finished run is not to keep."""
-        if self.config.checkpoints in ("best", "none"):
-            (self.folder / "last.ckpt").unlink(missing_ok=True)
+        unwanted = [PREVIOUS, DAMAGED]
+        unwanted += [LAST] if self.config.checkpoints in ("best", "none") else []
+        for name in unwanted:
+            with suppress(OSError):  # it is finished all the same
+                (self.folder / name).unlink(missing_ok=True)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep the configuration as plain data beside the weights."""
+        self.before()
         checkpoint[KEY] = {"config": asdict(self.config)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,6 +143,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"checkpoint={path}: no such file")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:  # torch takes changed numbers without a word
+                if (part := file.testzip()) is not None:
+                    raise ValueError(f"the checksum of {part} is wrong")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise RunError(
@@ -116,6 +159,39 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise RunError(f"checkpoint={path}: not a seglab checkpoint: it holds no configuration")
     return checkpoint
+
+
+def find_last(folder: Path) -> tuple[Path | None, str]:
+    """Return the checkpoint that a run goes on from, and what is to be said about it.
+
+    It is ``last.ckpt``, or the one before if that is damaged; None where there is none.
+
+    Raises:
+        RunError: there are some, and all are damaged.
+    """
+    problems = []
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            step, _ = position(read_checkpoint(path))
+        except (RunError, KeyError) as error:
+            problems.append(str(error).removeprefix("checkpoint="))
+            continue
+        return path, f"{problems[0]}; goes on from {path}, step {step}" if problems else ""
+    if problems:
+        raise RunError(
+            f"{'; '.join(problems)}: delete {folder} to start from the beginning, or give "
+            "another hydra.run.dir"
+        )
+    return None, ""
+
+
+def set_aside(folder: Path) -> None:
+    """Rename a damaged ``last.ckpt``, so that it does not take the place of the one before."""
+    with suppress(FileNotFoundError):
+        (folder / LAST).replace(folder / DAMAGED)
 
 
 def position(checkpoint: dict[str, Any]) -> tuple[int, tuple[int, int]]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from seglab import signals
+from seglab.disk import explain
 from seglab.errors import ConfigError, SeglabError
 
 COMMANDS = {
@@ -81,7 +83,15 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 2 wrong usage or config, 1 anything else."""
+    """Run a command and return its exit code.
+
+    0 done, 2 wrong usage or config, 130 or 143 interrupted by SIGINT or SIGTERM, 1 anything else.
+    """
+    with signals.handled():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] in (["--help"], ["-h"]):
         print(usage())
@@ -99,14 +109,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SeglabError as error:
         _show(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("seglab: interrupted", file=sys.stderr)
-        return 130
-    except Exception as error:  # a defect of ours: the whole story, and the gist as the last line
+    except KeyboardInterrupt as interruption:
+        return _interrupted(interruption)
+    except Exception as error:
+        if signals.received():  # an import that was cut short may say so in any way
+            return _interrupted(signals.interruption())
+        if isinstance(error, OSError) and (explained := explain(error)) is not None:
+            _show(explained)
+            return explained.exit_code
+        # a defect of ours: the whole story, and the gist as the last line
         traceback.print_exc()
         _show(f"{type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def _interrupted(error: KeyboardInterrupt) -> int:
+    print("seglab: interrupted", file=sys.stderr)
+    return signals.exit_code(error)
 
 
 def _show(error: Exception | str) -> None:

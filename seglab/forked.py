@@ -11,6 +11,8 @@ import time
 from multiprocessing.connection import wait
 from typing import Any
 
+from seglab import signals
+
 GRACE = 30.0
 """Seconds that a process gets to end when the one that asked for it is gone."""
 
@@ -18,7 +20,7 @@ GRACE = 30.0
 def settle(log: str | None) -> None:
     """Cut what ties a forked process to the server: its session, output and life."""
     os.setsid()  # Ctrl-C in a terminal reaches the command alone, which passes it on once
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
+    signals.install()  # the server ignores SIGINT
     if log is not None:
         write_to(log)
     _end_with(multiprocessing.parent_process())

@@ -17,15 +17,24 @@ import lightning as L
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from rich.console import Console
 
-from seglab import launch
-from seglab.checkpoints import BestAndLast, WholeFiles, position, read_checkpoint
+from seglab import launch, signals
+from seglab.checkpoints import (
+    BestAndLast,
+    WholeFiles,
+    find_last,
+    position,
+    read_checkpoint,
+    set_aside,
+)
 from seglab.data.datamodule import VOCDataModule
+from seglab.disk import disk_errors
 from seglab.errors import ConfigError, ProcessError
 from seglab.mishaps import Mishaps
 from seglab.models.weights import load_pretrained
-from seglab.preemption import SaveAndStop, listening
+from seglab.preemption import SaveAndStop, is_asked, listening
 from seglab.process import prepare, rank
 from seglab.report import reported
 from seglab.run import FINISHED, Follower, Run, check_folder, mark_failed
@@ -103,9 +112,10 @@ def run_job(
     data.check()
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config)
-    last = folder / "checkpoints" / "last.ckpt"
-    going_on = config.resume and last.is_file()
-    if config.model.weights is not None and not going_on:
+    last, note = find_last(folder / "checkpoints") if config.resume else (None, "")
+    if note:
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
+    if config.model.weights is not None and last is None:
         report = load_pretrained(task.net, config.model.net, config.model.weights)
         console.print(str(report), highlight=False, soft_wrap=True, markup=False)
     task.build_optimizer()  # so that a wrong argument is found now; training builds its own
@@ -119,7 +129,7 @@ def run_job(
         config.pictures.samples,
         config.pictures.every_n_epochs,
     )
-    saving = BestAndLast(run.checkpoints, config)
+    saving = BestAndLast(run.checkpoints, config, before=lambda: run.history.sync())
     ids = data.split(config.data.val_split).ids
     keep = KeepSamples(folder, ids, task.classes, config.pictures.samples)
     mishaps = Mishaps(config, "training")
@@ -130,26 +140,30 @@ def run_job(
         pictures,
         KeepEvaluation(keep),
         TrainingProgress(console),
-        SaveAndStop(run.checkpoints),
         *tracking.callbacks,
     ]
     callbacks += [build_callback(name, node) for name, node in config.callbacks.items()]
+    callbacks.append(SaveAndStop(run.checkpoints))
     trainer = build_trainer(config.trainer, folder, callbacks)
     samples = len(data.split(config.data.train_split))
     for line in batch_sizes(config, samples, trainer.world_size):
         console.print(line, highlight=False)
-    with reported(run, console), tracking.run(trainer, task.net, data.splits):
+    full = disk_errors(folder, ", and give resume=true to go on from the last checkpoint")
+    tracked = tracking.run(trainer, task.net, data.splits)
+    with listening(), reported(run, console), tracked, full:
         trainer.loggers = [HistoryLogger(run.history), *tracking.loggers]
-        step, data.start = position(read_checkpoint(last)) if going_on else (0, (0, 0))
+        step, data.start = position(read_checkpoint(last)) if last else (0, (0, 0))
         if leads:
             run.history.rewind(step)
-        with mishaps.explained(), interruptible(trainer), listening():
-            trainer.fit(task, data, ckpt_path=last if going_on else None, weights_only=True)
+            if note:
+                set_aside(run.checkpoints)
+        with mishaps.explained(), interruptible(trainer):
+            trainer.fit(task, data, ckpt_path=last, weights_only=True)
             metrics = final_metrics(trainer, task, data, run, saving)
         run.write_metrics(metrics)
         tracking.results(metrics, run.checkpoints)
-        if leads:
-            saving.tidy()
+    if leads:
+        saving.tidy()
     return JobResult(folder, metrics, sorted(pictures.written))
 
 
@@ -223,9 +237,16 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
+    # A signal is a matter of signals.py: Lightning would broadcast it from within its handler.
+    trainer._signal_connector = _NoHandlers(trainer)
     if config.precision.startswith("16") and trainer.precision.startswith("bf16"):
         raise ConfigError(f"trainer.precision={config.precision}: not on a CPU; give bf16-mixed")
     return trainer
+
+
+class _NoHandlers(_SignalConnector):
+    def register_signal_handlers(self) -> None:
+        """Leave the handlers as they are."""
 
 
 @contextmanager
@@ -235,8 +256,12 @@ def interruptible(trainer: L.Trainer) -> Iterator[None]:
     try:
         yield
     except SystemExit:
-        if trainer.interrupted or trainer.received_sigterm:
-            raise KeyboardInterrupt from None
+        if trainer.interrupted:
+            raise signals.interruption() from None
+        raise
+    except RuntimeError as error:
+        if is_asked() and "DataLoader worker" in str(error):  # the signal has reached it too
+            raise signals.interruption() from None
         raise
     finally:
         signal.signal(signal.SIGINT, before)

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 import uuid
@@ -24,7 +25,7 @@ from typing import Any
 
 from rich.console import Console
 
-from seglab import errors
+from seglab import errors, signals
 from seglab.forked import settle
 from seglab.schema import TrainerConfig
 
@@ -117,18 +118,37 @@ def run(
         max_restarts=0,
         start_method="forkserver",
         shutdown_timeout=RANK_GRACE,
-        signals_to_handle="SIGTERM,SIGINT",
+        signals_to_handle="SIGHUP,SIGQUIT",  # the others are handed on, and do not end it here
     )
     try:
         log = os.environ.get("SEGLAB_LOG")
-        results = elastic_launch(config, _rank)(function, arguments, quiet, log)
+        with signals.instead(_tell_ranks):
+            results = elastic_launch(config, _rank)(function, arguments, quiet, log)
     except SignalException:
         raise KeyboardInterrupt from None
     except ChildFailedError as error:
+        if signals.received():  # it came before that process could take it
+            raise signals.interruption() from None
         raise _cause(error) from None
     if results[0] is None:
-        raise KeyboardInterrupt
+        raise signals.interruption()
     return results[0]
+
+
+def _tell_ranks(number: int) -> None:
+    """Hand a signal on to the ranks, each of which saves and stops, those still to start too."""
+    told: set[int | None] = set()
+
+    def tell() -> None:
+        while True:
+            for child in multiprocessing.active_children():
+                if child.pid not in told:
+                    told.add(child.pid)
+                    _send(child.pid, signal.SIGTERM)  # which ends one that is not yet settled
+            time.sleep(0.1)
+
+    signals.say(f"{signal.Signals(number).name}: saves and stops; a second one ends it at once")
+    threading.Thread(target=tell, daemon=True).start()
 
 
 def _rank(
@@ -194,7 +214,7 @@ class Process:
         code = self.process.exitcode or 0
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
-        return {0: "", 130: "interrupted"}.get(code, f"exit code {code}")
+        return {0: "", 130: "interrupted", 143: "interrupted"}.get(code, f"exit code {code}")
 
     def interrupt(self) -> None:
         """Ask it to end, as Ctrl-C does."""
@@ -222,8 +242,8 @@ def _job(
     settle(log)
     try:
         function(*arguments)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as interruption:
+        sys.exit(signals.exit_code(interruption))
     except Exception:
         traceback.print_exc()
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""A scheduler that wants the machine back: SIGUSR2 saves at the next step and ends the run.
+"""A run that is to end saves first: SIGINT, SIGTERM, and SIGUSR2 of a scheduler.
 
 The checkpoint is of the middle of an epoch, and the run goes on from there to the same weights as
 if nothing had happened.
@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import WeightAveraging
+
+from seglab import signals
 
 SIGNAL = signal.SIGUSR2
 """What submitit lets SLURM send before a time-out or a preemption."""
@@ -28,16 +31,22 @@ def ask(*arguments: object) -> None:
 
 
 def is_asked() -> bool:
-    """Tell whether the run is to end, or has ended, for this reason."""
-    return _Wish.asked
+    """Tell whether the run is to end, or has ended, for one of these reasons."""
+    return _Wish.asked or signals.received() is not None
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Take the signal as a wish for the length of a training."""
+    """Take the signals as a wish for the length of a run."""
+
+    def note(number: int) -> None:
+        name = signal.Signals(number).name
+        signals.say(f"{name}: saves and stops; a second signal ends it at once")
+
     before = signal.signal(SIGNAL, ask)
     try:
-        yield
+        with signals.instead(note):
+            yield
     finally:
         signal.signal(SIGNAL, before)
 
@@ -45,8 +54,11 @@ def listening() -> Iterator[None]:
 class SaveAndStop(L.Callback):
     """Saves ``last.ckpt`` after the step in which the signal came, and interrupts the run.
 
-    All processes do so after the same step, whichever has been told. The last step of an epoch is
-    followed by its validation and saved with it.
+    All processes do so after the same step, whichever has been told. A validation is left where it
+    is, and begun anew when the run goes on; on several processes, which could not agree on a place
+    to leave it, it is finished and the epoch saved.
+
+    It comes after all other callbacks, so that what they do after a step is in the checkpoint.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,6 +76,30 @@ class SaveAndStop(L.Callback):
         losses = {name: float(value) for name, value in logged if name.startswith("train/")}
         pl_module.log_exact(losses)  # type: ignore[operator]
         trainer.save_checkpoint(self.folder / "last.ckpt")
+        raise KeyboardInterrupt
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin a validation that was left anew."""
+        loop = trainer.fit_loop.epoch_loop.val_loop
+        if trainer.state.fn == "fit" and loop.restarted_mid_evaluation:
+            loop.batch_progress.reset()
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
+    ) -> None:
+        """Leave a validation: save the epoch as it was before, or nothing when all is saved."""
+        if trainer.world_size > 1 or not is_asked():
+            return
+        if trainer.state.fn == "fit":
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, WeightAveraging):  # has lent the task its weights
+                    callback.on_validation_epoch_end(trainer, pl_module)
+            # What Lightning takes for a validation that was left in its first batch.
+            progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+            progress.reset()
+            progress.increment_ready()
+            progress.increment_started()
+            trainer.save_checkpoint(self.folder / "last.ckpt")
         raise KeyboardInterrupt
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +19,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from seglab.code import version
+from seglab.disk import disk_errors, explain
 from seglab.errors import ConfigError, RunError
-from seglab.history import History, atomic, write_json
+from seglab.history import History, atomic, delete_parts, write_json
 
 NONE, STARTED, FINISHED, FAILED, INTERRUPTED = (
     "none",
@@ -51,6 +53,8 @@ def status(folder: Path) -> str:
             return INTERRUPTED
     except Timeout:
         return STARTED
+    except OSError:  # a disk that may only be read: nobody works there
+        return INTERRUPTED
 
 
 def _said(folder: Path) -> str:
@@ -81,6 +85,8 @@ def check_folder(folder: Path, resume: bool) -> str:
             f"hydra.run.dir={folder}: already holds a run ({there}); give resume=true to go on "
             "with it, or another folder"
         )
+    if there == FINISHED:
+        return there  # nothing will be written
     parent = folder
     while not parent.exists():
         parent = parent.parent
@@ -132,6 +138,7 @@ class Run:
             # Those who only look at a run's status hold the lock for an instant.
             self.lock.acquire(timeout=LOOK)
             self._check_again()
+            delete_parts(self.folder)
             (self.folder / ".hydra").mkdir(exist_ok=True)
             for name, value in (("config", dict(self.config)), ("overrides", self.overrides)):
                 with atomic(self.folder / ".hydra" / f"{name}.yaml") as file:
@@ -143,7 +150,9 @@ class Run:
             raise RunError(f"{self.folder}: another process is working on this run") from None
         except OSError as error:
             self.lock.release()
-            raise RunError(f"{self.folder}: not writable: {error.strerror or error}") from None
+            raise explain(error, self.folder) or RunError(
+                f"{self.folder}: not writable: {error.strerror or error}"
+            ) from None
         return self
 
     def _check_again(self) -> None:
@@ -161,16 +170,26 @@ class Run:
     ) -> None:
         """Mark the run as finished, interrupted or failed, and let go of the folder."""
         try:
-            self.history.flush()
-            if error is None:
+            if error is not None:
+                self._end_wrong(error)
+                return
+            with disk_errors(self.folder):
+                self.history.flush()
                 self._write_status(FINISHED)
-            elif isinstance(error, KeyboardInterrupt):
-                self._write_status(INTERRUPTED)
-            else:
-                text = " ".join(str(error).split()) or type(error).__name__
-                self._write_status(FAILED, text)
+        except RunError as full:
+            self._end_wrong(full)
+            raise
         finally:
             self.lock.release()
+
+    def _end_wrong(self, error: BaseException) -> None:
+        with suppress(OSError):  # there may be no place left, or none that may be written to
+            self.history.flush()
+        with suppress(OSError):
+            if isinstance(error, KeyboardInterrupt):
+                self._write_status(INTERRUPTED)
+            else:
+                self._write_status(FAILED, " ".join(str(error).split()) or type(error).__name__)
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
         """Write ``metrics.json``."""

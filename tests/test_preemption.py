@@ -1,4 +1,4 @@
-"""SIGUSR2: a run saves in the middle of an epoch, and goes on to the same weights."""
+"""SIGUSR2, SIGINT, SIGTERM: a run saves where it is, and goes on to the same weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from seglab import preemption
 
 
 class SignalAt(L.Callback):
-    """Sends the signal during a step, once."""
+    """Sends the signal during a step, once; or during the validation that follows it."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, step: int, number: int = signal.SIGUSR2, validation: bool = False) -> None:
+        self.step, self.number, self.validation = step, number, validation
 
     def on_train_batch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
-        if trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGUSR2)
+        if trainer.global_step == self.step and not self.validation:
+            os.kill(os.getpid(), self.number)
+
+    def on_validation_batch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
+        if trainer.global_step == self.step and self.validation and arguments[2] == 1:
+            os.kill(os.getpid(), self.number)
 
 
 @pytest.mark.parametrize(
@@ -65,14 +69,88 @@ def test_a_preempted_run_goes_on_within_the_epoch_to_the_same_weights(
 
     answer = seglab_cli("train", *arguments, "hydra.run.dir=cut", "resume=true")
     assert answer.code == 0, answer.err
-    whole, cut = (load(tmp_path / name) for name in ("whole", "cut"))
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "step", "validation"),
+    [
+        (signal.SIGINT, 130, 4, False),
+        (signal.SIGTERM, 143, 0, False),  # in the first step
+        (signal.SIGTERM, 143, 6, True),  # in the second of three validations
+        (signal.SIGINT, 130, 9, True),  # in the last one
+    ],
+)
+def test_a_run_that_is_told_to_end_saves_where_it_is(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    code: int,
+    step: int,
+    validation: bool,
+) -> None:
+    arguments = [*tiny, "data.synth.train=14", "data.photometric=0.5", "trainer.max_epochs=3"]
+    arguments += ["callbacks=ema", "callbacks.ema.decay=0.8"]
+    assert seglab_cli("train", *arguments, "hydra.run.dir=whole").code == 0
+
+    build_trainer = seglab.job.build_trainer
+
+    def with_signal(config: Any, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
+        return build_trainer(config, folder, [SignalAt(step, number, validation), *callbacks])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seglab.job, "build_trainer", with_signal)
+        answer = seglab_cli("train", *arguments, "hydra.run.dir=cut", "resume=true")
+    assert answer.code == code
+    assert answer.err == "seglab: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    cut = tmp_path / "cut"
+    assert json.loads((cut / "status.json").read_text())["status"] == "interrupted"
+    assert (cut / "report.html").is_file()
+    assert load(cut)["global_step"] == (step if validation else step + 1)
+    assert len(rows(cut)) == load(cut)["global_step"]
+
+    answer = seglab_cli("train", *arguments, "hydra.run.dir=cut", "resume=true")
+    assert answer.code == 0, answer.err
+    assert_same(tmp_path / "whole", cut)
+
+
+def test_a_signal_before_the_run_is_one_line(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def check(self: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("seglab.data.datamodule.VOCDataModule.check", check)
+    answer = seglab_cli("train", *tiny, "hydra.run.dir=run")
+    assert (answer.code, answer.err) == (143, "seglab: interrupted\n")
+    assert not (tmp_path / "run").exists()
+
+    def cut_short(self: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("numpy failed to import") from None
+
+    monkeypatch.setattr("seglab.data.datamodule.VOCDataModule.check", cut_short)
+    answer = seglab_cli("train", *tiny, "hydra.run.dir=run")
+    assert (answer.code, answer.err) == (130, "seglab: interrupted\n")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Assert that two runs came to the same weights, history and metrics, to the last bit."""
+    whole, cut = load(one), load(other)
     assert whole["global_step"] == cut["global_step"]
-    for name, weight in whole["state_dict"].items():
-        assert torch.equal(weight, cut["state_dict"][name]), name
-    assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
-    assert (tmp_path / "whole/metrics.json").read_text() == (
-        tmp_path / "cut/metrics.json"
-    ).read_text()
+    for part in ("state_dict", "current_model_state"):
+        for name, weight in whole.get(part, {}).items():
+            assert torch.equal(weight, cut[part][name]), name
+    assert rows(one) == rows(other)
+    assert (one / "metrics.json").read_text() == (other / "metrics.json").read_text()
 
 
 def load(folder: Path) -> dict[str, Any]:

@@ -115,9 +115,10 @@ class Cached(Dataset[Sample]):
                 with FileLock(folder / f"{self.path.name}.lock"):
                     if not (self.path / "index.json").is_file():
                         _fill(dataset, self.path, max_bytes, progress)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise DataError(
-                f"{folder}: the store cannot be written: {error.strerror or error}; set "
+                f"{folder}: the store cannot be written: {reason}; free some space, or set "
                 "data.store.dir=DIR, or data.store.enabled=false to do without"
             ) from None
         with suppress(OSError):  # a store that others may only read serves as well

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from rich.console import Console
 
+from seglab import signals
 from seglab.errors import ConfigError, RunError, SeglabError
 from seglab.run import FAILED, FINISHED, INTERRUPTED, mark_failed, status
 from seglab.sweep.board import Board, Outcome, read_outcome, show_table, write_csv
@@ -115,7 +114,7 @@ class Sweep:
         if len(jobs) > 1:
             finished = sum(job.there == FINISHED for job in jobs)
             self.say(f"{self.folder}: {len(jobs)} jobs, {finished} finished before")
-        with Board(self.console, len(waiting)) as board, _terminable():
+        with Board(self.console, len(waiting)) as board, signals.handled():
             self._loop(waiting, slots, start, board)
         done = {one.job.folder: one for one in self.outcomes[before:]}
         return [done[job.folder] for job in jobs]
@@ -211,17 +210,3 @@ def judge(job: Job, how: str) -> Outcome:
     if there != FAILED or how.startswith("killed"):
         mark_failed(job.folder, how or "ended without a result")
     return read_outcome(job, FAILED)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a sweep as Ctrl-C does."""
-
-    def interrupt(*arguments: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import os
 from collections.abc import Sequence
 from functools import cache
 from math import ceil
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from seglab.data.classes import VOID, flat_palette
+from seglab.history import atomic
 
 Pixels = npt.NDArray[np.uint8]
 Box = tuple[str, float, float, float, float]
@@ -151,12 +151,8 @@ def save_class_map(class_map: Pixels, path: Path) -> None:
     """
     picture = Image.fromarray(class_map)
     picture.putpalette(flat_palette())
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        picture.save(unfinished, format="PNG")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic(path, binary=True, durable=False) as file:
+        picture.save(file, format="PNG")
 
 
 @cache

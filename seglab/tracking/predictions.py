@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from seglab.data.instances import Detections, find_instances
+from seglab.history import atomic
 from seglab.metrics import confusion_matrix, scores
 from seglab.process import world_size
 from seglab.tracking.instances import ObjectFiles, object_panel
@@ -154,6 +155,5 @@ def sure_objects(task: Any) -> list[Detections] | None:
 
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG that appears whole or not at all."""
-    making = path.with_name(f".{path.name}")
-    picture.save(making, format="PNG")
-    making.replace(path)
+    with atomic(path, binary=True, durable=False) as file:
+        picture.save(file, format="PNG")

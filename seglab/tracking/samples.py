@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from seglab.counts import miou
+from seglab.history import atomic
 from seglab.kept import FIXED, LONGEST, WORST, KeptEvaluation, sample_files, save_evaluation
 from seglab.metrics import Evaluation, confusion_matrix, per_image_counts
 from seglab.tracking.pictures import Pixels, save_class_map
@@ -83,9 +85,10 @@ class KeepSamples:
     def _write(self, kind: Path, index: int, photo: Pixels, truth: Pixels, found: Pixels) -> None:
         (self.folder / kind).mkdir(parents=True, exist_ok=True)
         paths = sample_files(self.folder / kind, self.ids[index])
-        making = paths[0].with_name(f".{paths[0].name}")
-        Image.fromarray(photo).save(making, format="JPEG", quality=80)
-        making.replace(paths[0])
+        jpeg = BytesIO()  # written to a file itself, it would not say that the disk is full
+        Image.fromarray(photo).save(jpeg, format="JPEG", quality=80)
+        with atomic(paths[0], binary=True, durable=False) as file:
+            file.write(jpeg.getvalue())
         save_class_map(truth, paths[1])
         save_class_map(found, paths[2])
 

@@ -119,7 +119,7 @@ def test_an_interrupted_sweep_ends_and_marks_its_jobs(sweep: Sweep) -> None:
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130, out + err
+    assert process.returncode == 143, out + err
     assert sweep.statuses() == ["interrupted"] * 2
     for folder in sweep.folders().values():
         assert json.loads((folder / "status.json").read_text())["status"] == "interrupted"

@@ -29,3 +29,12 @@ class Trouble(L.Callback):
             raise RuntimeError("out of luck")
         os.kill(os.getpid(), getattr(signal, what))
         time.sleep(60)  # the signal ends it
+
+
+class Sleeper(L.Callback):
+    """Leaves ``asleep`` in the run folder, and sleeps for a minute in the second step."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
+        if trainer.global_step == 1:
+            (Path(trainer.default_root_dir) / "asleep").touch()
+            time.sleep(60)

@@ -1,6 +1,7 @@
 """What prediction pictures show: exact colours, the right legend, no text cut off."""
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -186,8 +187,8 @@ def test_save_class_map_leaves_nothing_half_written(
     save_class_map(squares(), path)
     before = path.read_bytes()
 
-    def save(self: Image.Image, target: Path, **kwargs: object) -> None:
-        target.write_bytes(b"half")
+    def save(self: Image.Image, target: IO[bytes], **kwargs: object) -> None:
+        target.write(b"half")
         raise OSError("no space left")
 
     monkeypatch.setattr(Image.Image, "save", save)

@@ -1,0 +1,49 @@
+"""A disk that is full, or may only be read: one line that names the file and what to do."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from seglab.errors import RunError
+
+ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, or have the quota raised",
+    errno.EROFS: "make it writable, or choose another folder",
+    errno.EACCES: "make it writable, or choose another folder",
+    errno.EPERM: "make it writable, or choose another folder",
+    errno.EIO: "look after the disk",
+    errno.ENODEV: "look after the disk",
+    errno.ESTALE: "look after the network disk",
+}
+"""What a user can do about an error of the disk."""
+
+
+def explain(error: OSError, place: Path | None = None, then: str = "") -> RunError | None:
+    """Say an error of the disk in one line; None where it is of another kind.
+
+    Args:
+        error: what the system said.
+        place: what was being written to, if ``error`` does not say.
+        then: what comes after the advice, such as how to go on.
+    """
+    if error.errno not in ADVICE:
+        return None
+    where = error.filename or place
+    told = f"{where}: " if where else ""
+    return RunError(f"{told}{error.strerror}; {ADVICE[error.errno]}{then}")
+
+
+@contextmanager
+def disk_errors(place: Path | None = None, then: str = "") -> Iterator[None]:
+    """Turn what the disk refuses into a RunError; see :func:`explain`."""
+    try:
+        yield
+    except OSError as error:
+        explained = explain(error, place, then)
+        if explained is None:
+            raise
+        raise explained from error
