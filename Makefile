@@ -2,6 +2,8 @@
 # make test      set up, then everything that must hold
 # make test-slow the longer proofs
 # make fuzz      2,000 damaged or strange inputs, or as many as INPUTS=… says
+# make bench     speed and memory against named peers, a quarter of an hour on an idle machine;
+#                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds
 # make lock      renew requirements.txt after a change of pyproject.toml
 #
 # TORCH_BACKEND=cpu (or auto) takes PyTorch's own, smaller wheels where their index can be reached.
@@ -12,7 +14,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 READY := .venv/.ready
 
-.PHONY: demo test test-slow fuzz lint lock clean
+.PHONY: demo test test-slow fuzz bench lint lock clean
 
 demo: $(READY)
 	$(BIN)/seglab train
@@ -25,6 +27,16 @@ test-slow: $(READY)
 
 fuzz: $(READY)
 	SEGLAB_FUZZ=$(INPUTS) $(BIN)/python -m pytest tests/fuzz -o faulthandler_timeout=60
+
+bench: $(READY)
+	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[bench]'
+	for name in input metric step start job_start scale; do \
+		$(BIN)/python -m benchmarks.$$name || exit 1; \
+	done
+ifdef WEIGHTS
+	$(BIN)/python -m benchmarks.object_eval model.weights=$(WEIGHTS)
+	$(BIN)/python -m benchmarks.object_memory model.weights=$(WEIGHTS)
+endif
 
 lint: $(READY)
 	$(BIN)/ruff check .

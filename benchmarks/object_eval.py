@@ -1,6 +1,6 @@
 """What evaluating Mask R-CNN costs beyond its forward passes.
 
-    python -m benchmarks.object_eval data.root=DIR [model.weights=FILE …] [rounds=3] [images=60]
+    python -m benchmarks.object_eval [data.root=DIR] [model.weights=FILE …] [rounds=3] [images=60]
 
 Ours is a validation pass as `seglab train` makes it: objects, their masks pasted at the image's
 size, class maps, mIoU, run-length codes and mask AP. The bare forward passes are torchvision's

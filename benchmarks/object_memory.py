@@ -1,6 +1,6 @@
 """Peak memory of evaluating Mask R-CNN against the number of images, and what the AP keeps of each.
 
-    python -m benchmarks.object_memory data.root=DIR [model.weights=FILE …]
+    python -m benchmarks.object_memory [data.root=DIR] [model.weights=FILE …]
 
 Evaluates the validation split of `mask_rcnn_voc2007` once, twice and four times over, in a process
 each, and prints the peak resident memory after the last image and after the AP, the growth an image
@@ -11,20 +11,17 @@ pixels.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import resource
 import sys
-from pathlib import Path
 from typing import Any
-
-OUTPUT = Path("runs/benchmarks")
 
 
 def evaluate(overrides: list[str], rounds: int, send: Any) -> None:
     """Evaluate the split so many times over and send what it took."""
     import torch
 
+    from benchmarks.measure import data_overrides
     from seglab.config import compose
     from seglab.data.datamodule import VOCDataModule
     from seglab.models.weights import load_pretrained
@@ -33,7 +30,7 @@ def evaluate(overrides: list[str], rounds: int, send: Any) -> None:
     from seglab.tasks.build import build_task
     from seglab.tasks.instance import InstanceSegmentation
 
-    recipe = ["experiments=mask_rcnn_voc2007", *overrides]
+    recipe = ["experiments=mask_rcnn_voc2007", "model.weights=null", *data_overrides(overrides)]
     config = compose("train", TrainConfig, recipe).config
     prepare(config.trainer.threads)
     data = VOCDataModule(config.data, config.seed, instances=True)
@@ -79,6 +76,8 @@ def peak() -> float:
 
 
 def main(overrides: list[str]) -> None:
+    from benchmarks.measure import keep
+
     context = multiprocessing.get_context("spawn")  # a process each: a peak never falls
     rows = []
     for rounds in (1, 2, 4):
@@ -96,8 +95,7 @@ def main(overrides: list[str]) -> None:
         f"{1024 * whole['codes_mib'] / whole['images']:.1f} KiB; as pixels: "
         f"{1024 * whole['as_pixels_mib'] / whole['images']:.0f} KiB"
     )
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    (OUTPUT / "object_memory.json").write_text(json.dumps(rows, indent=2) + "\n")
+    keep("object_memory", {"rounds": rows})
 
 
 if __name__ == "__main__":

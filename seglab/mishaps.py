@@ -53,6 +53,7 @@ class Mishaps(L.Callback):
             text = str(error)
             if died := _WORKER.search(text):
                 how = died[2].replace("is killed by signal: ", "killed by signal ")
+                how = how.replace("exited", "it exited unexpectedly")  # whichever torch saw first
                 raise RunError(
                     f"loading process {died[1].strip()} died during {self.doing}: {how}; if the "
                     f"system killed it for its memory, lower data.num_workers="

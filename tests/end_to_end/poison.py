@@ -28,8 +28,12 @@ class Poison(L.Callback):
         if self.what == "memory":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0")
         if self.what == "worker":
+            # The oldest copy of this process loads for training; younger ones may just be leaving
+            # a validation.
             children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-            os.kill(int(children[-1]), signal.SIGKILL)
+            own = Path("/proc/self/cmdline").read_bytes()
+            copies = [one for one in children if Path(f"/proc/{one}/cmdline").read_bytes() == own]
+            os.kill(int(copies[0]), signal.SIGKILL)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any

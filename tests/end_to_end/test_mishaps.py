@@ -77,6 +77,7 @@ def test_broken_weights_are_not_saved(
     assert (tmp_path / "run/bad_batch/facts.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_loss_gone_wrong_on_one_process_ends_all(tmp_path: Path, tiny: list[str]) -> None:
     two = ["trainer.devices=2", "data.batch_size=2", poison("loss", 2, rank=1)]
     done = command(tmp_path, "train", *tiny, *two, "hydra.run.dir=run")
@@ -151,7 +152,7 @@ def test_a_loading_process_that_is_killed_ends_the_run(tmp_path: Path, tiny: lis
     assert done.returncode == 1, done.stdout + done.stderr
     said = done.stderr.splitlines()[-1]
     assert said.startswith("seglab: error: loading process ")
-    assert "killed by signal" in said
+    assert "killed by signal" in said or "exited unexpectedly" in said  # as torch sees it
     assert "data.num_workers=2" in said
     assert state(tmp_path / "run")["status"] == "failed"
     assert processes_of(tmp_path) == []

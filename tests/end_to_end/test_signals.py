@@ -52,6 +52,7 @@ def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> Non
     raise TimeoutError
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path: Path, tiny: list[str]) -> None:
     process = start(tmp_path, *tiny, "trainer.max_epochs=1000", SLEEPER, "hydra.run.dir=run")
     wait_for((tmp_path / "run/asleep").is_file, process)  # for a minute, in one step
@@ -84,6 +85,7 @@ def handles_sigterm(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_several_processes_save_and_stop_together(tmp_path: Path, tiny: list[str]) -> None:
     many = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=1000"]
     process = start(tmp_path, *tiny, *many, "data.synth.train=32", "hydra.run.dir=run")

@@ -148,6 +148,7 @@ def _own_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     wandb.teardown()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_own_wandb")
 def test_a_key_of_wandb_lands_nowhere(
     seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
