@@ -35,17 +35,6 @@ def prepare(threads: int | None) -> int:
     return threads
 
 
-def hand_back_memory() -> None:
-    """Give freed memory back to the system after all, wherever in the heap it lies.
-
-    Small things that are kept between large ones that are freed, such as the results of one image
-    after the other, would otherwise spread over more and more of it.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
-
-
 def _keep_memory() -> None:
     """Let glibc keep what is freed instead of handing it back to the system.
 

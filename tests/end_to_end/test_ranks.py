@@ -81,7 +81,10 @@ def test_metrics_are_equal_on_one_two_and_three_processes(
     assert {name: trained[name] for name in shared} == {name: measured[name] for name in shared}
 
 
-@pytest.mark.parametrize(("what", "said"), [("raise", "out of luck"), ("SIGKILL", "SIGKILL")])
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [pytest.param("raise", "out of luck", marks=pytest.mark.slow), ("SIGKILL", "SIGKILL")],
+)
 def test_a_rank_that_dies_ends_the_job(
     tmp_path: Path, tiny: list[str], what: str, said: str
 ) -> None:
@@ -102,6 +105,7 @@ def test_a_rank_that_dies_ends_the_job(
     assert processes_of(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_wrong_value_is_one_line_from_several_processes_too(
     tmp_path: Path, tiny: list[str]
 ) -> None:

@@ -54,7 +54,7 @@ def test_a_name_is_as_long_as_wandb_takes() -> None:
 
 
 def test_an_artifact_is_named_by_letters_that_wandb_takes() -> None:
-    config = compose("train", TrainConfig, ["data.name='my data/1'"]).config
+    config = compose("train", TrainConfig, ["data.name='my data+1'"]).config
     assert artifact_name(config, "1a") == "padded_cnn-my-data-1-1a"
 
 
