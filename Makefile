@@ -19,8 +19,10 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/seglab train
 
+# Two files of tests at a time: most of them wait for processes that import torch. Threads that
+# would spin while they wait for each other take the cores from the other file's.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
