@@ -85,6 +85,10 @@ def read_run(path: Path) -> Logged:
 
 
 def run_files(folder: Path) -> list[Path]:
-    """Return the .wandb files of a run folder, oldest first."""
-    found = (folder / "wandb").glob("*run-*/run-*.wandb")
-    return sorted(found, key=lambda path: path.parent.name.split("run-", 1)[1])
+    """Return the .wandb files of a run folder, oldest first; offline follows online in a second."""
+
+    def start(path: Path) -> tuple[str, bool]:
+        kind, time_and_id = path.parent.name.split("run-", 1)
+        return time_and_id, kind == "offline-"
+
+    return sorted((folder / "wandb").glob("*run-*/run-*.wandb"), key=start)
