@@ -12,10 +12,11 @@ from seglab import process
 
 
 @pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
+def _as_before() -> Iterator[None]:
+    threads, filled = torch.get_num_threads(), torch.utils.deterministic.fill_uninitialized_memory
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(threads)
+    torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 def test_the_number_of_threads_is_the_one_asked_for_or_all_cores() -> None:
@@ -24,6 +25,12 @@ def test_the_number_of_threads_is_the_one_asked_for_or_all_cores() -> None:
     assert everything == torch.get_num_threads() >= 1
     if hasattr(os, "sched_getaffinity"):
         assert everything == len(os.sched_getaffinity(0))
+
+
+def test_memory_is_not_written_before_it_is_used() -> None:
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    process.prepare(1)
+    assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
