@@ -34,7 +34,7 @@ def prepare(threads: int | None) -> int:
     _keep_memory()
     # Under deterministic algorithms torch writes NaN to all memory that it hands out, for whoever
     # reads before writing: a seventh of a step's time. Nothing here does, so no number changes.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return threads
 
 

@@ -46,6 +46,43 @@ def test_equals_torchs(seed: int, num_classes: int, weighted: bool) -> None:
         )
 
 
+@quick
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([2, 21, 255]),
+    st.booleans(),
+    st.sampled_from([torch.float32, torch.float64]),
+    st.sampled_from([1.0, 30.0, 1e4]),
+    st.sampled_from([0.0, -60.0, 60.0, 1e3, -1e3]),
+)
+def test_without_gradients_it_is_the_same_loss(
+    seed: int, num_classes: int, weighted: bool, dtype: torch.dtype, spread: float, shift: float
+) -> None:
+    """Which is another way of computing it, and left for torch's where floats would overflow."""
+    logits, target = batch(seed, num_classes, dtype=dtype)
+    logits = (logits * spread + shift).contiguous(memory_format=torch.channels_last)
+    weights = torch.linspace(0.1, 2, num_classes, dtype=dtype) if weighted else None
+    wide = None if weights is None else weights.double()
+    reference = nn.CrossEntropyLoss(wide, ignore_index=255)(logits.double(), target.long())
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        loss = cross_entropy(logits, target, weights)
+    assert loss.dtype == dtype
+    digits = 1e-12 if dtype == torch.float64 else 1e-5
+    assert loss.item() == pytest.approx(reference.item(), rel=digits, abs=digits)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30, -1e30])
+@pytest.mark.parametrize("truth", [0, 255])
+def test_without_gradients_odd_logits_are_torchs(value: float, truth: int) -> None:
+    logits = torch.zeros(1, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+    logits[0, 0, 0, 0] = value
+    target = torch.tensor([[[truth, 1], [2, 0]]], dtype=torch.uint8)
+    with torch.inference_mode():
+        loss = cross_entropy(logits, target)
+    wanted = nn.CrossEntropyLoss(ignore_index=255)(logits, target.long())
+    torch.testing.assert_close(loss, wanted, equal_nan=True)
+
+
 def test_by_hand() -> None:
     logits = (
         torch.tensor([0.25, 0.75], dtype=torch.float64).log().view(1, 2, 1, 1).expand(1, 2, 1, 3)
