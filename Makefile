@@ -19,10 +19,10 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/seglab train
 
-# Two files of tests at a time: most of them wait for processes that import torch. Threads that
-# would spin while they wait for each other take the cores from the other file's.
+# Three files of tests at a time: most of them wait for processes that import torch. Threads that
+# would spin while they wait for each other take the cores from the others.
 test: lint
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
