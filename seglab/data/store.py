@@ -35,7 +35,7 @@ FORMAT = 1
 STORE = re.compile(r"v\d+-[0-9a-f]{24}")
 """What a store is called; nothing else in its folder is ever deleted."""
 
-SHARD_BYTES = 256 * 2**20
+SHARD_BYTES = 64 * 2**20
 """A shard is gathered in memory before it is written; this bounds how much."""
 
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
