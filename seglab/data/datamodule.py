@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from seglab.data import synthetic
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached, Progress, check, no_progress
-from seglab.data.transforms import flip, generator, photometric, scale_and_crop
+from seglab.data.transforms import flip, generator, pad, photometric, scale_and_crop
 from seglab.data.voc import Sample, VOCSegmentation
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
@@ -81,6 +81,7 @@ class TrainSet(Dataset[Item]):
         )
         image, maps = flip(image, maps, self.config.flip, rng)
         image = photometric(image, self.config.photometric, rng)
+        image, maps = pad(image, maps, self.config.crop_size, rng)
         return index, sample.id, image, maps
 
 
