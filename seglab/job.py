@@ -29,13 +29,14 @@ from seglab.checkpoints import (
     read_checkpoint,
     set_aside,
 )
+from seglab.collective import PlainDDP
 from seglab.data.datamodule import VOCDataModule
 from seglab.disk import disk_errors
 from seglab.errors import ConfigError, ProcessError
 from seglab.mishaps import Mishaps
 from seglab.models.weights import load_pretrained
 from seglab.preemption import SaveAndStop, is_asked, listening
-from seglab.process import prepare, rank
+from seglab.process import Threads, prepare, rank, world_size
 from seglab.report import reported
 from seglab.run import FINISHED, Follower, Run, check_folder, mark_failed
 from seglab.schema import TrainConfig, TrainerConfig
@@ -76,6 +77,8 @@ def start_job(
     Raises:
         SeglabError, KeyboardInterrupt: as :func:`run_job`; a process died.
     """
+    if check_folder(folder, config.resume) == FINISHED:  # before there are ranks to agree on it
+        return JobResult(folder, read_metrics(folder), [], skipped=True)
     try:
         result: JobResult = launch.run(
             run_job, config.trainer, config, folder, overrides, quiet=quiet
@@ -103,8 +106,6 @@ def run_job(
     """
     console = console or Console(quiet=True)
     leads = rank() == 0
-    if leads and check_folder(folder, config.resume) == FINISHED:
-        return JobResult(folder, read_metrics(folder), [], skipped=True)
     config.trainer.threads = prepare(config.trainer.threads)
     tracking = track(config, "train", overrides, console)
     instances = config.model.task == "instance"
@@ -203,7 +204,7 @@ def build_trainer(
     warnings.filterwarnings(
         "ignore", r"Found \d+ module\(s\) in eval mode at the start of training"
     )
-    # Ranks are started by launch.py and found by torchrun's variables; else Lightning is to look
+    # Ranks are started by ranks.py and found by LOCAL_RANK, or by torchrun; Lightning is to look
     # for no scheduler: within SLURM it would take its own and set signal handlers.
     plugins: list[Any] = [WholeFiles()]
     if not TorchElasticEnvironment.detect():
@@ -214,7 +215,7 @@ def build_trainer(
         trainer = L.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
-            strategy=config.strategy,
+            strategy=strategy(config.strategy),
             precision=config.precision,  # type: ignore[arg-type]
             max_epochs=config.max_epochs,
             deterministic=config.deterministic,  # type: ignore[arg-type]
@@ -224,7 +225,7 @@ def build_trainer(
             check_val_every_n_epoch=config.check_val_every_n_epoch,
             limit_train_batches=config.limit_train_batches,
             limit_val_batches=config.limit_val_batches,
-            callbacks=callbacks,
+            callbacks=[Threads(), *callbacks],
             plugins=plugins,
             logger=False,
             log_every_n_steps=1,
@@ -242,6 +243,13 @@ def build_trainer(
     if config.precision.startswith("16") and trainer.precision.startswith("bf16"):
         raise ConfigError(f"trainer.precision={config.precision}: not on a CPU; give bf16-mixed")
     return trainer
+
+
+def strategy(name: str) -> str | PlainDDP:
+    """Return the strategy of a name; of several processes, one that unpickles nothing."""
+    if world_size() == 1 or name not in ("auto", "ddp", "ddp_find_unused_parameters_true"):
+        return name
+    return PlainDDP(find_unused_parameters=name.endswith("true"))
 
 
 class _NoHandlers(_SignalConnector):
