@@ -28,6 +28,7 @@ from rich.console import Console
 from seglab import errors, signals
 from seglab.forked import settle
 from seglab.schema import TrainerConfig
+from seglab.text import printable_lines
 
 PRELOADED = ["seglab.job", "seglab.evaluate", "torch._dynamo", "torch.distributed.launcher.api"]
 """What the server imports, so that no job has to."""
@@ -185,7 +186,7 @@ def _cause(error: Any) -> Exception:
     known = getattr(errors, kind, None)
     if isinstance(known, type) and issubclass(known, errors.SeglabError):
         return known(text)
-    print(found["extraInfo"]["py_callstack"], file=sys.stderr, end="")
+    print(printable_lines(found["extraInfo"]["py_callstack"].rstrip()), file=sys.stderr)
     return errors.ProcessError(f"process {number} of the job failed: {found['message']}")
 
 
@@ -245,7 +246,7 @@ def _job(
     except KeyboardInterrupt as interruption:
         sys.exit(signals.exit_code(interruption))
     except Exception:
-        traceback.print_exc()
+        print(printable_lines(traceback.format_exc().rstrip()), file=sys.stderr)
         sys.exit(1)
 
 
