@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from seglab.counts import UNRELIABLE
-from seglab.history import atomic
 from seglab.report.comparison import Comparison, Interval
 from seglab.report.runs import RunRecord
 from seglab.report.seeds import Repeat
 from seglab.report.settings import setting
 from seglab.run import FINISHED
-from seglab.text import encodable
+from seglab.spreadsheet import write_table
 
 NARROW = 6
 """How many settings a terminal's table shows for each run; page and spreadsheet have them all."""
@@ -76,19 +74,18 @@ def write_csv(comparison: Comparison, path: Path) -> None:
     """Write a row for each run: what became of it, all its metrics, the settings that differ."""
     metrics = list(dict.fromkeys(name for run in comparison.runs for name in run.metrics))
     seeds = {id(run): group for group in comparison.groups for run in group.runs}
-    with atomic(path) as file:
-        writer = csv.writer(file)
-        head = ["run", "folder", "kind", "state", "reason", "mIoU", "mIoU_low", "mIoU_high"]
-        head += ["seeds", "seeds_mean_mIoU", "seeds_std_mIoU"]
-        writer.writerow(map(encodable, [*head, *comparison.differing, *metrics]))
-        for run, interval in zip(comparison.runs, comparison.intervals, strict=True):
-            row: list[Any] = [run.name, run.folder, run.kind, run.state, run.reason]
-            row += map(_plain, (run.miou, interval.low, interval.high))
-            group = seeds.get(id(run))
-            row += [group.seeds, group.mean, group.deviation] if group else ["", "", ""]
-            row += [setting(run, key) for key in comparison.differing]
-            row += [_plain(run.metrics.get(name, math.nan)) for name in metrics]
-            writer.writerow(encodable(str(cell)) for cell in row)
+    head = ["run", "folder", "kind", "state", "reason", "mIoU", "mIoU_low", "mIoU_high"]
+    head += ["seeds", "seeds_mean_mIoU", "seeds_std_mIoU"]
+    rows: list[list[Any]] = [[*head, *comparison.differing, *metrics]]
+    for run, interval in zip(comparison.runs, comparison.intervals, strict=True):
+        row: list[Any] = [run.name, run.folder, run.kind, run.state, run.reason]
+        row += map(_plain, (run.miou, interval.low, interval.high))
+        group = seeds.get(id(run))
+        row += [group.seeds, group.mean, group.deviation] if group else ["", "", ""]
+        row += [setting(run, key) for key in comparison.differing]
+        row += [_plain(run.metrics.get(name, math.nan)) for name in metrics]
+        rows.append(row)
+    write_table(path, rows)
 
 
 def _plain(value: float) -> str:

@@ -16,8 +16,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from seglab.history import atomic
 from seglab.run import FINISHED, INTERRUPTED
+from seglab.spreadsheet import write_table
 from seglab.sweep.jobs import Job
 from seglab.text import plain, print_plain, printable, styled
 
@@ -182,11 +182,11 @@ def show_table(outcomes: Iterable[Outcome], console: Console) -> None:
 
 def write_csv(outcomes: Sequence[Outcome], path: Path) -> None:
     """Write the same table to a file, with what went wrong."""
-    names = ["job", "overrides", "status", "val/mIoU", "seconds", "folder", "error"]
-    with atomic(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        for one in outcomes:
-            numbers = ["" if math.isnan(x) else x for x in (one.miou, one.seconds)]
-            row = [one.job.number, " ".join(one.job.axes), one.status, *numbers]
-            writer.writerow([*row, one.job.folder, one.error])
+    rows: list[list[Any]] = [
+        ["job", "overrides", "status", "val/mIoU", "seconds", "folder", "error"]
+    ]
+    for one in outcomes:
+        numbers = ["" if math.isnan(x) else x for x in (one.miou, one.seconds)]
+        row = [one.job.number, " ".join(one.job.axes), one.status, *numbers]
+        rows.append([*row, one.job.folder, one.error])
+    write_table(path, rows)
