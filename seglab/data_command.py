@@ -9,6 +9,7 @@ from rich.console import Console
 from seglab.config import compose
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataCommandConfig
+from seglab.text import print_plain
 
 
 def main(overrides: list[str], action: str) -> None:
@@ -32,7 +33,7 @@ def synth(config: DataCommandConfig, console: Console) -> None:
     there = (root / "VOC2007").is_dir()
     synthetic.ensure(root, spec)
     said = "was there already" if there else f"{spec.train} training, {spec.val} validation images"
-    console.print(f"{root}: {said}", highlight=False, soft_wrap=True, markup=False)
+    print_plain(f"{root}: {said}", console)
 
 
 def show(config: DataCommandConfig, console: Console) -> None:
@@ -64,7 +65,7 @@ def show(config: DataCommandConfig, console: Console) -> None:
         picture.save(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"output={path}: cannot be written: {error}") from None
-    console.print(str(path), highlight=False, soft_wrap=True, markup=False)
+    print_plain(str(path), console)
 
 
 def check(config: DataCommandConfig, console: Console) -> None:
@@ -78,10 +79,10 @@ def check(config: DataCommandConfig, console: Console) -> None:
         try:
             dataset = open_dataset(config.data, split, missing_ok=True)
             for problem in problems(dataset, Checking(console)):
-                console.print(problem, highlight=False, soft_wrap=True, markup=False)
+                print_plain(problem, console)
                 found += 1
         except DataError as error:
-            console.print(str(error), highlight=False, soft_wrap=True, markup=False)
+            print_plain(str(error), console)
             found += 1
     if found:
         raise DataError(
@@ -97,4 +98,4 @@ def download(config: DataCommandConfig, console: Console) -> None:
     if config.data.root is None:
         raise ConfigError("data.root is not set: give data.root=DIR, where VOC is to lie")
     path = download_voc(Path(config.data.root), config.year)
-    console.print(str(path), highlight=False, soft_wrap=True, markup=False)
+    print_plain(str(path), console)

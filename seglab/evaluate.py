@@ -36,9 +36,9 @@ def main(overrides: list[str]) -> dict[str, float]:
     config = override_stored(stored, rest)
     job = (config, path, composed, overrides, rest)
     scores: dict[str, float]
-    scores, pictures = run(measure, config.trainer, *job)
+    scores, pictures, doubtful = run(measure, config.trainer, *job)
     console = Console()
-    show_metrics(scores, console)
+    show_metrics(scores, console, doubtful)
     show_paths(composed.folder, pictures, console)
     return scores
 
@@ -50,13 +50,17 @@ def measure(
     overrides: list[str],
     rest: list[str],
     console: Console,
-) -> tuple[dict[str, float], list[Path]]:
-    """Measure a checkpoint, in each process of the job; return the scores and the pictures.
+) -> tuple[dict[str, float], list[Path], bool]:
+    """Measure a checkpoint, in each process of the job.
+
+    Returns:
+        The scores; the pictures; whether the interval is unreliable.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
     """
     from seglab.checkpoints import load_weights, read_checkpoint
+    from seglab.counts import unreliable
     from seglab.data.datamodule import VOCDataModule
     from seglab.job import build_trainer, interruptible
     from seglab.mishaps import Mishaps
@@ -96,4 +100,6 @@ def measure(
             trainer.validate(task, data, verbose=False, weights_only=True)
         run.write_metrics(task.scores)
         tracking.results(task.scores)
-    return task.scores, sorted(pictures.written)
+    assert task.evaluation is not None, "a validation was completed"
+    doubtful = unreliable(task.evaluation.counts.numpy())
+    return task.scores, sorted(pictures.written), doubtful

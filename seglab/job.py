@@ -43,6 +43,7 @@ from seglab.schema import TrainConfig, TrainerConfig
 from seglab.targets import build
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
+from seglab.text import print_plain
 from seglab.tracking.batches import batch_sizes
 from seglab.tracking.finite import FiniteNumbers
 from seglab.tracking.history import HistoryLogger
@@ -115,10 +116,10 @@ def run_job(
     task = build_task(config)
     last, note = find_last(folder / "checkpoints") if config.resume else (None, "")
     if note:
-        console.print(note, highlight=False, soft_wrap=True, markup=False)
+        print_plain(note, console)
     if config.model.weights is not None and last is None:
         report = load_pretrained(task.net, config.model.net, config.model.weights)
-        console.print(str(report), highlight=False, soft_wrap=True, markup=False)
+        print_plain(str(report), console)
     task.build_optimizer()  # so that a wrong argument is found now; training builds its own
     tracking.prepare(folder, task.classes, len(data.split(config.data.val_split)))
     owner = Run if leads else Follower
@@ -148,7 +149,7 @@ def run_job(
     trainer = build_trainer(config.trainer, folder, callbacks)
     samples = len(data.split(config.data.train_split))
     for line in batch_sizes(config, samples, trainer.world_size):
-        console.print(line, highlight=False)
+        print_plain(line, console)
     full = disk_errors(folder, ", and give resume=true to go on from the last checkpoint")
     tracked = tracking.run(trainer, task.net, data.splits)
     with listening(), reported(run, console), tracked, full:

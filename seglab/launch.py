@@ -26,6 +26,7 @@ from seglab.cores import cores
 from seglab.forked import settle
 from seglab.ranks import run_ranks
 from seglab.schema import TrainerConfig
+from seglab.text import print_plain, printable_lines
 
 PRELOADED = ["seglab.job", "seglab.evaluate", "torch._dynamo"]
 """What the server imports, so that no job has to."""
@@ -93,12 +94,11 @@ def run(
     """
     count = ranks(trainer)
     threads = trainer.threads or 1
-    if count * threads > cores() and not quiet and not signals.received():
-        Console(stderr=True).print(
-            f"warning: {count} processes x trainer.threads={threads} on {cores()} cores: slower "
-            "than fewer processes; the numbers are those of so many threads",
-            soft_wrap=True,
-            highlight=False,
+    if count * threads > cores() and not quiet:
+        print_plain(
+            f"warning: trainer.threads={threads} x {count} (trainer.devices) on {cores()} cores: "
+            "the result is the same as on more cores, but slower",
+            Console(stderr=True),
         )
     if count == 1 or "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started us
         return function(*arguments, Console(quiet=quiet or os.environ.get("RANK", "0") != "0"))
@@ -161,7 +161,7 @@ def _job(
     except KeyboardInterrupt as interruption:
         sys.exit(signals.exit_code(interruption))
     except Exception:
-        traceback.print_exc()
+        print(printable_lines(traceback.format_exc().rstrip()), file=sys.stderr)
         sys.exit(1)
 
 

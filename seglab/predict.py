@@ -10,6 +10,7 @@ from rich.console import Console
 from seglab.config import compose_own, override_stored
 from seglab.errors import RunError
 from seglab.schema import PredictConfig
+from seglab.text import print_plain
 
 
 def main(overrides: list[str]) -> Path:
@@ -69,12 +70,10 @@ def main(overrides: list[str]) -> Path:
         with mishaps.explained():
             trainer.predict(task, loader, return_predictions=False, weights_only=True)
         tracking.results({})
-    console.print(
+    print_plain(
         f"{len(images)} class maps in {output}, overlays in {writing.overlays}, "
         + (f"objects in {output / 'instances.json'}, " if task.detections is not None else "")
         + f"{time.perf_counter() - start:.1f} s",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
+        console,
     )
     return output

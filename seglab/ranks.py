@@ -27,6 +27,7 @@ from rich.console import Console
 
 from seglab import errors, signals
 from seglab.forked import settle
+from seglab.text import printable_lines
 
 GRACE = 5.0
 """Seconds that the other ranks get to end when one has failed."""
@@ -204,5 +205,5 @@ def _cause(rank: int, outcome: Outcome, process: Any) -> Exception:
     known = getattr(errors, name, None)
     if isinstance(known, type) and issubclass(known, errors.SeglabError):
         return known(text)
-    print(outcome.traceback, file=sys.stderr, end="")
+    print(printable_lines(outcome.traceback), file=sys.stderr, end="")
     return errors.ProcessError(f"process {rank} of the job failed: {name}: {text}")

@@ -40,6 +40,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     import torch
 
+    from seglab.counts import unreliable
     from seglab.data.datamodule import open_dataset
     from seglab.metrics import SegmentationMetrics
     from seglab.report import reported
@@ -67,10 +68,12 @@ def main(overrides: list[str]) -> dict[str, float]:
             keep.add(index, sample.image, sample.class_map, prediction)
         scores = metrics.compute()
         keep.write_worst()
+        doubtful = False
         if metrics.evaluation is not None:
             keep.finish(metrics.evaluation)
+            doubtful = unreliable(metrics.evaluation.counts.numpy())
         run.write_metrics(scores)
-    show_metrics(scores, console)
+    show_metrics(scores, console, doubtful)
     show_paths(composed.folder, [], console)
     return scores
 

@@ -11,6 +11,7 @@ from seglab.config import compose
 from seglab.run import FINISHED, INTERRUPTED, NONE, check_folder
 from seglab.schema import TrainConfig
 from seglab.sweep.command import sweep
+from seglab.text import print_plain, printable_lines
 
 if TYPE_CHECKING:
     from seglab.job import JobResult
@@ -30,25 +31,19 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     there = check_folder(composed.folder, composed.config.resume)
     if dry_run:
         would = {NONE: "would start", FINISHED: "has finished: would be left alone"}
-        print(yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True), end="")
-        print(f"# {composed.folder}: {would.get(there, 'would go on from the last checkpoint')}")
+        text = yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True)
+        text += f"# {composed.folder}: {would.get(there, 'would go on from the last checkpoint')}"
+        print(printable_lines(text))
         return None
     if there == INTERRUPTED:
-        console.print(
-            f"going on with {composed.folder}", highlight=False, soft_wrap=True, markup=False
-        )
+        print_plain(f"going on with {composed.folder}", console)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.job import start_job
     from seglab.tracking.tables import show_metrics, show_paths
 
     result = start_job(composed.config, composed.folder, composed.overrides)
     if result.skipped:
-        console.print(
-            f"{result.folder}: finished before; nothing to do",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        print_plain(f"{result.folder}: finished before; nothing to do", console)
     else:
         show_metrics(result.metrics, console)
         show_paths(result.folder, result.pictures, console)

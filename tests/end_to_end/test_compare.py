@@ -56,6 +56,8 @@ def test_pages_of_runs_evaluations_and_scores_and_their_comparison(
     assert len(data["groups"]) == 1
     mean = data["groups"][0]["mean"]
     assert f"mean of 2 seeds {mean:.4f} ± " in answer.out
+    assert answer.out.count("* unreliable interval: fewer than 100 images") == 1
+    assert data["footnote"].startswith("* unreliable interval")
     assert f"{metrics['val/mIoU']:.4f}" in answer.out
     assert "seed=1" in answer.out
     assert "out/compare.html" in answer.out
@@ -67,6 +69,30 @@ def test_pages_of_runs_evaluations_and_scores_and_their_comparison(
     assert answer.code == 0
     assert (tmp_path / "compare.html").is_file(), "here, where no folder is given"
     assert "paired over 5 images" in answer.out
+
+
+def test_runs_of_other_data_or_another_checkpoint_are_not_averaged(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    """The settings are equal but for the seed; the images and masks are not."""
+    tiny = [override for override in tiny if not override.startswith("data.synth")]
+    for seed in (0, 1):
+        synth = ["data.synth.train=4", "data.synth.val=3", f"data.synth.seed={seed}"]
+        assert seglab_cli("data", "synth", *synth, f"data.root=data{seed}").code == 0
+        data = ["data=voc2007", f"data.root=data{seed}", "trainer.max_epochs=1"]
+        run = [f"seed={seed}", f"hydra.run.dir=runs/{seed}"]
+        assert seglab_cli("train", *tiny, *data, *run).code == 0
+    answer = seglab_cli("compare", "runs")
+    assert answer.code == 0, answer.err
+    assert "mean of" not in answer.out
+    assert "data" in answer.out, "what differs is shown"
+    for number, name in enumerate(("best", "last")):
+        checkpoint = f"checkpoint=runs/{number}/checkpoints/{name}.ckpt"
+        arguments = ["data.root=data0", f"hydra.run.dir=evaluations/{name}"]
+        assert seglab_cli("evaluate", checkpoint, *arguments).code == 0
+    answer = seglab_cli("compare", "evaluations")
+    assert "mean of" not in answer.out
+    assert "checkpoint=best.ckpt" in answer.out
 
 
 def test_a_score_has_a_page_and_compares_with_the_run(
