@@ -72,7 +72,7 @@ def test_pages_of_runs_evaluations_and_scores_and_their_comparison(
 def test_a_score_has_a_page_and_compares_with_the_run(
     seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
 ) -> None:
-    from seglab.data.files import read_mask
+    from seglab.data.masks import read_mask
     from seglab.data.synthetic import SyntheticSpec, write_tree
     from seglab.tracking.pictures import save_class_map
 
@@ -81,7 +81,7 @@ def test_a_score_has_a_page_and_compares_with_the_run(
     masks = tmp_path / "kit/VOC2007/SegmentationClass"
     (tmp_path / "maps").mkdir()
     for path in masks.glob("*.png"):
-        mask = read_mask(path, None)
+        mask = read_mask(path)
         mask[mask == 255] = 0
         save_class_map(mask, tmp_path / "maps" / path.name)
     assert seglab_cli("score", "predictions=maps", *data, "hydra.run.dir=score").code == 0
