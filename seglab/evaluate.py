@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seglab.config import Composed, compose_own, override_stored
+from seglab.config import Composed, check_root, compose_own, override_stored
 from seglab.run import Follower, Run, check_folder
 from seglab.schema import EvaluateConfig, TrainConfig
 
@@ -22,6 +22,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     """
     composed, rest = compose_own("evaluate", EvaluateConfig, overrides)
     check_folder(composed.folder, resume=False)
+    check_root(rest)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.checkpoints import read_checkpoint, stored_config
     from seglab.launch import run
@@ -94,7 +95,7 @@ def measure(
     callbacks += tracking.callbacks
     trainer = build_trainer(config.trainer, composed.folder, callbacks)
     data.config.val_split = split
-    logged = tracking.run(trainer, task.net, {split: samples}, composed.plain)
+    logged = tracking.run(trainer, task.net, {split: data.record(split)}, composed.plain)
     with reported(run, console), logged, interruptible(trainer):
         with mishaps.explained():
             trainer.validate(task, data, verbose=False, weights_only=True)

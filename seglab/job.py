@@ -151,7 +151,7 @@ def run_job(
     for line in batch_sizes(config, samples, trainer.world_size):
         print_plain(line, console)
     full = disk_errors(folder, ", and give resume=true to go on from the last checkpoint")
-    tracked = tracking.run(trainer, task.net, data.splits)
+    tracked = tracking.run(trainer, task.net, data.records)
     with listening(), reported(run, console), tracked, full:
         trainer.loggers = [HistoryLogger(run.history), *tracking.loggers]
         step, data.start = position(read_checkpoint(last)) if last else (0, (0, 0))

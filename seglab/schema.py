@@ -123,6 +123,8 @@ class DataConfig:
     flip: Annotated[float, Bound(0, 1)]
     photometric: Annotated[float, Bound(0, 1)]
     store: StoreConfig
+    mask_values: dict[str, str] | None = None
+    allow_overlap: bool = False
 
 
 @dataclass

@@ -37,6 +37,10 @@ def main(overrides: list[str]) -> dict[str, float]:
     predictions = Path(config.predictions)
     if not predictions.is_dir():
         raise ConfigError(f"predictions={predictions}: no such folder")
+    from seglab.data.lists import check_lists, split_name  # numpy: not needed for a wrong key
+
+    split = split_name(config.data, config.split)
+    check_lists(config.data, split)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     import torch
 
@@ -49,7 +53,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.tracking.tables import show_metrics, show_paths
 
     console = Console()
-    dataset = open_dataset(config.data, config.split)
+    dataset = open_dataset(config.data, split)
     missing = [name for name in dataset.ids if not (predictions / f"{name}.png").is_file()]
     if missing:
         more = f" ({len(missing) - 1} more are missing)" if len(missing) > 1 else ""
@@ -61,7 +65,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     keep = KeepSamples(run.folder, dataset.ids, dataset.classes, SHOWN)
     with reported(run, console):
         for index, sample in enumerate(
-            Checking(console)(dataset, len(dataset), f"scoring {config.split}")
+            Checking(console)(dataset, len(dataset), f"scoring {split}")
         ):
             prediction = _read_prediction(predictions / f"{sample.id}.png", sample, dataset.classes)
             metrics.update(prediction[None], sample.class_map[None], index=torch.tensor([index]))
@@ -82,9 +86,9 @@ def _read_prediction(path: Path, sample: Sample, classes: tuple[str, ...]) -> Te
     """Read a predicted class map ``(H, W)`` uint8; void is no answer, as in the development kit."""
     import torch
 
-    from seglab.data.files import read_mask
+    from seglab.data.masks import read_mask
 
-    pixels = torch.from_numpy(read_mask(path, None))
+    pixels = torch.from_numpy(read_mask(path))
     if pixels.shape != sample.class_map.shape:
         (rows, columns), (height, width) = pixels.shape, sample.size
         raise DataError(f"{path}: {columns}x{rows} pixels, but the image has {width}x{height}")

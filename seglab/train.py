@@ -29,6 +29,10 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     console = Console()
     composed = compose("train", TrainConfig, overrides)
     there = check_folder(composed.folder, composed.config.resume)
+    from seglab.data.lists import check_lists  # numpy and Pillow are not needed for a wrong key
+
+    data = composed.config.data
+    check_lists(data, data.train_split, data.val_split)
     if dry_run:
         would = {NONE: "would start", FINISHED: "has finished: would be left alone"}
         text = yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True)

@@ -98,7 +98,7 @@ def test_runs_of_other_data_or_another_checkpoint_are_not_averaged(
 def test_a_score_has_a_page_and_compares_with_the_run(
     seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
 ) -> None:
-    from seglab.data.files import read_mask
+    from seglab.data.masks import read_mask
     from seglab.data.synthetic import SyntheticSpec, write_tree
     from seglab.tracking.pictures import save_class_map
 
@@ -107,7 +107,7 @@ def test_a_score_has_a_page_and_compares_with_the_run(
     masks = tmp_path / "kit/VOC2007/SegmentationClass"
     (tmp_path / "maps").mkdir()
     for path in masks.glob("*.png"):
-        mask = read_mask(path, None)
+        mask = read_mask(path)
         mask[mask == 255] = 0
         save_class_map(mask, tmp_path / "maps" / path.name)
     assert seglab_cli("score", "predictions=maps", *data, "hydra.run.dir=score").code == 0
