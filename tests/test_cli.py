@@ -136,3 +136,42 @@ def test_a_defect_ends_with_its_gist_in_one_line(
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert err.splitlines()[-1] == "seglab: error: IndexError: first second"
+
+
+@pytest.mark.parametrize(
+    "groups", [["experiments=smoke"], ["debug=short"], ["search=optuna"], ["model=fcn8s"]]
+)
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"], ["-m", "data=voc2007,voc2012"]])
+def test_every_misspelt_key_is_named_beside_a_choice_of_a_group(
+    groups: list[str], sweep: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ["trainer.max_epoch=1", "optimizr.lr=0.1", "+data.bath_size=2"]
+    assert cli.main(["train", "--dry-run", *sweep, *groups, *wrong]) == 2
+    line = capsys.readouterr().err
+    for key, near in (
+        ("trainer.max_epoch", "trainer.max_epochs"),
+        ("optimizr.lr", "optimizer.lr"),
+        ("data.bath_size", "data.batch_size"),
+    ):
+        assert f"unknown key {key!r}: did you mean {near}" in line
+    for group in groups:
+        assert f"unknown key {group.split('=')[0]!r}" not in line
+
+
+def test_a_misspelt_key_of_a_swept_model_or_of_the_launcher_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    swept = ["-m", "model=fcn8s,fcn16s", "model.net.strid=8", "hydra.launcher.njobs=2"]
+    assert cli.main(["train", "--dry-run", *swept]) == 2
+    line = capsys.readouterr().err
+    assert "unknown key 'model.net.strid': did you mean model.net.stride" in line
+    assert "unknown key 'hydra.launcher.njobs': did you mean hydra.launcher.n_jobs" in line
+
+
+def test_options_that_are_not_all_are_called_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["train", "--dry-run", "model=fcn"]) == 2
+    assert "no such model; nearest: fcn8s" in capsys.readouterr().err
+    assert cli.main(["train", "--dry-run", "optimizer=foo"]) == 2
+    assert "no such optimizer; there is adamw, sgd" in capsys.readouterr().err
