@@ -124,6 +124,14 @@ class DataConfig:
     photometric: Annotated[float, Bound(0, 1)]
     store: StoreConfig
 
+    def split_name(self, split: str) -> str:
+        """Return the list that a command's ``split=`` means.
+
+        ``val`` and ``train`` are the run's own validation and training split; anything else is
+        the name of a list, or its file.
+        """
+        return {"val": self.val_split, "train": self.train_split}.get(split, split)
+
 
 @dataclass
 class ModelConfig:

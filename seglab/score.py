@@ -48,7 +48,8 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.tracking.tables import show_metrics, show_paths
 
     console = Console()
-    dataset = open_dataset(config.data, config.split)
+    split = config.data.split_name(config.split)
+    dataset = open_dataset(config.data, split)
     missing = [name for name in dataset.ids if not (predictions / f"{name}.png").is_file()]
     if missing:
         more = f" ({len(missing) - 1} more are missing)" if len(missing) > 1 else ""
@@ -60,7 +61,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     keep = KeepSamples(run.folder, dataset.ids, dataset.classes, SHOWN)
     with reported(run, console):
         for index, sample in enumerate(
-            Checking(console)(dataset, len(dataset), f"scoring {config.split}")
+            Checking(console)(dataset, len(dataset), f"scoring {split}")
         ):
             prediction = _read_prediction(predictions / f"{sample.id}.png", sample, dataset.classes)
             metrics.update(prediction[None], sample.class_map[None], index=torch.tensor([index]))
