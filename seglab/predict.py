@@ -60,6 +60,9 @@ def main(overrides: list[str]) -> Path:
     mishaps = Mishaps(config, "prediction")
     callbacks = [mishaps, writing, progress, *tracking.callbacks]
     trainer = build_trainer(config.trainer, output, callbacks)
+    for part in (writing.overlays, output / "instances", output / "wandb"):
+        if part.is_symlink():
+            raise RunError(f"{part}: refused: a symbolic link; no output goes through one")
     try:
         writing.overlays.mkdir(parents=True, exist_ok=True)
     except OSError as error:

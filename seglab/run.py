@@ -22,6 +22,7 @@ from seglab.code import version
 from seglab.disk import disk_errors, explain
 from seglab.errors import ConfigError, RunError
 from seglab.history import History, atomic, delete_parts, write_json
+from seglab.links import refuse_links
 
 NONE, STARTED, FINISHED, FAILED, INTERRUPTED = (
     "none",
@@ -30,6 +31,17 @@ NONE, STARTED, FINISHED, FAILED, INTERRUPTED = (
     "failed",
     "interrupted",
 )
+
+WRITTEN = (
+    "",
+    ".hydra",
+    "checkpoints",
+    "predictions",
+    "samples/fixed",
+    "samples/worst",
+    "bad_batch",
+)
+"""Where in its folder a run writes files, each whole or not at all."""
 
 LOOK = 1.0
 """Seconds that a run waits for its folder's lock."""
@@ -75,8 +87,9 @@ def check_folder(folder: Path, resume: bool) -> str:
 
     Raises:
         ConfigError: it holds a run and ``resume`` is false, or it cannot be a folder.
-        RunError: another process works there, or it cannot be written.
+        RunError: another process works there, it cannot be written, or a link is inside it.
     """
+    refuse_links(folder)
     there = status(folder)
     if there == STARTED:
         raise RunError(f"{folder}: another process is working on this run")
@@ -138,7 +151,8 @@ class Run:
             # Those who only look at a run's status hold the lock for an instant.
             self.lock.acquire(timeout=LOOK)
             self._check_again()
-            delete_parts(self.folder)
+            for name in WRITTEN:
+                delete_parts(self.folder / name)
             (self.folder / ".hydra").mkdir(exist_ok=True)
             for name, value in (("config", dict(self.config)), ("overrides", self.overrides)):
                 with atomic(self.folder / ".hydra" / f"{name}.yaml") as file:

@@ -11,6 +11,7 @@ epoch's checkpoint, so that every checkpoint is looked through before it is writ
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from seglab.tracking.pictures import save_class_map
 
 FOLDER = "bad_batch"
 """Where in the run folder the batch lies that a run stopped at."""
+
+_WRITTEN = re.compile(r"\d+_(image|class_map|instances)\.png")
 
 KEPT = 5
 """How many finite losses are remembered."""
@@ -128,8 +131,9 @@ def save_batch(batch: Any, facts: dict[str, Any], folder: Path) -> None:
     ``N_image.png`` is RGB, ``N_class_map.png`` and ``N_instances.png`` have the palette of VOC.
     """
     folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.png"):
-        old.unlink()
+    for old in folder.iterdir():  # of an earlier batch, which may have been larger
+        if _WRITTEN.fullmatch(old.name):
+            old.unlink()
     for number in range(len(batch.ids)):
         pixels = batch.image[number].permute(1, 2, 0).cpu().contiguous().numpy()
         Image.fromarray(pixels).save(folder / f"{number}_image.png")
