@@ -109,6 +109,7 @@ def override_stored(stored: dict[str, Any], overrides: Sequence[str]) -> TrainCo
     """Apply overrides to the configuration that a checkpoint holds, and check the result.
 
     A group choice such as ``data=voc2012`` replaces the group; any other key changes one value.
+    ``trainer.threads=null`` means the recorded number.
 
     Raises:
         ConfigError: an unknown key, group or option, a wrong type or an impossible value.
@@ -136,6 +137,8 @@ def override_stored(stored: dict[str, Any], overrides: Sequence[str]) -> TrainCo
         if is_open(key):
             check_type(key, OmegaConf.select(config, key), value.value())
         OmegaConf.update(config, key, value.value(), force_add=value.is_add())
+    if OmegaConf.select(config, "trainer.threads") is None:
+        OmegaConf.update(config, "trainer.threads", stored["trainer"]["threads"])
     return _checked(config, TrainConfig, overrides, Path()).config
 
 

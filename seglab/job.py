@@ -22,11 +22,10 @@ from rich.console import Console
 
 from seglab import launch, signals
 from seglab.checkpoints import (
+    START,
     BestAndLast,
     WholeFiles,
     find_last,
-    position,
-    read_checkpoint,
     set_aside,
 )
 from seglab.data.datamodule import VOCDataModule
@@ -37,8 +36,9 @@ from seglab.models.weights import load_pretrained
 from seglab.preemption import SaveAndStop, is_asked, listening
 from seglab.process import prepare, rank
 from seglab.report import reported
-from seglab.run import FINISHED, Follower, Run, check_folder, mark_failed
+from seglab.run import FINISHED, Follower, Run, mark_failed
 from seglab.schema import TrainConfig, TrainerConfig
+from seglab.settings import check_run
 from seglab.targets import build
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
@@ -73,9 +73,14 @@ def start_job(
 ) -> JobResult:
     """Call :func:`run_job` here, or on each process of a run on several devices.
 
+    A finished run is left alone, before any process is started.
+
     Raises:
         SeglabError, KeyboardInterrupt: as :func:`run_job`; a process died.
     """
+    state, _ = check_run(config, folder)
+    if state == FINISHED:
+        return JobResult(folder, read_metrics(folder), [], skipped=True)
     try:
         result: JobResult = launch.run(
             run_job, config.trainer, config, folder, overrides, quiet=quiet
@@ -103,8 +108,6 @@ def run_job(
     """
     console = console or Console(quiet=True)
     leads = rank() == 0
-    if leads and check_folder(folder, config.resume) == FINISHED:
-        return JobResult(folder, read_metrics(folder), [], skipped=True)
     config.trainer.threads = prepare(config.trainer.threads)
     tracking = track(config, "train", overrides, console)
     instances = config.model.task == "instance"
@@ -112,7 +115,9 @@ def run_job(
     data.check()
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config)
-    last, note = find_last(folder / "checkpoints") if config.resume else (None, "")
+    last, reached, note = None, START, ""
+    if config.resume:
+        last, reached, note = find_last(folder / "checkpoints")
     if note:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
     if config.model.weights is not None and last is None:
@@ -121,7 +126,7 @@ def run_job(
     task.build_optimizer()  # so that a wrong argument is found now; training builds its own
     tracking.prepare(folder, task.classes, len(data.split(config.data.val_split)))
     owner = Run if leads else Follower
-    run = owner(folder, asdict(config), overrides, resume=config.resume)
+    run = owner(folder, asdict(config), overrides, resume=config.resume, step=reached.step)
     pictures = PredictionPictures(
         run.predictions,
         task.classes,
@@ -152,9 +157,9 @@ def run_job(
     tracked = tracking.run(trainer, task.net, data.splits)
     with listening(), reported(run, console), tracked, full:
         trainer.loggers = [HistoryLogger(run.history), *tracking.loggers]
-        step, data.start = position(read_checkpoint(last)) if last else (0, (0, 0))
+        data.start = (reached.epoch, reached.batches)
         if leads:
-            run.history.rewind(step)
+            run.history.rewind(reached.step)
             if note:
                 set_aside(run.checkpoints)
         with mishaps.explained(), interruptible(trainer):

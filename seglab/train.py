@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 from rich.console import Console
 
 from seglab.config import compose
-from seglab.run import FINISHED, INTERRUPTED, NONE, check_folder
+from seglab.run import FINISHED, INTERRUPTED, NONE
 from seglab.schema import TrainConfig
+from seglab.settings import check_run
 from seglab.sweep.command import sweep
 
 if TYPE_CHECKING:
@@ -27,16 +29,16 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         return None
     console = Console()
     composed = compose("train", TrainConfig, overrides)
-    there = check_folder(composed.folder, composed.config.resume)
+    state, changes = check_run(composed.config, composed.folder)
     if dry_run:
-        would = {NONE: "would start", FINISHED: "has finished: would be left alone"}
         print(yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True), end="")
-        print(f"# {composed.folder}: {would.get(there, 'would go on from the last checkpoint')}")
+        for line in changes:
+            print(f"# {line}")
+        print(f"# {composed.folder}: {plan(composed.folder, state)}")
         return None
-    if there == INTERRUPTED:
-        console.print(
-            f"going on with {composed.folder}", highlight=False, soft_wrap=True, markup=False
-        )
+    resumes = [f"resuming {composed.folder}"] if state == INTERRUPTED else []
+    for line in resumes + changes:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.job import start_job
     from seglab.tracking.tables import show_metrics, show_paths
@@ -53,3 +55,11 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         show_metrics(result.metrics, console)
         show_paths(result.folder, result.pictures, console)
     return result
+
+
+def plan(folder: Path, state: str) -> str:
+    """Return what would be done with a run folder of this status."""
+    if state == FINISHED:
+        return "has finished: would be left alone"
+    last = folder / "checkpoints" / "last.ckpt"
+    return f"would resume from {last.name}" if state != NONE and last.is_file() else "would start"
