@@ -21,6 +21,7 @@ import torch.distributed as dist
 from PIL import Image
 from torch import Tensor
 
+from seglab.checkpoints import LAST
 from seglab.errors import RunError
 from seglab.history import write_json
 from seglab.tracking.pictures import save_class_map
@@ -32,11 +33,6 @@ _WRITTEN = re.compile(r"\d+_(image|class_map|instances)\.png")
 
 KEPT = 5
 """How many finite losses are remembered."""
-
-TRY = (
-    "try a lower optimizer.lr in a new run, or resume=true, which goes on from the last "
-    "checkpoint, with trainer.gradient_clip_val=1 or trainer.precision=32-true"
-)
 
 
 class FiniteNumbers(L.Callback):
@@ -121,8 +117,23 @@ class FiniteNumbers(L.Callback):
             save_batch(self.batch, facts, where)
         raise RunError(
             f"{what} at step {step} (epoch {epoch + 1}, batch {', '.join(ids)}); finite losses "
-            f"before it: {before}; the batch is in {where}; {TRY}"
+            f"before it: {before}; the batch is in {where}; {advice(self.folder)}"
         )
+
+
+def advice(folder: Path) -> str:
+    """Return what a user can do after a run in ``folder`` has stopped.
+
+    Resuming changes no settings, and so mostly meets the same batch again: another run does it.
+    """
+    text = "try a new run with a lower optimizer.lr or trainer.gradient_clip_val=1"
+    last = folder / "checkpoints" / LAST
+    if not last.is_file():
+        return text
+    return (
+        f"{text}, from the last checkpoint by model.weights={last}; resume=true repeats the steps "
+        "since that checkpoint with the same settings"
+    )
 
 
 def save_batch(batch: Any, facts: dict[str, Any], folder: Path) -> None:

@@ -44,6 +44,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(
     for said in ("train/loss is nan at step 3 (epoch 2, batch 0000", "optimizer.lr", "bad_batch"):
         assert said in answer.last_line
     assert state(run)["status"] == "failed"
+    assert "model.weights=run/checkpoints/last.ckpt" in answer.last_line
+    assert "resume=true repeats" in answer.last_line
     assert "train/loss is nan at step 3" in state(run)["error"]
 
     facts = json.loads((run / "bad_batch/facts.json").read_text())
@@ -64,6 +66,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(
     assert whole.code == 0, whole.err
     kept, undisturbed = weights(run), weights(tmp_path / "whole")
     assert all(torch.equal(kept[name], undisturbed[name]) for name in undisturbed)
+
+
+def test_resuming_is_not_offered_where_there_is_no_checkpoint(
+    seglab_cli: Callable[..., Any], tiny: list[str]
+) -> None:
+    answer = seglab_cli("train", *tiny, poison("loss", 1), "hydra.run.dir=run")
+    assert answer.code == 1
+    assert "train/loss is nan at step 1" in answer.last_line
+    assert "optimizer.lr" in answer.last_line
+    assert "resume" not in answer.last_line
+    assert "model.weights" not in answer.last_line
 
 
 def test_broken_weights_are_not_saved(
