@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -161,8 +161,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def find_last(folder: Path) -> tuple[Path | None, str]:
-    """Return the checkpoint that a run goes on from, and what is to be said about it.
+class Position(NamedTuple):
+    """How far a checkpoint is: its step, its epoch, and how many batches of that are behind."""
+
+    step: int
+    epoch: int
+    batches: int
+
+
+START = Position(0, 0, 0)
+"""The position of a run that has no checkpoint."""
+
+
+def find_last(folder: Path) -> tuple[Path | None, Position, str]:
+    """Return the checkpoint that a run is resumed from, its position, and what to print about it.
 
     It is ``last.ckpt``, or the one before if that is damaged; None where there is none.
 
@@ -175,17 +187,18 @@ def find_last(folder: Path) -> tuple[Path | None, str]:
         if not path.is_file():
             continue
         try:
-            step, _ = position(read_checkpoint(path))
+            reached = position(read_checkpoint(path))
         except (RunError, KeyError) as error:
             problems.append(str(error).removeprefix("checkpoint="))
             continue
-        return path, f"{problems[0]}; goes on from {path}, step {step}" if problems else ""
+        note = f"{problems[0]}; goes on from {path}, step {reached.step}" if problems else ""
+        return path, reached, note
     if problems:
         raise RunError(
             f"{'; '.join(problems)}: delete {folder} to start from the beginning, or give "
             "another hydra.run.dir"
         )
-    return None, ""
+    return None, START, ""
 
 
 def set_aside(folder: Path) -> None:
@@ -194,13 +207,13 @@ def set_aside(folder: Path) -> None:
         (folder / LAST).replace(folder / DAMAGED)
 
 
-def position(checkpoint: dict[str, Any]) -> tuple[int, tuple[int, int]]:
-    """Return the step of a checkpoint, and its epoch and how many batches of it are behind."""
+def position(checkpoint: dict[str, Any]) -> Position:
+    """Return how far a checkpoint is."""
     loops = checkpoint["loops"]["fit_loop"]
     epochs = loops["epoch_progress"]["current"]
     batches = loops["epoch_loop.batch_progress"]["current"]["processed"]
     in_epoch = epochs["started"] > epochs["processed"]
-    return checkpoint["global_step"], (epochs["processed"], batches if in_epoch else 0)
+    return Position(checkpoint["global_step"], epochs["processed"], batches if in_epoch else 0)
 
 
 def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:

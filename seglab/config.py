@@ -17,7 +17,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Transformer
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
@@ -64,7 +64,7 @@ def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed
         try:
             composed = hydra_compose(command, [*overrides], return_hydra_config=True)
         except REFUSALS as error:
-            raise _diagnose(command, parsed, error) from None
+            raise _diagnose(command, schema, parsed, error) from None
         _check_open_nodes(command, parsed)
         return _checked(composed, schema, overrides)
 
@@ -78,15 +78,15 @@ def multirun(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContex
     Raises:
         ConfigError: no key=value, or an unknown key, group or option of Hydra's own.
     """
-    common = [one for one in parse(overrides, several=True) if not one.is_sweep_override()]
-    check_options(common)
+    parsed = parse(overrides, several=True)
+    check_options([one for one in parsed if not one.is_sweep_override()])
     with _hydra():
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         try:
             master = hydra.compose_config("train", [*overrides], run_mode=RunMode.MULTIRUN)
         except REFUSALS as error:
-            raise _diagnose("train", common, error) from None
+            raise _diagnose("train", TrainConfig, parsed, error) from None
         yield master, HydraContext(hydra.config_loader, Callbacks(master))
 
 
@@ -121,6 +121,7 @@ def override_stored(stored: dict[str, Any], overrides: Sequence[str]) -> TrainCo
     """Apply overrides to the configuration that a checkpoint holds, and check the result.
 
     A group choice such as ``data=voc2012`` replaces the group; any other key changes one value.
+    ``trainer.threads=null`` means the recorded number.
 
     Raises:
         ConfigError: an unknown key, group or option, a wrong type or an impossible value.
@@ -135,18 +136,21 @@ def override_stored(stored: dict[str, Any], overrides: Sequence[str]) -> TrainCo
             try:
                 fresh = hydra_compose("train", [str(group.input_line)])
             except REFUSALS as error:
-                raise _diagnose("train", [group], error) from None
+                raise _diagnose("train", TrainConfig, [group], error) from None
         config[group.key_or_group] = fresh[group.key_or_group]
     known = sorted(dotted(config))
-    for value in (o for o in parsed if not is_group(o.key_or_group)):
+    values = [o for o in parsed if not is_group(o.key_or_group)]
+    if wrong := [o.key_or_group for o in values if not o.is_add() and o.key_or_group not in known]:
+        raise unknown(wrong, known)
+    for value in values:
         key = value.key_or_group
-        if not value.is_add() and key not in known:
-            raise unknown(key, known)
         if value.is_delete():
             raise ConfigError(f"{value.input_line}: cannot be applied to a checkpoint's config")
         if is_open(key):
             check_type(key, OmegaConf.select(config, key), value.value())
         OmegaConf.update(config, key, value.value(), force_add=value.is_add())
+    if OmegaConf.select(config, "trainer.threads") is None:
+        OmegaConf.update(config, "trainer.threads", stored["trainer"]["threads"])
     return _checked(config, TrainConfig, overrides, Path()).config
 
 
@@ -176,7 +180,7 @@ def _checked(
         config: T = OmegaConf.to_object(typed)  # type: ignore[assignment]
     except ConfigKeyError as error:
         key = str(error.full_key)
-        raise unknown(key, sorted(dotted(OmegaConf.structured(schema)))) from None
+        raise unknown([key], sorted(dotted(OmegaConf.structured(schema)))) from None
     except OmegaConfBaseException as error:
         raise wrong_type(error) from None
     except OverflowError:
@@ -222,19 +226,34 @@ def _check_open_nodes(command: str, parsed: Sequence[Override]) -> None:
             check_type(override.key_or_group, old, override.value())
 
 
-def _groups_only(command: str, parsed: Sequence[Override]) -> DictConfig:
-    groups = [str(o.input_line) for o in parsed if is_group(o.key_or_group)]
-    return hydra_compose(command, groups)
+def _groups_only(command: str, parsed: Sequence[Override], *, hydra: bool = False) -> DictConfig:
+    """Compose the choices of groups alone; of several in a sweep, the first."""
+    groups = []
+    for override in parsed:
+        if not (is_group(override.key_or_group) or "/" in override.key_or_group):
+            continue
+        if override.is_sweep_override():
+            option = next(override.sweep_iterator(transformer=Transformer.encode))
+            groups.append(f"{override.get_key_element()}={option}")
+        else:
+            groups.append(str(override.input_line))
+    return hydra_compose(command, groups, return_hydra_config=hydra)
 
 
-def _diagnose(command: str, parsed: Sequence[Override], error: Exception) -> ConfigError:
-    """Say what is wrong with the overrides in our own words; Hydra's stay for the rest."""
+def _diagnose(
+    command: str, schema: type[Any], parsed: Sequence[Override], error: Exception
+) -> ConfigError:
+    """Name the keys that do not exist; where all do, Hydra's own message stays."""
     try:
-        known = sorted(dotted(_groups_only(command, parsed)))
+        known = sorted(dotted(_groups_only(command, parsed, hydra=True)))
     except REFUSALS as inner:
         return ConfigError(" ".join(str(inner).split()))
-    for override in parsed:
-        key = override.key_or_group
-        if key not in known and not override.is_add() and not key.startswith("hydra"):
-            return unknown(key, known)
-    return ConfigError(" ".join(str(error).split()))
+    addable = {*known, *dotted(OmegaConf.structured(schema))}
+    keys = {o.key_or_group: o for o in parsed if "/" not in o.key_or_group}
+    wrong = [
+        key
+        for key, override in keys.items()
+        if not (is_group(key) or key in (addable if override.is_add() else known))
+        and not (override.is_add() and (is_open(key) or key.startswith("hydra.")))
+    ]
+    return unknown(wrong, known) if wrong else ConfigError(" ".join(str(error).split()))

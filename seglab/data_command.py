@@ -38,9 +38,9 @@ def synth(config: DataCommandConfig, console: Console) -> None:
 
 def show(config: DataCommandConfig, console: Console) -> None:
     """Draw sample ``index`` of ``split``: image and boxes, class map, instances, legend."""
-    from seglab.data.lists import check_lists, split_name
+    from seglab.data.lists import check_lists
 
-    split = split_name(config.data, config.split)
+    split = config.data.split_name(config.split)
     check_lists(config.data, split)
     from seglab.data.datamodule import open_dataset
     from seglab.tracking.pictures import sample_sheet

@@ -1,5 +1,8 @@
 """What can go wrong through no fault of the program: one clear line each, and an exit code."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class SeglabError(Exception):
     """An error to be shown to the user as one line that names the file or key and what is right."""
@@ -23,3 +26,10 @@ class RunError(SeglabError):
 
 class ProcessError(SeglabError):
     """A process of a run died, and could not mark the run as failed."""
+
+
+def options(wrong: str, known: Iterable[str]) -> str:
+    """Return the end of an error about a name: its nearest neighbours, or all names there are."""
+    names = list(known)
+    close = difflib.get_close_matches(wrong, names, n=3)
+    return f"nearest: {', '.join(close)}" if close else f"there is {', '.join(names) or 'none'}"

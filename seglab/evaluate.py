@@ -77,7 +77,7 @@ def measure(
     tracking = track(config, "evaluate", rest, console)
     instances = config.model.task == "instance"
     data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
-    split = composed.config.split
+    split = config.data.split_name(composed.config.split)
     samples = data.split(split)
     task = build_task(config)
     task.metrics.per_image = True

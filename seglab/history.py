@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from typing import IO, Any
 
 PART = ".part"
 """How the name of a file ends that is still being written; it also begins with a dot."""
+
+_PART = re.compile(r"\.(.+\.[a-z0-9_]{8}|previous\.ckpt\.\d+)\.part")  # mkstemp's eight characters
 
 
 @contextmanager
@@ -62,9 +65,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def delete_parts(folder: Path) -> None:
-    """Delete what processes that were killed have left half written in a folder that is ours."""
-    for part in folder.rglob(f".*{PART}"):
-        part.unlink(missing_ok=True)
+    """Delete what killed processes have left half written among the files of a folder."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if _PART.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

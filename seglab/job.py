@@ -22,11 +22,10 @@ from rich.console import Console
 
 from seglab import launch, signals
 from seglab.checkpoints import (
+    START,
     BestAndLast,
     WholeFiles,
     find_last,
-    position,
-    read_checkpoint,
     set_aside,
 )
 from seglab.collective import PlainDDP
@@ -38,8 +37,9 @@ from seglab.models.weights import load_pretrained
 from seglab.preemption import SaveAndStop, is_asked, listening
 from seglab.process import Threads, prepare, rank, world_size
 from seglab.report import reported
-from seglab.run import FINISHED, Follower, Run, check_folder, mark_failed
+from seglab.run import FINISHED, Follower, Run, mark_failed
 from seglab.schema import TrainConfig, TrainerConfig
+from seglab.settings import check_run
 from seglab.targets import build
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
@@ -75,10 +75,13 @@ def start_job(
 ) -> JobResult:
     """Call :func:`run_job` here, or on each process of a run on several devices.
 
+    A finished run is left alone, before any process is started.
+
     Raises:
         SeglabError, KeyboardInterrupt: as :func:`run_job`; a process died.
     """
-    if check_folder(folder, config.resume) == FINISHED:  # before there are ranks to agree on it
+    state, _ = check_run(config, folder)
+    if state == FINISHED:  # before there are ranks to agree on it
         return JobResult(folder, read_metrics(folder), [], skipped=True)
     try:
         result: JobResult = launch.run(
@@ -114,7 +117,9 @@ def run_job(
     data.check()
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config)
-    last, note = find_last(folder / "checkpoints") if config.resume else (None, "")
+    last, reached, note = None, START, ""
+    if config.resume:
+        last, reached, note = find_last(folder / "checkpoints")
     if note:
         print_plain(note, console)
     if config.model.weights is not None and last is None:
@@ -123,7 +128,7 @@ def run_job(
     task.build_optimizer()  # so that a wrong argument is found now; training builds its own
     tracking.prepare(folder, task.classes, len(data.split(config.data.val_split)))
     owner = Run if leads else Follower
-    run = owner(folder, asdict(config), overrides, resume=config.resume)
+    run = owner(folder, asdict(config), overrides, resume=config.resume, step=reached.step)
     pictures = PredictionPictures(
         run.predictions,
         task.classes,
@@ -154,9 +159,9 @@ def run_job(
     tracked = tracking.run(trainer, task.net, data.records)
     with listening(), reported(run, console), tracked, full:
         trainer.loggers = [HistoryLogger(run.history), *tracking.loggers]
-        step, data.start = position(read_checkpoint(last)) if last else (0, (0, 0))
+        data.start = (reached.epoch, reached.batches)
         if leads:
-            run.history.rewind(step)
+            run.history.rewind(reached.step)
             if note:
                 set_aside(run.checkpoints)
         with mishaps.explained(), interruptible(trainer):

@@ -1,49 +1,74 @@
-"""No link is followed inside a run folder: a received one could lead to any file of the reader's.
+"""Symbolic links inside folders that may come from a stranger: none is followed. Knows no torch.
 
-Folders that are named on a command line may be links, or lie behind some.
+A run folder that was handed on may hold a link in the place of ``samples/worst`` or ``.hydra``:
+what a run then writes or deletes lies elsewhere. A folder that the command line names may itself
+be a link, or lie behind one, as scratch disks do.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 from seglab.errors import RunError
 
-WANDB = "wandb"
-"""W&B makes links in its folder of a run, which is never read."""
+TOOLS = {"wandb": "debug-core.log", "slurm": ".submission_file_*"}
+"""Folders of W&B and submitit, and the links that they make there and seglab never opens."""
 
 
 def first_link(folder: Path) -> Path | None:
-    """Return the first symbolic link below ``folder``, by name; None if there is none.
+    """Return a symbolic link somewhere below ``folder``; None where there is none.
+
+    Links that W&B or submitit made in a folder of their own are left out.
 
     Raises:
-        OSError: a folder that cannot be read.
+        OSError: a folder cannot be listed.
     """
-    return next((Path(entry.path) for entry in _entries(folder) if entry.is_symlink()), None)
+    return next((Path(e.path) for e in _entries(folder) if e.is_symlink()), None)
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a folder with a link in it, or with a pipe, socket or device: to read one may hang.
+    """Check that nothing below ``folder`` leads out of it, and that nothing hangs who reads it.
 
     Raises:
-        RunError: names it.
+        RunError: names the link, the pipe or device, or a folder that cannot be listed.
     """
     try:
         for entry in _entries(folder):
             if entry.is_symlink():
-                raise RunError(f"{entry.path}: a link; links in a run folder are not followed")
+                raise RunError(
+                    f"{entry.path}: refused: a symbolic link to {Path(entry.path).readlink()}; "
+                    "nothing inside a folder of results is read or written through a link"
+                )
             if not entry.is_file() and not entry.is_dir():
-                raise RunError(f"{entry.path}: neither a file nor a folder")
+                raise RunError(f"{entry.path}: refused: neither a file nor a folder")
     except OSError as error:
-        raise RunError(f"{error.filename}: cannot be read: {error.strerror or error}") from None
+        raise RunError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
-def _entries(folder: Path, top: bool = True) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        yield entry
-        if entry.is_dir(follow_symlinks=False) and not (top and entry.name == WANDB):
-            yield from _entries(Path(entry.path), top=False)
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield what lies below ``folder``, but for the links of a tool."""
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for entry in entries:
+            if entry.is_symlink() and _of_a_tool(Path(entry.path), folder):
+                continue
+            yield entry
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+
+
+def _of_a_tool(link: Path, folder: Path) -> bool:
+    parts = link.relative_to(folder).parts[:-1]
+    for depth, name in enumerate(parts, 1):
+        if name in TOOLS:
+            home = folder.joinpath(*parts[:depth]).resolve()
+            return fnmatch(link.name, TOOLS[name]) or link.resolve().is_relative_to(home)
+    return False

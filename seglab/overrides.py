@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, options
 
 OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks")
 """Where a target's own arguments stand: the schema knows neither their names nor their types."""
@@ -81,11 +81,10 @@ def check_options(parsed: Sequence[Override]) -> None:
         key, value = override.key_or_group, override.value()
         if not is_group(key) or override.is_delete():
             continue
-        options = sorted(path.stem for path in group_folder(key).glob("*.yaml"))
-        options = [option for option in options if option != "base"]
-        if str(value) not in options:
-            close = difflib.get_close_matches(str(value), options, n=3) or options
-            raise ConfigError(f"{override.input_line}: no such {key}; there is {', '.join(close)}")
+        names = sorted(path.stem for path in group_folder(key).glob("*.yaml"))
+        names = [name for name in names if name != "base"]
+        if str(value) not in names:
+            raise ConfigError(f"{override.input_line}: no such {key}; {options(str(value), names)}")
 
 
 def is_open(key: str) -> bool:
@@ -161,19 +160,24 @@ def too_large(config: DictConfig) -> ConfigError:
     return ConfigError("a number is too large")
 
 
-def unknown(key: str, known: Sequence[str]) -> ConfigError:
-    """Name the keys nearest to an unknown one: alike as a whole, or alike in their last part."""
-    close = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
-    last = {name: name.rsplit(".", 1)[-1] for name in known}
+def unknown(keys: Sequence[str], known: Sequence[str]) -> ConfigError:
+    """Name unknown keys, each with the nearest ones: alike as a whole, or in their last part."""
+    return ConfigError("; ".join(f"unknown key {key!r}: {_near(key, known)}" for key in keys))
+
+
+def _near(key: str, known: Sequence[str]) -> str:
+    groups = [path.name for path in (home() / "conf").iterdir() if is_group(path.name)]
+    names = sorted({*known, *groups, "experiments"})
+    if not key.startswith("hydra"):
+        names = [name for name in names if not name.startswith("hydra")]
+    close = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
+    last = {name: name.rsplit(".", 1)[-1] for name in names}
     tail = key.rsplit(".", 1)[-1]
     alike = difflib.get_close_matches(tail, sorted(set(last.values())), n=2, cutoff=0.7)
-    close += [name for part in alike for name in known if last[name] == part and name not in close]
-    hint = (
-        f"did you mean {' or '.join(close[:3])}?"
-        if close
-        else "seglab train --dry-run lists all keys"
-    )
-    return ConfigError(f"unknown key {key!r}: {hint}")
+    close += [name for part in alike for name in names if last[name] == part and name not in close]
+    if not close:
+        return "seglab train --dry-run lists all keys"
+    return f"did you mean {' or '.join(close[:3])}?"
 
 
 def dotted(config: Any, prefix: str = "") -> Iterator[str]:

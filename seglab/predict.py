@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
 from seglab.config import compose_own, override_stored
-from seglab.errors import RunError
+from seglab.errors import DataError, RunError
 from seglab.schema import PredictConfig
 from seglab.text import print_plain
 
@@ -20,6 +21,8 @@ def main(overrides: list[str]) -> Path:
 
     The model runs with the precision, the threads and the batch size of its own validation, so
     that class maps of a data set's images are those that its metrics were computed from.
+
+    Files that cannot be read are listed after the others have been predicted.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
@@ -52,15 +55,20 @@ def main(overrides: list[str]) -> Path:
     tracking = track(config, "predict", rest, console)
     images = find_images(Path(composed.config.input))
     batches = ImageBatches(images, config.data.eval_batch_size)
+    if not batches.readable:
+        _report(batches.unreadable, len(images), console)
     loader = DataLoader(batches, batch_size=None, num_workers=config.data.num_workers)
     task = build_task(config)
     load_weights(task, checkpoint, path)
     writing = WritePredictions(output, task.classes)
-    progress = PredictionProgress(console, len(images))
-    tracking.prepare(output, task.classes, len(images))
+    progress = PredictionProgress(console, batches.readable)
+    tracking.prepare(output, task.classes, batches.readable)
     mishaps = Mishaps(config, "prediction")
     callbacks = [mishaps, writing, progress, *tracking.callbacks]
     trainer = build_trainer(config.trainer, output, callbacks)
+    for part in (writing.overlays, output / "instances", output / "wandb"):
+        if part.is_symlink():
+            raise RunError(f"{part}: refused: a symbolic link; no output goes through one")
     try:
         writing.overlays.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -70,10 +78,27 @@ def main(overrides: list[str]) -> Path:
         with mishaps.explained():
             trainer.predict(task, loader, return_predictions=False, weights_only=True)
         tracking.results({})
-    print_plain(
-        f"{len(images)} class maps in {output}, overlays in {writing.overlays}, "
-        + (f"objects in {output / 'instances.json'}, " if task.detections is not None else "")
-        + f"{time.perf_counter() - start:.1f} s",
-        console,
-    )
+        unreadable = batches.unreadable + writing.unreadable
+        print_plain(
+            f"{len(images) - len(unreadable)} class maps in {output}, "
+            f"overlays in {writing.overlays}, "
+            + (f"objects in {output / 'instances.json'}, " if task.detections is not None else "")
+            + f"{time.perf_counter() - start:.1f} s",
+            console,
+        )
+        if unreadable:  # within the block, so that W&B marks the run as failed too
+            _report(unreadable, len(images), console)
     return output
+
+
+def _report(unreadable: list[str], total: int, console: Console) -> NoReturn:
+    """List the files that could not be read.
+
+    Raises:
+        DataError: always.
+    """
+    if total == 1:
+        raise DataError(unreadable[0])
+    for reason in unreadable:
+        print_plain(reason, console)
+    raise DataError(f"{len(unreadable)} of {total} images could not be read, listed above")

@@ -22,6 +22,8 @@ from seglab.code import version
 from seglab.disk import disk_errors, explain
 from seglab.errors import ConfigError, RunError
 from seglab.history import History, atomic, delete_parts, write_json
+from seglab.links import refuse_links
+from seglab.schema import Mark, marked
 
 NONE, STARTED, FINISHED, FAILED, INTERRUPTED = (
     "none",
@@ -30,6 +32,17 @@ NONE, STARTED, FINISHED, FAILED, INTERRUPTED = (
     "failed",
     "interrupted",
 )
+
+WRITTEN = (
+    "",
+    ".hydra",
+    "checkpoints",
+    "predictions",
+    "samples/fixed",
+    "samples/worst",
+    "bad_batch",
+)
+"""Where in its folder a run writes files, each whole or not at all."""
 
 LOOK = 1.0
 """Seconds that a run waits for its folder's lock."""
@@ -75,8 +88,9 @@ def check_folder(folder: Path, resume: bool) -> str:
 
     Raises:
         ConfigError: it holds a run and ``resume`` is false, or it cannot be a folder.
-        RunError: another process works there, or it cannot be written.
+        RunError: another process works there, it cannot be written, or a link is inside it.
     """
+    refuse_links(folder)
     there = status(folder)
     if there == STARTED:
         raise RunError(f"{folder}: another process is working on this run")
@@ -104,7 +118,9 @@ class Run:
         folder: made if it is not there.
         config: the resolved configuration, kept as ``.hydra/config.yaml``.
         overrides: the command line's, kept as ``.hydra/overrides.yaml``.
-        resume: whether a run found there may be taken up.
+        resume: whether a run found there may be resumed.
+        step: that of the checkpoint from which training starts; None where nothing is trained.
+        facts: what else ``status.json`` tells from the start.
 
     Attributes:
         leads: whether it is this process that writes.
@@ -119,8 +135,10 @@ class Run:
         overrides: Sequence[str] = (),
         *,
         resume: bool,
+        step: int | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder = folder
+        self.folder, self.step, self.facts = folder, step, dict(facts or {})
         self.config, self.overrides, self.resume = config, list(overrides), resume
         self.checkpoints = folder / "checkpoints"
         self.predictions = folder / "predictions"
@@ -138,13 +156,16 @@ class Run:
             # Those who only look at a run's status hold the lock for an instant.
             self.lock.acquire(timeout=LOOK)
             self._check_again()
-            delete_parts(self.folder)
+            for name in WRITTEN:
+                delete_parts(self.folder / name)
             (self.folder / ".hydra").mkdir(exist_ok=True)
             for name, value in (("config", dict(self.config)), ("overrides", self.overrides)):
                 with atomic(self.folder / ".hydra" / f"{name}.yaml") as file:
                     yaml.safe_dump(value, file, sort_keys=False, allow_unicode=True)
             self.history = History(self.folder / "metrics.csv")
             self.started = _now()
+            if self.step is not None:
+                self.facts["history"] = [*_starts(self.folder), self._start(self.step)]
             self._write_status(STARTED)
         except Timeout:
             raise RunError(f"{self.folder}: another process is working on this run") from None
@@ -195,8 +216,14 @@ class Run:
         """Write ``metrics.json``."""
         write_json(self.folder / "metrics.json", metrics)
 
+    def _start(self, step: int) -> dict[str, Any]:
+        trainer = self.config.get("trainer", {})
+        machine = {key: trainer.get(key.removeprefix("trainer.")) for key in marked(Mark.MACHINE)}
+        return {"started": self.started, "step": step, **machine}
+
     def _write_status(self, state: str, error: str | None = None) -> None:
         entry: dict[str, Any] = {"status": state, "started": self.started, "code": version()}
+        entry |= self.facts
         if state != STARTED:
             entry["ended"] = _now()
         if error is not None:
@@ -243,13 +270,25 @@ def mark_failed(folder: Path, error: str) -> None:
     """
     if status(folder) in (STARTED, FINISHED):
         return
-    try:
-        entry = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        folder.mkdir(parents=True, exist_ok=True)
-        entry = {"started": _now()}
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = read_status(folder) or {"started": _now()}
     entry |= {"status": FAILED, "ended": _now(), "error": " ".join(error.split())}
     write_json(folder / "status.json", entry)
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """Read ``status.json``; empty where there is none, or none that can be read."""
+    try:
+        entry = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _starts(folder: Path) -> list[dict[str, Any]]:
+    """Return the starts of a run so far, each with its step and what it was computed on."""
+    history = read_status(folder).get("history")
+    return history if isinstance(history, list) else []
 
 
 def _now() -> str:

@@ -7,9 +7,12 @@ Knows no torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from functools import cache
 from math import inf, isfinite
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 from seglab.errors import ConfigError
 
@@ -83,6 +86,20 @@ class Name:
         return "a name without slashes"
 
 
+class Mark(Enum):
+    """What another value of a key means for a result; a key without a mark changes it.
+
+    On a group of keys it holds for all of them. A run may be resumed with other values of marked
+    keys; a sweep and a comparison leave out what has no effect.
+    """
+
+    NO_EFFECT = "no effect"
+    """Where things are, what is kept and who is told."""
+
+    MACHINE = "machine"
+    """What the run is computed on: another value may change the last digits."""
+
+
 @dataclass
 class StoreConfig:
     """Where decoded pixels are kept between runs; see ``seglab.data.store``."""
@@ -108,7 +125,7 @@ class DataConfig:
     """A data set in VOC's layout, its splits, loading and augmentation."""
 
     name: Annotated[str, Name()]
-    root: str | None
+    root: Annotated[str | None, Mark.NO_EFFECT]  # the identity of the data counts
     year: Annotated[int | None, Bound(2007, 2012)]
     classes: list[str] | None
     train_split: str
@@ -116,15 +133,23 @@ class DataConfig:
     mask_dir: str
     synth: SynthConfig | None
     batch_size: Annotated[int, Bound(1)]
-    eval_batch_size: Annotated[int, Bound(1)]
-    num_workers: Annotated[int, Bound(0)]
+    eval_batch_size: Annotated[int, Bound(1), Mark.NO_EFFECT]
+    num_workers: Annotated[int, Bound(0), Mark.NO_EFFECT]
     crop_size: Annotated[int, Bound(1)]
     scale: Annotated[list[float], Bound(above=0), Range()]
     flip: Annotated[float, Bound(0, 1)]
     photometric: Annotated[float, Bound(0, 1)]
-    store: StoreConfig
+    store: Annotated[StoreConfig, Mark.NO_EFFECT]
     mask_values: dict[str, str] | None = None
     allow_overlap: bool = False
+
+    def split_name(self, split: str) -> str:
+        """Return the list that a command's ``split=`` means.
+
+        ``val`` and ``train`` are the run's own validation and training split; anything else is
+        the name of a list, or its file.
+        """
+        return {"val": self.val_split, "train": self.train_split}.get(split, split)
 
 
 @dataclass
@@ -187,14 +212,14 @@ class TrainerConfig:
     """How long, on what, and how exactly: the part of Lightning's Trainer that seglab uses."""
 
     max_epochs: Annotated[int, Bound(1)]
-    accelerator: str
-    devices: int | str
-    strategy: str
+    accelerator: Annotated[str, Mark.MACHINE]
+    devices: Annotated[int | str, Mark.MACHINE]
+    strategy: Annotated[str, Mark.MACHINE]
     precision: str
     channels_last: bool
     compile: bool
     sync_batchnorm: bool
-    threads: Annotated[int | None, Bound(1)]
+    threads: Annotated[int | None, Bound(1), Mark.MACHINE]
     deterministic: Annotated[bool | str, OneOf(True, False, "warn")]
     accumulate_grad_batches: Annotated[int, Bound(1)]
     gradient_clip_val: Annotated[float | None, Bound(above=0)]
@@ -249,18 +274,18 @@ class TrainConfig:
     """Everything that ``seglab train`` does."""
 
     seed: Annotated[int, Bound(0, 2**32 - 1)]
-    resume: bool
-    checkpoints: Annotated[str, OneOf("both", "last", "best", "none")]
-    sweep: SweepConfig
+    resume: Annotated[bool, Mark.NO_EFFECT]
+    checkpoints: Annotated[str, OneOf("both", "last", "best", "none"), Mark.NO_EFFECT]
+    sweep: Annotated[SweepConfig, Mark.NO_EFFECT]
     data: DataConfig
     model: ModelConfig
     loss: LossConfig
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     trainer: TrainerConfig
-    logger: LoggerConfig
+    logger: Annotated[LoggerConfig, Mark.NO_EFFECT]
     evaluation: EvaluationConfig
-    pictures: PicturesConfig
+    pictures: Annotated[PicturesConfig, Mark.NO_EFFECT]
     callbacks: dict[str, Any]
 
 
@@ -301,6 +326,28 @@ class DataCommandConfig:
     output: str | None
     year: Annotated[int, Bound(2007, 2012)]
     data: DataConfig
+
+
+@cache
+def marked(mark: Mark) -> tuple[str, ...]:
+    """Return the dotted names of the keys and groups of keys of a run that bear a mark."""
+    return tuple(_marked(mark, TrainConfig, ""))
+
+
+def _marked(mark: Mark, schema: Any, prefix: str) -> Iterator[str]:
+    for name, hint in get_type_hints(schema, include_extras=True).items():
+        key = prefix + name
+        if mark in getattr(hint, "__metadata__", ()):
+            yield key
+            continue
+        for part in (hint, *get_args(hint)):  # an optional group is a union
+            if is_dataclass(part):
+                yield from _marked(mark, part, f"{key}.")
+
+
+def has_mark(key: str, mark: Mark) -> bool:
+    """Tell whether a dotted key, or a group that it is in, bears a mark."""
+    return any(key == name or key.startswith(f"{name}.") for name in marked(mark))
 
 
 def check_values(config: Any, prefix: str = "") -> None:

@@ -37,9 +37,9 @@ def main(overrides: list[str]) -> dict[str, float]:
     predictions = Path(config.predictions)
     if not predictions.is_dir():
         raise ConfigError(f"predictions={predictions}: no such folder")
-    from seglab.data.lists import check_lists, split_name  # numpy: not needed for a wrong key
+    from seglab.data.lists import check_lists  # numpy: not needed for a wrong key
 
-    split = split_name(config.data, config.split)
+    split = config.data.split_name(config.split)
     check_lists(config.data, split)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     import torch

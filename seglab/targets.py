@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from pkgutil import resolve_name
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, options
 
 REFUSALS = (ValueError, TypeError, RuntimeError, ImportError)
 """How a target says no to what it is given; without a cause, Hydra's own policy has said no."""
@@ -34,9 +33,8 @@ def build(node: dict[str, Any], key: str, *arguments: Any) -> Any:
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
     for name in node:
         if not name.startswith("_") and name not in known and not takes_any:
-            close = difflib.get_close_matches(name, known, n=3) or list(known)
             raise ConfigError(
-                f"{key}.{name}: {target} has no such argument; it has {', '.join(close)}"
+                f"{key}.{name}: {target} has no such argument; {options(name, known)}"
             )
     try:
         return instantiate(node, *arguments, _convert_="all")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 from rich.console import Console
 
 from seglab.config import compose
-from seglab.run import FINISHED, INTERRUPTED, NONE, check_folder
+from seglab.run import FINISHED, INTERRUPTED, NONE
 from seglab.schema import TrainConfig
+from seglab.settings import check_run
 from seglab.sweep.command import sweep
 from seglab.text import print_plain, printable_lines
 
@@ -28,19 +30,20 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         return None
     console = Console()
     composed = compose("train", TrainConfig, overrides)
-    there = check_folder(composed.folder, composed.config.resume)
-    from seglab.data.lists import check_lists  # numpy and Pillow are not needed for a wrong key
+    state, changes = check_run(composed.config, composed.folder)
+    if state != FINISHED:
+        from seglab.data.lists import check_lists  # no numpy, no Pillow where a key is wrong
 
-    data = composed.config.data
-    check_lists(data, data.train_split, data.val_split)
+        data = composed.config.data
+        check_lists(data, data.train_split, data.val_split)
     if dry_run:
-        would = {NONE: "would start", FINISHED: "has finished: would be left alone"}
         text = yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True)
-        text += f"# {composed.folder}: {would.get(there, 'would go on from the last checkpoint')}"
-        print(printable_lines(text))
+        text += "".join(f"# {line}\n" for line in changes)
+        print(printable_lines(f"{text}# {composed.folder}: {plan(composed.folder, state)}"))
         return None
-    if there == INTERRUPTED:
-        print_plain(f"going on with {composed.folder}", console)
+    resumes = [f"resuming {composed.folder}"] if state == INTERRUPTED else []
+    for line in resumes + changes:
+        print_plain(line, console)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.job import start_job
     from seglab.tracking.tables import show_metrics, show_paths
@@ -52,3 +55,11 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         show_metrics(result.metrics, console)
         show_paths(result.folder, result.pictures, console)
     return result
+
+
+def plan(folder: Path, state: str) -> str:
+    """Return what would be done with a run folder of this status."""
+    if state == FINISHED:
+        return "has finished: would be left alone"
+    last = folder / "checkpoints" / "last.ckpt"
+    return f"would resume from {last.name}" if state != NONE and last.is_file() else "would start"

@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from seglab import cli, train
+from seglab.config import compose
 from seglab.history import write_json
+from seglab.schema import TrainConfig
 
 
 @pytest.fixture(autouse=True)
@@ -107,22 +109,125 @@ def test_a_dry_run_shows_everything_and_writes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("state", "said"), [("finished", "left alone"), ("interrupted", "go on"), ("failed", "go on")]
+    ("state", "said"),
+    [
+        ("finished", "left alone"),
+        ("interrupted", "would resume from last.ckpt"),
+        ("failed", "would resume from last.ckpt"),
+        ("none", "would start"),
+    ],
 )
 def test_a_dry_run_says_what_resuming_would_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], state: str, said: str
 ) -> None:
-    write_json(tmp_path / "status.json", {"status": state})
-    assert cli.main(["train", "--dry-run", "resume=true", f"hydra.run.dir={tmp_path}"]) == 0
+    folder = received(tmp_path / "run", state)
+    before = [*folder.rglob("*")]
+    assert cli.main(["train", "--dry-run", "resume=true", f"hydra.run.dir={folder}"]) == 0
     assert said in capsys.readouterr().out.splitlines()[-1]
-    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+    assert [*folder.rglob("*")] == before
+
+
+def received(folder: Path, state: str, *overrides: str) -> Path:
+    """Make the folder of a run of the default settings, with an empty checkpoint."""
+    for name in (".hydra", "checkpoints"):
+        (folder / name).mkdir(parents=True)
+    config = compose("train", TrainConfig, overrides).plain
+    config["trainer"]["threads"] = 2
+    (folder / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
+    if state != "none":
+        write_json(folder / "status.json", {"status": state})
+        (folder / "checkpoints/last.ckpt").touch()
+    return folder
 
 
 def test_a_finished_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_json(tmp_path / "status.json", {"status": "finished"})
-    assert cli.main(["train", "resume=true", f"hydra.run.dir={tmp_path}"]) == 0
-    assert "finished before; nothing to do" in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+    folder = received(tmp_path / "run", "finished")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    for devices in (1, 2):
+        overrides = ["resume=true", f"hydra.run.dir={folder}", f"trainer.devices={devices}"]
+        assert cli.main(["train", *overrides]) == 0
+        assert "finished before; nothing to do" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+RESUME = ["train", "--dry-run", "resume=true"]
+
+
+@pytest.mark.parametrize("state", ["finished", "interrupted", "failed"])
+def test_settings_that_change_a_result_are_refused_by_name_on_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], state: str
+) -> None:
+    run = received(tmp_path / "run", state, "optimizer.lr=2e-3", "model.net.channels=8")
+    changes = ["optimizer.lr=0.7", "+model.net.extra=1", "trainer.max_epochs=61", "data.flip=0"]
+    assert cli.main([*RESUME, f"hydra.run.dir={run}", "model.net.channels=8", *changes]) == 2
+    line = capsys.readouterr().err
+    for told in (
+        *("optimizer.lr=0.002, not 0.7", "model.net.extra=(not set), not 1"),
+        *("trainer.max_epochs=60, not 61", "data.flip=0.5, not 0.0"),
+        f"model.weights={run}/checkpoints/last.ckpt",
+    ):
+        assert told in line
+    assert "channels" not in line
+
+
+def test_settings_without_effect_and_another_machine_are_accepted_on_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = received(tmp_path / "run", "interrupted")
+    free = [
+        *("data.num_workers=3", "data.eval_batch_size=2", "logger=csv", "pictures.samples=1"),
+        *("data.store.max_gb=1", "checkpoints=last", "sweep.name=x", "data.root=elsewhere"),
+    ]
+    machine = ["trainer=cpu", "trainer.devices=2", "trainer.strategy=ddp", "trainer.threads=1"]
+    assert cli.main([*RESUME, f"hydra.run.dir={run}", *free, *machine]) == 0
+    out = capsys.readouterr().out
+    for told in (
+        *("trainer.accelerator=cpu, was auto", "trainer.devices=2, was 1"),
+        *("trainer.strategy=ddp, was auto", "trainer.threads=1, was 2"),
+    ):
+        assert told in out
+    assert "num_workers=3, was" not in out
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no keys"),
+        ("- a", "no keys"),
+        ("{", "damaged"),
+        ("a: &x [1]\nb: [*x, *x]", "alias"),
+        ("[" * 100_000, "damaged"),
+        ("a: !!python/object/apply:os.system [touch it-ran]", "damaged"),
+        ("x: " + "a" * 2**20, "more than"),
+        ("\x00", "damaged"),
+        (None, "No such file"),
+    ],
+)
+def test_the_stored_settings_are_plain_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, told: str
+) -> None:
+    run = received(tmp_path / "run", "interrupted")
+    config = run / ".hydra/config.yaml"
+    config.unlink() if text is None else config.write_text(text)
+    assert cli.main([*RESUME, f"hydra.run.dir={run}"]) == 1
+    line = capsys.readouterr().err
+    assert len(line.splitlines()) == 1
+    assert f"{config}: damaged" in line
+    assert told in line
+    assert not Path("it-ran").exists()
+
+
+def test_nothing_is_resolved_from_the_stored_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "5e9a7e15")
+    run = received(tmp_path / "run", "interrupted")
+    config = run / ".hydra/config.yaml"
+    config.write_text(config.read_text().replace("name: poly", "name: ${oc.env:SECRET}"))
+    assert cli.main([*RESUME, f"hydra.run.dir={run}"]) == 2
+    err = capsys.readouterr().err
+    assert "schedule.name=${oc.env:SECRET}, not poly" in err
+    assert "5e9a7e15" not in err
 
 
 def test_a_defect_ends_with_its_gist_in_one_line(
@@ -136,3 +241,42 @@ def test_a_defect_ends_with_its_gist_in_one_line(
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert err.splitlines()[-1] == "seglab: error: IndexError: first second"
+
+
+@pytest.mark.parametrize(
+    "groups", [["experiments=smoke"], ["debug=short"], ["search=optuna"], ["model=fcn8s"]]
+)
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"], ["-m", "data=voc2007,voc2012"]])
+def test_every_misspelt_key_is_named_beside_a_choice_of_a_group(
+    groups: list[str], sweep: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ["trainer.max_epoch=1", "optimizr.lr=0.1", "+data.bath_size=2"]
+    assert cli.main(["train", "--dry-run", *sweep, *groups, *wrong]) == 2
+    line = capsys.readouterr().err
+    for key, near in (
+        ("trainer.max_epoch", "trainer.max_epochs"),
+        ("optimizr.lr", "optimizer.lr"),
+        ("data.bath_size", "data.batch_size"),
+    ):
+        assert f"unknown key {key!r}: did you mean {near}" in line
+    for group in groups:
+        assert f"unknown key {group.split('=')[0]!r}" not in line
+
+
+def test_a_misspelt_key_of_a_swept_model_or_of_the_launcher_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    swept = ["-m", "model=fcn8s,fcn16s", "model.net.strid=8", "hydra.launcher.njobs=2"]
+    assert cli.main(["train", "--dry-run", *swept]) == 2
+    line = capsys.readouterr().err
+    assert "unknown key 'model.net.strid': did you mean model.net.stride" in line
+    assert "unknown key 'hydra.launcher.njobs': did you mean hydra.launcher.n_jobs" in line
+
+
+def test_options_that_are_not_all_are_called_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["train", "--dry-run", "model=fcn"]) == 2
+    assert "no such model; nearest: fcn8s" in capsys.readouterr().err
+    assert cli.main(["train", "--dry-run", "optimizer=foo"]) == 2
+    assert "no such optimizer; there is adamw, sgd" in capsys.readouterr().err

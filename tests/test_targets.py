@@ -40,8 +40,11 @@ def test_builds_with_arguments_of_both_kinds() -> None:
         ({"_target_": "a..b"}, r"k._target_=a..b: cannot be called"),
         ({"_target_": "seglab"}, r"k._target_=seglab: cannot be called"),
         ({"_target_": NET.replace("PaddedCNN", "NORMS")}, r"k._target_=.*NORMS: cannot be called"),
-        ({"_target_": NET, "num_classes": 3, "chanels": 8}, r"k.chanels: .* it has channels"),
-        ({"_target_": NET, "num_classes": 3, "zzz": 8}, r"k.zzz: .* it has num_classes, channels"),
+        ({"_target_": NET, "num_classes": 3, "chanels": 8}, r"k.chanels: .* nearest: channels"),
+        (
+            {"_target_": NET, "num_classes": 3, "zzz": 8},
+            r"k.zzz: .*there is num_classes, channel",
+        ),
         ({"_target_": NET}, r"k: .*missing 1 required positional argument: 'num_classes'"),
         ({"_target_": NET, "num_classes": 3, "kernel_size": 2}, r"k: kernel_size=2: must be odd"),
         ({"_target_": NET, "num_classes": 3, "kernel_size": [3]}, r"k: .*not supported between"),

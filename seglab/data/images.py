@@ -21,12 +21,14 @@ class Images(NamedTuple):
     """A batch of photographs.
 
     Attributes:
-        image: ``(B, 3, H, W)`` uint8 RGB.
+        image: ``(B, 3, H, W)`` uint8 RGB; B is 0 where none could be decoded.
         ids: the files' names without suffix.
+        unreadable: what is wrong with each file of the batch that could not be decoded.
     """
 
     image: Tensor
     ids: list[str]
+    unreadable: list[str]
 
 
 class ImageBatches(Dataset[Images]):
@@ -36,22 +38,40 @@ class ImageBatches(Dataset[Images]):
         paths: the files.
         batch_size: at most as many images.
 
-    Raises:
-        DataError: a file that is no picture; found from the headers, before the first batch.
+    Attributes:
+        readable: how many files have a header that can be read; the others are in no batch.
+        unreadable: what is wrong with each of the others.
     """
 
     def __init__(self, paths: Sequence[Path], batch_size: int) -> None:
-        batches = evaluation_batches([image_size(path) for path in paths], batch_size)
-        self.batches = [[paths[index] for index in batch] for batch in batches]
+        sizes: dict[Path, tuple[int, int]] = {}
+        self.unreadable: list[str] = []
+        for path in paths:
+            try:
+                sizes[path] = image_size(path)
+            except DataError as error:
+                self.unreadable.append(str(error))
+        self.readable, self.sizes = len(sizes), sizes
+        batches = evaluation_batches([*sizes.values()], batch_size)
+        names = [*sizes]
+        self.batches = [[names[index] for index in batch] for batch in batches]
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, index: int) -> Images:
         paths = self.batches[index]
-        pixels = torch.stack([torch.from_numpy(read_image(path)) for path in paths])
+        images: dict[str, Tensor] = {}
+        unreadable = []
+        for path in paths:
+            try:
+                images[path.stem] = torch.from_numpy(read_image(path))
+            except DataError as error:
+                unreadable.append(str(error))
+        empty = torch.empty((0, *self.sizes[paths[0]], 3), dtype=torch.uint8)
+        pixels = torch.stack([*images.values()]) if images else empty
         # Rows of pixels with their colours together, seen as (B, 3, H, W), are channels_last.
-        return Images(pixels.permute(0, 3, 1, 2), [path.stem for path in paths])
+        return Images(pixels.permute(0, 3, 1, 2), [*images], unreadable)
 
 
 def find_images(source: Path) -> list[Path]:

@@ -66,11 +66,6 @@ class SplitList:
         return len(self.ids)
 
 
-def split_name(config: DataConfig, split: str) -> str:
-    """Return the list that ``split`` means: ``train`` and ``val`` are the configured splits'."""
-    return {"train": config.train_split, "val": config.val_split}.get(split, split)
-
-
 def check_lists(config: DataConfig, *splits: str) -> None:
     """Check root, folders, classes and the lists of ``splits``, before anything slow is done.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
@@ -20,6 +19,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
+from seglab.errors import options
 from seglab.models.backbones import Backbone
 
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
@@ -92,8 +92,7 @@ class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
             )
         known = sorted(signature(detection.MaskRCNN).parameters)
         if unknown := sorted(set(settings) - set(known)):
-            close = get_close_matches(unknown[0], known, n=3) or known
-            raise ValueError(f"no setting {unknown[0]}; there is {', '.join(close)}")
+            raise ValueError(f"no setting {unknown[0]}; {options(unknown[0], known)}")
         levels = [str(level) for level in range(len(strides))]
         sizes = tuple(tuple(sizes) for sizes in anchor_sizes)
         super().__init__(

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from seglab.config import multirun
 from seglab.errors import RunError
+from seglab.links import refuse_links
 from seglab.overrides import parse
 from seglab.schema import SweepConfig, check_values
 from seglab.sweep.engine import Sweep
@@ -35,6 +36,7 @@ def sweep(overrides: list[str], dry_run: bool = False) -> None:
         given = list(master.hydra.overrides.task)
         keys = [one.key_or_group for one in parse(given, several=True) if one.is_sweep_override()]
         keys += list(master.hydra.sweeper.get("params") or ())
+        refuse_links(Path(master.hydra.sweep.dir))
         jobs = Sweep(Path(master.hydra.sweep.dir), keys, console, dry_run)
         sweeper = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=jobs, config=master

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -16,20 +16,8 @@ from seglab.code import version
 from seglab.config import compose
 from seglab.errors import SeglabError
 from seglab.run import FINISHED, INTERRUPTED, NONE, STARTED, status
-from seglab.schema import TrainConfig
-
-NOT_THE_TASK = (
-    "resume",
-    "sweep",
-    "logger",
-    "checkpoints",
-    "pictures",
-    "data.root",
-    "data.store",
-    "data.num_workers",
-    "data.eval_batch_size",
-)
-"""What changes no number of a result: where things lie, what is kept and who is told."""
+from seglab.schema import Mark, TrainConfig, has_mark
+from seglab.settings import flatten
 
 
 @dataclass
@@ -90,22 +78,9 @@ def plan(number: int, overrides: Sequence[str], sweep: Path, keys: Sequence[str]
 
 
 def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a result depends on: the configuration without :data:`NOT_THE_TASK`."""
-    flat = dict(flatten(config))
-    return {
-        key: value
-        for key, value in flat.items()
-        if not any(key == left or key.startswith(f"{left}.") for left in NOT_THE_TASK)
-    }
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted names and values."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    """Return what a result depends on: the settings but for those without effect."""
+    flat = flatten(config)
+    return {key: value for key, value in flat if not has_mark(key, Mark.NO_EFFECT)}
 
 
 def digest(value: Any) -> str:

@@ -124,6 +124,8 @@ class Task(L.LightningModule):
 
     def predict_step(self, batch: Images, batch_idx: int) -> Tensor:
         """Return the class maps ``(B, H, W)`` uint8 of a batch of photographs."""
+        if not batch.ids:  # no file of it could be decoded
+            return batch.image[:, 0]
         output = self.infer(batch.image)
         self.detections = self.objects(output)
         return self.class_map(output)

@@ -24,10 +24,10 @@ def freeze(net: nn.Module, names: Sequence[str]) -> list[nn.Module]:
     parts = dict(net.named_modules())
     for name in names:
         if name not in parts or not name:
-            close = difflib.get_close_matches(name, parts, n=3) or [n for n in parts if n][:3]
-            raise ConfigError(
-                f"model.frozen: the net has no layer {name!r}; there is {', '.join(close)}"
-            )
+            close = difflib.get_close_matches(name, parts, n=3)
+            outermost = ", ".join(child for child, _ in net.named_children())
+            near = f"nearest: {', '.join(close)}" if close else f"its outermost are {outermost}"
+            raise ConfigError(f"model.frozen: the net has no layer {name!r}; {near}")
         parts[name].requires_grad_(False)
     return [parts[name] for name in names]
 

@@ -11,6 +11,7 @@ epoch's checkpoint, so that every checkpoint is looked through before it is writ
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import lightning as L
 from PIL import Image
 from torch import Tensor
 
+from seglab.checkpoints import LAST
 from seglab.collective import gather
 from seglab.errors import RunError
 from seglab.history import write_json
@@ -27,13 +29,10 @@ from seglab.tracking.pictures import save_class_map
 FOLDER = "bad_batch"
 """Where in the run folder the batch lies that a run stopped at."""
 
+_WRITTEN = re.compile(r"\d+_(image|class_map|instances)\.png")
+
 KEPT = 5
 """How many finite losses are remembered."""
-
-TRY = (
-    "try a lower optimizer.lr in a new run, or resume=true, which goes on from the last "
-    "checkpoint, with trainer.gradient_clip_val=1 or trainer.precision=32-true"
-)
 
 
 class FiniteNumbers(L.Callback):
@@ -118,8 +117,23 @@ class FiniteNumbers(L.Callback):
             save_batch(self.batch, facts, where)
         raise RunError(
             f"{what} at step {step} (epoch {epoch + 1}, batch {', '.join(ids)}); finite losses "
-            f"before it: {before}; the batch is in {where}; {TRY}"
+            f"before it: {before}; the batch is in {where}; {advice(self.folder)}"
         )
+
+
+def advice(folder: Path) -> str:
+    """Return what a user can do after a run in ``folder`` has stopped.
+
+    Resuming changes no settings, and so mostly meets the same batch again: another run does it.
+    """
+    text = "try a new run with a lower optimizer.lr or trainer.gradient_clip_val=1"
+    last = folder / "checkpoints" / LAST
+    if not last.is_file():
+        return text
+    return (
+        f"{text}, from the last checkpoint by model.weights={last}; resume=true repeats the steps "
+        "since that checkpoint with the same settings"
+    )
 
 
 def save_batch(batch: Any, facts: dict[str, Any], folder: Path) -> None:
@@ -128,8 +142,9 @@ def save_batch(batch: Any, facts: dict[str, Any], folder: Path) -> None:
     ``N_image.png`` is RGB, ``N_class_map.png`` and ``N_instances.png`` have the palette of VOC.
     """
     folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.png"):
-        old.unlink()
+    for old in folder.iterdir():  # of an earlier batch, which may have been larger
+        if _WRITTEN.fullmatch(old.name):
+            old.unlink()
     for number in range(len(batch.ids)):
         pixels = batch.image[number].permute(1, 2, 0).cpu().contiguous().numpy()
         Image.fromarray(pixels).save(folder / f"{number}_image.png")

@@ -111,11 +111,15 @@ class WritePredictions(L.Callback):
 
     Where the task finds objects, they are written too; see
     :class:`~seglab.tracking.instances.ObjectFiles`.
+
+    Attributes:
+        unreadable: what is wrong with each file that could not be decoded.
     """
 
     def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
         self.folder, self.overlays, self.classes = folder, folder / "overlays", classes
         self.objects = ObjectFiles(folder, classes)
+        self.unreadable: list[str] = []
 
     def on_predict_batch_end(
         self,
@@ -126,7 +130,8 @@ class WritePredictions(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the batch's class maps ``(B, H, W)`` uint8."""
+        """Write the batch's class maps ``(B, H, W)`` uint8, and note what had none."""
+        self.unreadable += batch.unreadable
         images = batch.image.permute(0, 2, 3, 1).cpu().numpy()
         sure = sure_objects(pl_module)
         for place, (name, prediction) in enumerate(zip(batch.ids, outputs, strict=True)):

@@ -78,8 +78,9 @@ class KeepSamples:
         save_evaluation(self.folder, KeptEvaluation(confusion, counts, ids, list(self.classes)))
         order = np.argsort(evaluation.mious(), kind="stable")[:NUMBER_OF_WORST]
         worst = {path for i in order for path in sample_files(self.folder / WORST, ids[i])}
+        ours = {file.name for name in self.ids for file in sample_files(Path(), name)}
         for path in (self.folder / WORST).glob("*"):
-            if path not in worst:
+            if path.name in ours and path not in worst:
                 path.unlink()
 
     def _write(self, kind: Path, index: int, photo: Pixels, truth: Pixels, found: Pixels) -> None:

@@ -40,11 +40,22 @@ def test_batches_are_of_one_size_and_hold_every_image_once(tmp_path: Path) -> No
             assert np.array_equal(image.permute(1, 2, 0).numpy(), pixels[name])
 
 
-def test_what_is_no_image_is_refused_before_the_first_batch(tmp_path: Path) -> None:
-    photo(tmp_path / "a.png", 4, 4)
+def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
+    for name in "acd":
+        photo(tmp_path / f"{name}.png", 64, 40)
+    photo(tmp_path / "f.png", 32, 40)
     (tmp_path / "b.png").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"b.png: cannot be decoded"):
-        ImageBatches(find_images(tmp_path), 2)
+    for name in "cf":  # the header is whole, the pixels are not
+        whole = (tmp_path / f"{name}.png").read_bytes()
+        (tmp_path / f"{name}.png").write_bytes(whole[: len(whole) // 2])
+    batches = ImageBatches(find_images(tmp_path), 4)
+    assert batches.readable == 4
+    assert [error.split(": ")[0] for error in batches.unreadable] == [str(tmp_path / "b.png")]
+    found = {batch.image.shape: batch for batch in (batches[0], batches[1])}
+    assert found[2, 3, 40, 64].ids == ["a", "d"]
+    assert "c.png: cannot be decoded" in found[2, 3, 40, 64].unreadable[0]
+    assert found[0, 3, 40, 32].ids == []
+    assert "f.png: cannot be decoded" in found[0, 3, 40, 32].unreadable[0]
 
 
 def test_names_that_would_collide_and_sources_that_are_none(tmp_path: Path) -> None:

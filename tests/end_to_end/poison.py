@@ -12,7 +12,10 @@ import torch
 
 
 class Poison(L.Callback):
-    """At one step, makes the loss NaN, breaks a weight, takes the memory or kills a worker."""
+    """At one step, makes the loss NaN, breaks a weight, takes the memory or kills a worker.
+
+    Where a file ``antidote`` is in the current folder, it does nothing.
+    """
 
     def __init__(self, what: str, step: int, rank: int = 0) -> None:
         self.what, self.step, self.rank = what, step, rank
@@ -21,6 +24,8 @@ class Poison(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
         if trainer.global_step != self.step or trainer.global_rank != self.rank:
+            return
+        if Path("antidote").exists():
             return
         module: Any = pl_module
         if self.what == "loss":

@@ -74,6 +74,38 @@ def test_evaluate_takes_a_moved_data_set_and_another_split(
     assert metrics(tmp_path / "moved_val") != metrics(tmp_path / "moved_train")
 
 
+def test_val_means_the_validation_split_of_the_run(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    def evaluate(name: str, run: str, *overrides: str) -> dict[str, float]:
+        checkpoint = f"checkpoint={run}/checkpoints/last.ckpt"
+        answer = seglab_cli("evaluate", checkpoint, *overrides, f"hydra.run.dir={name}")
+        assert answer.code == 0, answer.err
+        return metrics(tmp_path / name)
+
+    assert seglab_cli("train", *tiny, "data.root=data", "hydra.run.dir=run").code == 0
+    lists = tmp_path / "data/VOC2007/ImageSets/Segmentation"
+    ids = (lists / "val.txt").read_text().split()
+    (lists / "part.txt").write_text("\n".join(ids[:2]) + "\n")
+    own = ["data.root=data", "data.val_split=part"]
+    assert seglab_cli("train", *tiny, *own, "hydra.run.dir=run_part").code == 0
+
+    on_part = evaluate("named", "run", "split=part")
+    assert on_part["val/mIoU"] != metrics(tmp_path / "run")["val/mIoU"]
+    assert evaluate("overridden", "run", "data.val_split=part") == on_part
+    stored = metrics(tmp_path / "run_part")["val/mIoU"]
+    assert evaluate("stored", "run_part")["val/mIoU"] == stored
+    assert evaluate("training", "run", "split=train", "data.train_split=part") == on_part
+
+    (tmp_path / "maps").mkdir()
+    for name in ids[:2]:
+        with Image.open(tmp_path / f"data/VOC2007/JPEGImages/{name}.jpg") as image:
+            Image.new("L", image.size).save(tmp_path / f"maps/{name}.png")
+    data = [one for one in tiny if one.startswith("data.synth")]
+    answer = seglab_cli("score", "predictions=maps", *data, *own, "hydra.run.dir=score")
+    assert answer.code == 0, answer.err  # the other images of val have no class map here
+
+
 def test_score_of_the_predicted_class_maps_is_the_same_number(
     seglab_cli: Callable[..., Any], trained: Path, tiny: list[str], tmp_path: Path
 ) -> None:

@@ -44,6 +44,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(
     for said in ("train/loss is nan at step 3 (epoch 2, batch 0000", "optimizer.lr", "bad_batch"):
         assert said in answer.last_line
     assert state(run)["status"] == "failed"
+    assert "model.weights=run/checkpoints/last.ckpt" in answer.last_line
+    assert "resume=true repeats" in answer.last_line
     assert "train/loss is nan at step 3" in state(run)["error"]
 
     facts = json.loads((run / "bad_batch/facts.json").read_text())
@@ -57,12 +59,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(
     assert set(np.unique(truth)) <= {*range(7), 255}
 
     assert all(value.isfinite().all() for value in weights(run).values())
-    again = seglab_cli("train", *tiny, "resume=true", "hydra.run.dir=run")
+    (tmp_path / "antidote").touch()
+    again = seglab_cli("train", *tiny, poison("loss", 3), "resume=true", "hydra.run.dir=run")
     assert again.code == 0, again.err
     whole = seglab_cli("train", *tiny, "hydra.run.dir=whole")
     assert whole.code == 0, whole.err
     kept, undisturbed = weights(run), weights(tmp_path / "whole")
     assert all(torch.equal(kept[name], undisturbed[name]) for name in undisturbed)
+
+
+def test_resuming_is_not_offered_where_there_is_no_checkpoint(
+    seglab_cli: Callable[..., Any], tiny: list[str]
+) -> None:
+    answer = seglab_cli("train", *tiny, poison("loss", 1), "hydra.run.dir=run")
+    assert answer.code == 1
+    assert "train/loss is nan at step 1" in answer.last_line
+    assert "optimizer.lr" in answer.last_line
+    assert "resume" not in answer.last_line
+    assert "model.weights" not in answer.last_line
 
 
 def test_broken_weights_are_not_saved(
@@ -145,7 +159,7 @@ def test_memory_that_runs_out_in_evaluation_and_prediction(
 
 
 def test_a_loading_process_that_is_killed_ends_the_run(tmp_path: Path, tiny: list[str]) -> None:
-    long = ["data.num_workers=2", "trainer.max_epochs=1000", poison("worker", 3)]
+    long = ["data.num_workers=2", "trainer.max_epochs=30", poison("worker", 3)]
     start = time.monotonic()
     done = command(tmp_path, "train", *tiny, *long, "hydra.run.dir=run")
     assert time.monotonic() - start < 90
@@ -156,6 +170,6 @@ def test_a_loading_process_that_is_killed_ends_the_run(tmp_path: Path, tiny: lis
     assert "data.num_workers=2" in said
     assert state(tmp_path / "run")["status"] == "failed"
     assert processes_of(tmp_path) == []
-    short = ["trainer.max_epochs=2", "resume=true"]
-    again = command(tmp_path, "train", *tiny, *short, "hydra.run.dir=run")
+    (tmp_path / "antidote").touch()
+    again = command(tmp_path, "train", *tiny, *long, "resume=true", "hydra.run.dir=run")
     assert again.returncode == 0, again.stdout + again.stderr

@@ -60,7 +60,7 @@ def test_images_are_taken_at_their_own_size(net: MaskRCNN) -> None:
 
 
 def test_a_setting_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no setting box_score_tresh; there is box_score_thresh"):
+    with pytest.raises(ValueError, match=r"no setting box_score_tresh; nearest: box_score_thresh"):
         MaskRCNN(4, box_score_tresh=0.5, **SMALL)
 
 

@@ -96,7 +96,7 @@ def test_every_part_of_the_loss_is_logged(task: InstanceSegmentation, monkeypatc
         (["evaluation.flip=true"], "evaluation.flip=true: not for model.task=instance"),
         (["trainer.compile=true"], "trainer.compile=true: not for model.task=instance"),
         (["model.net.num_classes=5"], r"model.net: scores 5 classes; must be 7"),
-        (["+model.net.rpn_nms_tresh=0.5"], "no setting rpn_nms_tresh; there is rpn_nms_thresh"),
+        (["+model.net.rpn_nms_tresh=0.5"], "no setting rpn_nms_tresh; nearest: rpn_nms_thresh"),
     ],
 )
 def test_what_does_not_fit_is_refused(overrides: list[str], message: str) -> None:

@@ -327,7 +327,7 @@ def test_what_is_frozen_neither_learns_nor_counts() -> None:
 
 
 def test_a_layer_that_is_not_there_cannot_be_frozen() -> None:
-    said = r"model.frozen: the net has no layer 'features.00'; there is features.0"
+    said = r"model.frozen: the net has no layer 'features.00'; nearest: features.0"
     with pytest.raises(ConfigError, match=said):
         build_task(configure("model.frozen=[features.00]"))
 

@@ -1,0 +1,61 @@
+"""seglab predict on a folder of which some files cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Return a folder of two photographs, one torn, one torn of another size, and a text."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name, size in (("a", (40, 64)), ("c", (40, 64)), ("d", (40, 64)), ("e", (33, 47))):
+        pixels = random.integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    for name in "ce":  # their headers are whole
+        whole = (folder / f"{name}.png").read_bytes()
+        (folder / f"{name}.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "b.jpg").write_text("no picture")
+    return folder
+
+
+@pytest.mark.parametrize("model", [[], ["model=mask_rcnn", "model.net.channels=16"]])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_files_are_listed_and_the_others_predicted(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    photographs: Path,
+    model: list[str],
+    workers: int,
+) -> None:
+    short = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "hydra.run.dir=run"]
+    settings = [one for one in tiny if not (model and one.startswith("model.net"))]
+    trained = seglab_cli("train", *settings, *model, *short)
+    assert trained.code == 0, trained.err
+    call = ["checkpoint=run/checkpoints/last.ckpt", f"data.num_workers={workers}"]
+    answer = seglab_cli("predict", *call, f"input={photographs}", "output=maps")
+    assert answer.code == 1
+    assert answer.last_line == "seglab: error: 3 of 5 images could not be read, listed above"
+    for name in ("b.jpg", "c.png", "e.png"):
+        assert answer.out.count(f"{photographs}/{name}: cannot be decoded") == 1
+    assert "2 class maps in maps" in answer.out
+    written = {path.relative_to(tmp_path / "maps") for path in (tmp_path / "maps").rglob("*.*")}
+    folders = ["", "overlays", "instances"] if model else ["", "overlays"]
+    expected = {Path(folder, f"{name}.png") for name in "ad" for folder in folders}
+    assert written == expected | ({Path("instances.json")} if model else set())
+
+    for name in "ad":
+        (photographs / f"{name}.png").unlink()
+    answer = seglab_cli("predict", *call, f"input={photographs}/b.jpg", "output=none")
+    assert answer.code == 1
+    assert "b.jpg: cannot be decoded" in answer.last_line
+    assert not (tmp_path / "none").exists()

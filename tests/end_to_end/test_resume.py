@@ -1,0 +1,121 @@
+"""seglab train resume=true: what a run records is what it was trained with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+
+def stored(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((run / ".hydra/config.yaml").read_text())
+    return found
+
+
+def status(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "status.json").read_text())
+    return found
+
+
+def test_another_learning_rate_is_refused_and_the_settings_stay_those_of_the_training(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    interrupt: Callable[[int], None],
+) -> None:
+    run = tmp_path / "run"
+    arguments = [*tiny, "optimizer.lr=2e-3", "hydra.run.dir=run"]
+    interrupt(1)
+    assert seglab_cli("train", *arguments).code == 130
+    interrupt(-1)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    changed = [*tiny, "optimizer.lr=0.7", "resume=true", "hydra.run.dir=run"]
+    answer = seglab_cli("train", *changed)
+    assert answer.code == 2
+    assert "optimizer.lr=0.002, not 0.7" in answer.last_line
+    assert "model.weights=run/checkpoints/last.ckpt" in answer.last_line
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert stored(run)["optimizer"]["lr"] == 2e-3
+
+    assert seglab_cli("train", *arguments, "resume=true", "data.num_workers=1").code == 0
+    assert stored(run)["optimizer"]["lr"] == 2e-3
+    assert stored(run)["data"]["num_workers"] == 1
+    assert seglab_cli("train", *changed).code == 2, "a finished run is not the answer either"
+
+    new = [*tiny, "optimizer.lr=0.01", "model.weights=run/checkpoints/last.ckpt"]
+    assert seglab_cli("train", *new, "hydra.run.dir=new").code == 0
+
+
+def test_every_start_is_recorded_with_its_step_and_what_it_was_computed_on(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    interrupt: Callable[[int], None],
+) -> None:
+    arguments = [*tiny, "hydra.run.dir=run"]
+    interrupt(1)
+    assert seglab_cli("train", *arguments, "trainer.threads=1").code == 130
+    interrupt(-1)
+    again = seglab_cli("train", *arguments, "trainer.threads=2", "resume=true")
+    assert again.code == 0, again.err
+    assert "trainer.threads=2, was 1" in again.out
+    history = status(tmp_path / "run")["history"]
+    assert [one["step"] for one in history] == [0, 2]
+    assert [one["trainer.threads"] for one in history] == [1, 2]
+    assert all(one["started"] and one["trainer.accelerator"] == "cpu" for one in history)
+
+
+def test_no_number_of_threads_means_the_recorded_one(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    interrupt: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from seglab.tracking.finite import FiniteNumbers
+
+    threads = []
+    begin = FiniteNumbers.on_train_batch_start
+
+    def noting(self: FiniteNumbers, *arguments: Any) -> None:
+        threads.append(torch.get_num_threads())
+        begin(self, *arguments)
+
+    monkeypatch.setattr(FiniteNumbers, "on_train_batch_start", noting)
+    before = torch.get_num_threads()
+    recorded = before + 1
+    interrupt(1)
+    run = [*tiny, "hydra.run.dir=run"]
+    assert seglab_cli("train", *run, f"trainer.threads={recorded}").code == 130
+    torch.set_num_threads(before)
+    interrupt(-1)
+    assert seglab_cli("train", *run, "resume=true").code == 0
+    assert {*threads} == {recorded}
+    assert stored(tmp_path / "run")["trainer"]["threads"] == recorded
+    for number, nothing in enumerate(([], ["trainer.threads=null"], ["trainer=cpu"])):
+        torch.set_num_threads(before)
+        checkpoint = "checkpoint=run/checkpoints/last.ckpt"
+        assert seglab_cli("evaluate", checkpoint, *nothing, f"hydra.run.dir=ev{number}").code == 0
+        assert stored(tmp_path / f"ev{number}")["trainer"]["threads"] == recorded
+    torch.set_num_threads(before)
+
+
+def test_a_run_that_left_no_checkpoint_starts_with_any_settings(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    interrupt: Callable[[int], None],
+) -> None:
+    interrupt(0)
+    assert seglab_cli("train", *tiny, "hydra.run.dir=run").code == 130
+    interrupt(-1)
+    other = [*tiny, "optimizer.lr=0.01", "resume=true", "hydra.run.dir=run"]
+    answer = seglab_cli("train", *other)
+    assert answer.code == 0, answer.err
+    assert stored(tmp_path / "run")["optimizer"]["lr"] == 0.01
+    assert [one["step"] for one in status(tmp_path / "run")["history"]] == [0, 0]
