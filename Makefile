@@ -4,6 +4,7 @@
 # make fuzz      2,000 damaged or strange inputs, or as many as INPUTS=… says
 # make bench     speed and memory against named peers, a quarter of an hour on an idle machine;
 #                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds
+# make test-lowest the tests with the lowest versions that pyproject.toml allows
 # make lock      renew requirements.txt after a change of pyproject.toml
 #
 # TORCH_BACKEND=cpu (or auto) takes PyTorch's own, smaller wheels where their index can be reached.
@@ -14,7 +15,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 READY := .venv/.ready
 
-.PHONY: demo test test-slow fuzz bench lint lock clean
+.PHONY: demo test test-slow test-lowest fuzz bench lint lock clean
 
 demo: $(READY)
 	$(BIN)/seglab train
@@ -26,6 +27,12 @@ test: lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+test-lowest: $(READY)
+	$(PYTHON) -m venv --clear .venv/lowest
+	$(UV) pip install --quiet --python .venv/lowest/bin/python --resolution lowest-direct \
+		--editable '.[dev]'
+	.venv/lowest/bin/python -m pytest
 
 fuzz: $(READY)
 	SEGLAB_FUZZ=$(INPUTS) $(BIN)/python -m pytest tests/fuzz -o faulthandler_timeout=60

@@ -43,23 +43,28 @@ def make_private(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
-def check_private(folder: Path, way_out: str) -> None:
+def check_private(folder: Path, way_out: str, what: str = "the data") -> None:
     """Check that a folder is ours or root's, and that nobody else may write to it.
 
     It may be a link, such as one to a scratch disk. A folder that does not exist is fine.
 
+    Args:
+        folder: what is checked.
+        way_out: one way to do without it, for the error.
+        what: others could forge.
+
     Raises:
-        DataError: it is not; says what to do, ``way_out`` being one way.
+        DataError: it is not; says what to do.
     """
     try:
         status = folder.stat()
     except OSError:
         return
     if status.st_uid not in (os.getuid(), 0):
-        raise DataError(f"{folder}: belongs to another user, who could forge the data; {way_out}")
+        raise DataError(f"{folder}: belongs to another user, who could forge {what}; {way_out}")
     if status.st_mode & OTHERS:
         raise DataError(
-            f"{folder}: other users may write to it and could forge the data; run "
+            f"{folder}: other users may write to it and could forge {what}; run "
             f"chmod go-w {folder}, or {way_out}"
         )
 

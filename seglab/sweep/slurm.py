@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seglab.data.folders import check_private, make_private
 from seglab.errors import ConfigError, RunError
 from seglab.forked import write_to
 from seglab.run import INTERRUPTED
@@ -92,6 +93,7 @@ class Cluster:
 
     Raises:
         ConfigError: no SLURM here, or an option that it does not know.
+        DataError: others may write to the folder of the jobs.
     """
 
     def __init__(
@@ -105,8 +107,11 @@ class Cluster:
         mem_gb: float | None,
         **options: Any,
     ) -> None:
+        private = folder / "slurm"  # the cluster unpickles what lies there
+        make_private(private)
+        check_private(private, "give another sweep.name", "the jobs")
         try:
-            self.executor = submitit.SlurmExecutor(folder / "slurm", max_num_timeout=max_requeues)
+            self.executor = submitit.SlurmExecutor(private, max_num_timeout=max_requeues)
         except RuntimeError as error:
             raise ConfigError(f"hydra/launcher=slurm: {error}") from None
         known = {name: value for name, value in options.items() if value is not None}
