@@ -12,6 +12,7 @@ from typing import NoReturn
 from seglab import signals
 from seglab.disk import explain
 from seglab.errors import ConfigError, SeglabError
+from seglab.text import printable, printable_lines
 
 COMMANDS = {
     "train": "train a model: a run folder with checkpoints, metrics and pictures",
@@ -118,7 +119,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             _show(explained)
             return explained.exit_code
         # a defect of ours: the whole story, and the gist as the last line
-        traceback.print_exc()
+        print(printable_lines(traceback.format_exc().rstrip()), file=sys.stderr)
         _show(f"{type(error).__name__}: {error}")
         return 1
     return 0
@@ -130,7 +131,8 @@ def _interrupted(error: KeyboardInterrupt) -> int:
 
 
 def _show(error: Exception | str) -> None:
-    print("seglab: error:", " ".join(str(error).split()), file=sys.stderr)
+    text = " ".join(str(error).split())
+    print(printable(f"seglab: error: {text}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from seglab.errors import RunError
 from seglab.report import PAGE, TABLE, build
 from seglab.report.comparison import Comparison
 from seglab.report.table import between, lines, number, what_differs
 from seglab.run import FINISHED
+from seglab.text import plain, print_plain, printable
 
 
 def main(folders: list[str], output: str) -> Comparison:
@@ -29,8 +29,7 @@ def main(folders: list[str], output: str) -> Comparison:
         raise RunError(f"--output {output}: not writable: {error.strerror or error}") from None
     show(comparison, console)
     for name in (PAGE, TABLE):
-        path = Path(output) / name
-        console.print(f"{name:<18} {path}", highlight=False, soft_wrap=True, markup=False)
+        print_plain(f"{name:<18} {Path(output) / name}", console)
     return comparison
 
 
@@ -43,20 +42,12 @@ def show(comparison: Comparison, console: Console) -> None:
         column.no_wrap = True
     if comparison.differing:
         table.add_column("what differs", overflow="fold")
-    for run, ends in zip(comparison.runs, comparison.intervals, strict=True):
+    for run, interval in zip(comparison.runs, comparison.intervals, strict=True):
         finished = run.state == FINISHED
-        cells = [run.name, number(run.miou) if finished else run.state, between(*ends)]
-        cells += [what_differs(run, comparison)] if comparison.differing else []
+        cells = [run.name, number(run.miou) if finished else run.state, between(interval)]
+        if comparison.differing:
+            cells.append("\n".join(map(printable, what_differs(run, comparison))))
         table.add_row(*map(plain, cells), style="" if finished else "dim")
     console.print(table)
     for line in lines(comparison):
-        console.print(plain(line), soft_wrap=True)
-
-
-def plain(text: str) -> Text:
-    """Return text as it is: brackets are no style, and what cannot be printed is a question mark.
-
-    A folder's name may hold any bytes, and a configuration escape codes.
-    """
-    lines = ("".join(c if c.isprintable() else "?" for c in line) for line in text.splitlines())
-    return Text("\n".join(lines))
+        print_plain(line, console)

@@ -105,6 +105,18 @@ def compose_own(
     return compose(command, schema, [str(o.input_line) for o in own]), rest
 
 
+def check_root(overrides: Sequence[str]) -> None:
+    """Check ``data.root`` among the overrides of a checkpoint's config, before that is read.
+
+    Raises:
+        ConfigError: no such folder.
+    """
+    for override in parse(overrides):
+        root = override.value() if override.key_or_group == "data.root" else None
+        if isinstance(root, str) and not Path(root).is_dir():
+            raise ConfigError(f"data.root={root}: no such folder")
+
+
 def override_stored(stored: dict[str, Any], overrides: Sequence[str]) -> TrainConfig:
     """Apply overrides to the configuration that a checkpoint holds, and check the result.
 
@@ -149,6 +161,7 @@ def _checked(
         folder = folder or Path(OmegaConf.select(composed, "hydra.run.dir"))
         with open_dict(composed):
             composed.pop("hydra", None)
+        _write_mask_values_as_text(composed)
         typed = OmegaConf.merge(OmegaConf.structured(schema), composed)
         data = OmegaConf.select(typed, "data")
         if data is not None:
@@ -158,6 +171,7 @@ def _checked(
                     synthetic=data.synth is not None,
                     year=data.year,
                     root=data.root,
+                    mask_values=data.mask_values,
                 )
             )
         if missing := sorted(OmegaConf.missing_keys(typed)):
@@ -173,6 +187,14 @@ def _checked(
         raise too_large(composed) from None
     check_values(config)
     return Composed(config, OmegaConf.to_container(typed), folder, tuple(overrides))  # type: ignore[arg-type]
+
+
+def _write_mask_values_as_text(composed: DictConfig) -> None:
+    """Make the keys of ``data.mask_values`` strings: YAML and Hydra read ``0`` as a number."""
+    given = OmegaConf.select(composed, "data.mask_values")
+    if isinstance(given, DictConfig):
+        texts = {str(key): value for key, value in given.items_ex(resolve=False)}
+        composed.data.mask_values = texts
 
 
 class _hydra:

@@ -7,14 +7,22 @@ in both, for each of N images, void left out. Knows no torch, so that runs are c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
+
+FEW_IMAGES, FEW_OF_A_CLASS = 100, 5
+"""Below so many images, or images of a class, an interval covers less than it should."""
+
+UNRELIABLE = (
+    f"* unreliable interval: fewer than {FEW_IMAGES} images, or a class in fewer than "
+    f"{FEW_OF_A_CLASS} of them"
+)
+"""The footnote of every interval that :func:`unreliable` is true of."""
 
 
 def ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Floats:
@@ -40,71 +48,64 @@ def miou(counts: npt.NDArray[np.generic]) -> Floats:
     return mean(iou(counts))
 
 
-def bootstrap_interval(
-    counts: Counts, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of mIoU over images.
+def jackknife_interval(counts: Counts, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of mIoU over images: mIoU ± z * its jackknife standard error.
 
-    N images are drawn with replacement, their ``counts`` summed, and mIoU taken of the sums; the
-    interval holds the middle ``confidence`` of ``samples`` such values (Efron and Tibshirani, *An
-    Introduction to the Bootstrap*, 1993, chapter 13). It follows from ``seed`` and the order of the
-    images. Draws without a valid pixel are left out; both ends are NaN if no other is left, or N
-    is 0.
+    The images are taken for a random sample of all images that could have been drawn in their
+    place; the model is fixed, so what another training would change is not in the interval.
+    With m_i the mIoU without image i, the standard error is sqrt((N - 1) / N * sum (m_i - mean
+    m)^2) (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, equation 11.5). A class
+    that only image i has is left out of m_i, as mIoU leaves it out. The interval is clipped to
+    0..1; both ends are NaN for fewer than two images with a valid pixel.
+
+    ``benchmarks/coverage.py`` measures how often it contains the truth.
     """
-    return _middle(_drawn_mious(counts, samples, seed), confidence)
+    return _interval(float(miou(counts.sum(0))), _without_each(counts), confidence, lowest=0)
 
 
 def paired_difference(
-    one: Counts, other: Counts, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
+    one: Counts, other: Counts, *, confidence: float = 0.95
 ) -> tuple[float, float, float]:
-    """Return mIoU of ``one`` minus mIoU of ``other``, and its bootstrap interval, low and high.
+    """Return mIoU of ``one`` minus mIoU of ``other``, and its interval, low and high.
 
-    Both are counts of the same images in the same order, and each draw takes the same images of
-    both, so that what makes an image hard for either cancels. Otherwise as
-    :func:`bootstrap_interval`.
+    Both are counts of the same images in the same order, and image i is left out of both, so that
+    what makes an image hard for either cancels. Clipped to -1..1, otherwise as
+    :func:`jackknife_interval`.
 
     Raises:
         ValueError: not the same number of images and classes.
     """
     if one.shape != other.shape:
         raise ValueError(f"counts of {one.shape} and {other.shape} are not of the same images")
-    difference = _drawn_mious(one, samples, seed) - _drawn_mious(other, samples, seed)
-    between = float(miou(one.sum(0)) - miou(other.sum(0)))
-    return (between, *_middle(difference, confidence))
+    difference = float(miou(one.sum(0)) - miou(other.sum(0)))
+    without_each = _without_each(one) - _without_each(other)
+    return (difference, *_interval(difference, without_each, confidence, lowest=-1))
 
 
-def _middle(values: Floats, confidence: float) -> tuple[float, float]:
-    values = values[~np.isnan(values)]
-    if not values.size:
+def unreliable(counts: Counts) -> bool:
+    """Tell whether images are too few for an interval: all, or those that have some class.
+
+    A class in neither truth nor prediction is not counted, as mIoU leaves it out.
+    """
+    truth, prediction, _ = counts.transpose(1, 0, 2)
+    occurs = (truth + prediction).any(0)
+    images = (truth > 0).sum(0)[occurs]
+    return len(counts) < FEW_IMAGES or bool((images < FEW_OF_A_CLASS).any())
+
+
+def _without_each(counts: Counts) -> Floats:
+    """Return the mIoU of all images but the i-th, for each i, ``(N,)`` float64."""
+    total = counts.sum(0)
+    parts = np.array_split(counts, len(counts) // 4096 + 1)  # little memory for many images
+    return np.concatenate([miou(total - part) for part in parts])
+
+
+def _interval(
+    value: float, without_each: Floats, confidence: float, lowest: float
+) -> tuple[float, float]:
+    images = len(without_each)
+    if images < 2 or np.isnan(without_each).any():
         return math.nan, math.nan
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
-
-
-def _drawn_mious(counts: Counts, samples: int, seed: int) -> Floats:
-    """Return the mIoU of each of ``samples`` draws of N images, float64."""
-    images, _, num_classes = counts.shape
-    if not images:
-        return np.empty(0)
-    rows = counts.reshape(images, -1).astype(np.float64)
-    chunk = max(1, 2**22 // max(images, 3 * num_classes))  # arrays of 32 MiB at most
-    draws = _remembered if images * samples <= 2**22 else _draws
-    sums = (times @ rows for times in draws(images, samples, seed, chunk))  # exact: below 2**53
-    return np.concatenate([miou(each.reshape(-1, 3, num_classes)) for each in sums])
-
-
-@lru_cache(maxsize=1)
-def _remembered(images: int, samples: int, seed: int, chunk: int) -> list[Floats]:
-    """Keep the draws where they are small: the runs of a sweep have the same number of images."""
-    return list(_draws(images, samples, seed, chunk))
-
-
-def _draws(images: int, samples: int, seed: int, chunk: int) -> Iterator[Floats]:
-    """Yield how often each image is in each draw, in chunks ``(C, N)``."""
-    generator = np.random.default_rng(seed)
-    for start in range(0, samples, chunk):
-        size = min(chunk, samples - start)
-        picks = generator.integers(images, size=(size, images))
-        picks += images * np.arange(size)[:, None]
-        times = np.bincount(picks.ravel(), minlength=size * images).reshape(size, images)
-        yield times.astype(np.float64)
+    error = math.sqrt((images - 1) * float(np.var(without_each)))
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * error
+    return max(lowest, value - half), min(1.0, value + half)

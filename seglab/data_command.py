@@ -9,6 +9,7 @@ from rich.console import Console
 from seglab.config import compose
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataCommandConfig
+from seglab.text import print_plain
 
 
 def main(overrides: list[str], action: str) -> None:
@@ -32,22 +33,26 @@ def synth(config: DataCommandConfig, console: Console) -> None:
     there = (root / "VOC2007").is_dir()
     synthetic.ensure(root, spec)
     said = "was there already" if there else f"{spec.train} training, {spec.val} validation images"
-    console.print(f"{root}: {said}", highlight=False, soft_wrap=True, markup=False)
+    print_plain(f"{root}: {said}", console)
 
 
 def show(config: DataCommandConfig, console: Console) -> None:
     """Draw sample ``index`` of ``split``: image and boxes, class map, instances, legend."""
+    from seglab.data.lists import check_lists
+
+    split = config.data.split_name(config.split)
+    check_lists(config.data, split)
     from seglab.data.datamodule import open_dataset
     from seglab.tracking.pictures import sample_sheet
 
-    dataset = open_dataset(config.data, config.split)
+    dataset = open_dataset(config.data, split)
     if config.index >= len(dataset):
         raise ConfigError(
             f"index={config.index}: {dataset.list_file} has {len(dataset)} samples, "
             f"so 0 to {len(dataset) - 1}"
         )
     if (dataset.folder / "SegmentationObject").is_dir():
-        dataset = open_dataset(config.data, config.split, instances=True)
+        dataset = open_dataset(config.data, split, instances=True)
     sample = dataset[config.index]
     height, width = sample.size
     picture = sample_sheet(
@@ -56,7 +61,7 @@ def show(config: DataCommandConfig, console: Console) -> None:
         None if sample.instance_map is None else sample.instance_map.numpy(),
         dataset.classes,
         [(box.name, box.x0, box.y0, box.x1, box.y1) for box in sample.boxes],
-        f"{config.data.name} {config.split}[{config.index}]  ·  {sample.id}  ·  {width}x{height}",
+        f"{config.data.name} {split}[{config.index}]  ·  {sample.id}  ·  {width}x{height}",
     )
     path = Path(config.output or f"sample_{sample.id.replace('/', '_')}.png")
     try:
@@ -64,25 +69,34 @@ def show(config: DataCommandConfig, console: Console) -> None:
         picture.save(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"output={path}: cannot be written: {error}") from None
-    console.print(str(path), highlight=False, soft_wrap=True, markup=False)
+    print_plain(str(path), console)
 
 
 def check(config: DataCommandConfig, console: Console) -> None:
     """Read every sample of both splits, masks, instances and annotations, and list each problem."""
     from seglab.data.check import problems
-    from seglab.data.datamodule import open_dataset
-    from seglab.tracking.progress import Checking
+    from seglab.data.layout import split_files
 
     found = 0
+
+    def report(problem: object) -> None:
+        nonlocal found
+        found += 1
+        print_plain(str(problem), console)
+
+    splits = []
     for split in dict.fromkeys((config.data.train_split, config.data.val_split)):
         try:
-            dataset = open_dataset(config.data, split, missing_ok=True)
-            for problem in problems(dataset, Checking(console)):
-                console.print(problem, highlight=False, soft_wrap=True, markup=False)
-                found += 1
+            splits.append(split_files(config.data, split, missing_ok=True))
         except DataError as error:
-            console.print(str(error), highlight=False, soft_wrap=True, markup=False)
-            found += 1
+            report(error)
+    if splits:
+        # Here, because torch takes seconds to import, and a missing list is found without it.
+        from seglab.tracking.progress import Checking
+
+        for files in splits:
+            for problem in problems(files, Checking(console)):
+                report(problem)
     if found:
         raise DataError(
             f"{found} problem{'s' * (found > 1)} in data={config.data.name}, listed above"
@@ -97,4 +111,4 @@ def download(config: DataCommandConfig, console: Console) -> None:
     if config.data.root is None:
         raise ConfigError("data.root is not set: give data.root=DIR, where VOC is to lie")
     path = download_voc(Path(config.data.root), config.year)
-    console.print(str(path), highlight=False, soft_wrap=True, markup=False)
+    print_plain(str(path), console)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seglab.config import Composed, compose_own, override_stored
+from seglab.config import Composed, check_root, compose_own, override_stored
 from seglab.run import Follower, Run, check_folder
 from seglab.schema import EvaluateConfig, TrainConfig
 
@@ -22,6 +22,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     """
     composed, rest = compose_own("evaluate", EvaluateConfig, overrides)
     check_folder(composed.folder, resume=False)
+    check_root(rest)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.checkpoints import read_checkpoint, stored_config
     from seglab.launch import run
@@ -36,9 +37,9 @@ def main(overrides: list[str]) -> dict[str, float]:
     config = override_stored(stored, rest)
     job = (config, path, composed, overrides, rest)
     scores: dict[str, float]
-    scores, pictures = run(measure, config.trainer, *job)
+    scores, pictures, doubtful = run(measure, config.trainer, *job)
     console = Console()
-    show_metrics(scores, console)
+    show_metrics(scores, console, doubtful)
     show_paths(composed.folder, pictures, console)
     return scores
 
@@ -50,13 +51,17 @@ def measure(
     overrides: list[str],
     rest: list[str],
     console: Console,
-) -> tuple[dict[str, float], list[Path]]:
-    """Measure a checkpoint, in each process of the job; return the scores and the pictures.
+) -> tuple[dict[str, float], list[Path], bool]:
+    """Measure a checkpoint, in each process of the job.
+
+    Returns:
+        The scores; the pictures; whether the interval is unreliable.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
     """
     from seglab.checkpoints import load_weights, read_checkpoint
+    from seglab.counts import unreliable
     from seglab.data.datamodule import VOCDataModule
     from seglab.job import build_trainer, interruptible
     from seglab.mishaps import Mishaps
@@ -90,10 +95,12 @@ def measure(
     callbacks += tracking.callbacks
     trainer = build_trainer(config.trainer, composed.folder, callbacks)
     data.config.val_split = split
-    logged = tracking.run(trainer, task.net, {split: samples}, composed.plain)
+    logged = tracking.run(trainer, task.net, {split: data.record(split)}, composed.plain)
     with reported(run, console), logged, interruptible(trainer):
         with mishaps.explained():
             trainer.validate(task, data, verbose=False, weights_only=True)
         run.write_metrics(task.scores)
         tracking.results(task.scores)
-    return task.scores, sorted(pictures.written)
+    assert task.evaluation is not None, "a validation was completed"
+    doubtful = unreliable(task.evaluation.counts.numpy())
+    return task.scores, sorted(pictures.written), doubtful

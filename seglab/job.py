@@ -28,13 +28,14 @@ from seglab.checkpoints import (
     find_last,
     set_aside,
 )
+from seglab.collective import PlainDDP
 from seglab.data.datamodule import VOCDataModule
 from seglab.disk import disk_errors
 from seglab.errors import ConfigError, ProcessError
 from seglab.mishaps import Mishaps
 from seglab.models.weights import load_pretrained
 from seglab.preemption import SaveAndStop, is_asked, listening
-from seglab.process import prepare, rank
+from seglab.process import Threads, prepare, rank, world_size
 from seglab.report import reported
 from seglab.run import FINISHED, Follower, Run, mark_failed
 from seglab.schema import TrainConfig, TrainerConfig
@@ -42,6 +43,7 @@ from seglab.settings import check_run
 from seglab.targets import build
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
+from seglab.text import print_plain
 from seglab.tracking.batches import batch_sizes
 from seglab.tracking.finite import FiniteNumbers
 from seglab.tracking.history import HistoryLogger
@@ -79,7 +81,7 @@ def start_job(
         SeglabError, KeyboardInterrupt: as :func:`run_job`; a process died.
     """
     state, _ = check_run(config, folder)
-    if state == FINISHED:
+    if state == FINISHED:  # before there are ranks to agree on it
         return JobResult(folder, read_metrics(folder), [], skipped=True)
     try:
         result: JobResult = launch.run(
@@ -119,10 +121,10 @@ def run_job(
     if config.resume:
         last, reached, note = find_last(folder / "checkpoints")
     if note:
-        console.print(note, highlight=False, soft_wrap=True, markup=False)
+        print_plain(note, console)
     if config.model.weights is not None and last is None:
         report = load_pretrained(task.net, config.model.net, config.model.weights)
-        console.print(str(report), highlight=False, soft_wrap=True, markup=False)
+        print_plain(str(report), console)
     task.build_optimizer()  # so that a wrong argument is found now; training builds its own
     tracking.prepare(folder, task.classes, len(data.split(config.data.val_split)))
     owner = Run if leads else Follower
@@ -152,9 +154,9 @@ def run_job(
     trainer = build_trainer(config.trainer, folder, callbacks)
     samples = len(data.split(config.data.train_split))
     for line in batch_sizes(config, samples, trainer.world_size):
-        console.print(line, highlight=False)
+        print_plain(line, console)
     full = disk_errors(folder, ", and give resume=true to go on from the last checkpoint")
-    tracked = tracking.run(trainer, task.net, data.splits)
+    tracked = tracking.run(trainer, task.net, data.records)
     with listening(), reported(run, console), tracked, full:
         trainer.loggers = [HistoryLogger(run.history), *tracking.loggers]
         data.start = (reached.epoch, reached.batches)
@@ -208,7 +210,7 @@ def build_trainer(
     warnings.filterwarnings(
         "ignore", r"Found \d+ module\(s\) in eval mode at the start of training"
     )
-    # Ranks are started by launch.py and found by torchrun's variables; else Lightning is to look
+    # Ranks are started by ranks.py and found by LOCAL_RANK, or by torchrun; Lightning is to look
     # for no scheduler: within SLURM it would take its own and set signal handlers.
     plugins: list[Any] = [WholeFiles()]
     if not TorchElasticEnvironment.detect():
@@ -219,7 +221,7 @@ def build_trainer(
         trainer = L.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
-            strategy=config.strategy,
+            strategy=strategy(config.strategy),
             precision=config.precision,  # type: ignore[arg-type]
             max_epochs=config.max_epochs,
             deterministic=config.deterministic,  # type: ignore[arg-type]
@@ -229,7 +231,7 @@ def build_trainer(
             check_val_every_n_epoch=config.check_val_every_n_epoch,
             limit_train_batches=config.limit_train_batches,
             limit_val_batches=config.limit_val_batches,
-            callbacks=callbacks,
+            callbacks=[Threads(), *callbacks],
             plugins=plugins,
             logger=False,
             log_every_n_steps=1,
@@ -247,6 +249,13 @@ def build_trainer(
     if config.precision.startswith("16") and trainer.precision.startswith("bf16"):
         raise ConfigError(f"trainer.precision={config.precision}: not on a CPU; give bf16-mixed")
     return trainer
+
+
+def strategy(name: str) -> str | PlainDDP:
+    """Return the strategy of a name; of several processes, one that unpickles nothing."""
+    if world_size() == 1 or name not in ("auto", "ddp", "ddp_find_unused_parameters_true"):
+        return name
+    return PlainDDP(find_unused_parameters=name.endswith("true"))
 
 
 class _NoHandlers(_SignalConnector):

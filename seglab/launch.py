@@ -8,15 +8,11 @@ command line, and under a sweep different ranks would read different jobs from i
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
-import uuid
 from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
@@ -25,18 +21,18 @@ from typing import Any
 
 from rich.console import Console
 
-from seglab import errors, signals
+from seglab import signals
+from seglab.cores import cores
 from seglab.forked import settle
+from seglab.ranks import run_ranks
 from seglab.schema import TrainerConfig
+from seglab.text import print_plain, printable_lines
 
-PRELOADED = ["seglab.job", "seglab.evaluate", "torch._dynamo", "torch.distributed.launcher.api"]
+PRELOADED = ["seglab.job", "seglab.evaluate", "torch._dynamo"]
 """What the server imports, so that no job has to."""
 
 WANDB = ["wandb.sdk.launch", "requests"]
 """What a job that is logged to W&B imports, most of it not before its run starts."""
-
-RANK_GRACE = 5
-"""The same for the other ranks when one has died: they can only wait for it."""
 
 
 def warm(more: Sequence[str] = ()) -> Any:
@@ -97,96 +93,16 @@ def run(
         KeyboardInterrupt: the job was interrupted.
     """
     count = ranks(trainer)
+    threads = trainer.threads or 1
+    if count * threads > cores() and not quiet:
+        print_plain(
+            f"warning: trainer.threads={threads} x {count} (trainer.devices) on {cores()} cores: "
+            "the result is the same as on more cores, but slower",
+            Console(stderr=True),
+        )
     if count == 1 or "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started us
         return function(*arguments, Console(quiet=quiet or os.environ.get("RANK", "0") != "0"))
-    warm()
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    for name in ("elastic", "launcher"):  # what matters is said below
-        logging.getLogger(f"torch.distributed.{name}").setLevel(logging.CRITICAL)
-    logging.getLogger("torch.multiprocessing").setLevel(logging.CRITICAL)
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
-        max_restarts=0,
-        start_method="forkserver",
-        shutdown_timeout=RANK_GRACE,
-        signals_to_handle="SIGHUP,SIGQUIT",  # the others are handed on, and do not end it here
-    )
-    try:
-        log = os.environ.get("SEGLAB_LOG")
-        with signals.instead(_tell_ranks):
-            results = elastic_launch(config, _rank)(function, arguments, quiet, log)
-    except SignalException:
-        raise KeyboardInterrupt from None
-    except ChildFailedError as error:
-        if signals.received():  # it came before that process could take it
-            raise signals.interruption() from None
-        raise _cause(error) from None
-    if results[0] is None:
-        raise signals.interruption()
-    return results[0]
-
-
-def _tell_ranks(number: int) -> None:
-    """Hand a signal on to the ranks, each of which saves and stops, those still to start too."""
-    told: set[int | None] = set()
-
-    def tell() -> None:
-        while True:
-            for child in multiprocessing.active_children():
-                if child.pid not in told:
-                    told.add(child.pid)
-                    _send(child.pid, signal.SIGTERM)  # which ends one that is not yet settled
-            time.sleep(0.1)
-
-    signals.say(f"{signal.Signals(number).name}: saves and stops; a second one ends it at once")
-    threading.Thread(target=tell, daemon=True).start()
-
-
-def _rank(
-    function: Callable[..., Any], arguments: Sequence[Any], quiet: bool, log: str | None
-) -> Any:
-    """Run as one rank of a job; an error is written where elastic_launch looks for it.
-
-    Returns:
-        What ``function`` returns, or None if it was interrupted.
-    """
-    from torch.distributed.elastic.multiprocessing.errors import record
-
-    settle(log)
-    console = Console(quiet=quiet or os.environ["RANK"] != "0")
-    try:
-        return record(function)(*arguments, console)
-    except KeyboardInterrupt:
-        return None
-    except Exception as error:
-        if "gloo" in str(error) or "NCCL" in str(error):
-            time.sleep(1)  # another process has died: what it died of is to be found first
-        raise
-
-
-def _cause(error: Any) -> Exception:
-    """Return the error that the first dead rank left behind."""
-    number, failure = error.get_first_failure()
-    found = failure.message
-    if not isinstance(found, dict):
-        name = failure.signal_name()
-        how = f"killed by {name}" if failure.exitcode < 0 else f"exit code {failure.exitcode}"
-        return errors.ProcessError(f"process {number} of the job died: {how}")
-    kind, _, text = found["message"].partition(": ")
-    known = getattr(errors, kind, None)
-    if isinstance(known, type) and issubclass(known, errors.SeglabError):
-        return known(text)
-    print(found["extraInfo"]["py_callstack"], file=sys.stderr, end="")
-    return errors.ProcessError(f"process {number} of the job failed: {found['message']}")
+    return run_ranks(warm(), count, function, arguments, trainer.accelerator, quiet)
 
 
 class Process:
@@ -245,7 +161,7 @@ def _job(
     except KeyboardInterrupt as interruption:
         sys.exit(signals.exit_code(interruption))
     except Exception:
-        traceback.print_exc()
+        print(printable_lines(traceback.format_exc().rstrip()), file=sys.stderr)
         sys.exit(1)
 
 

@@ -8,6 +8,7 @@ be a link, or lie behind one, as scratch disks do.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -25,38 +26,43 @@ def first_link(folder: Path) -> Path | None:
     Raises:
         OSError: a folder cannot be listed.
     """
-    waiting = [folder]
-    while waiting:
-        here = waiting.pop()
-        try:
-            with os.scandir(here) as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name):
-                    path = Path(entry.path)
-                    if entry.is_symlink():
-                        if not _of_a_tool(path, folder):
-                            return path
-                    elif entry.is_dir():
-                        waiting.append(path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-    return None
+    return next((Path(e.path) for e in _entries(folder) if e.is_symlink()), None)
 
 
 def refuse_links(folder: Path) -> None:
-    """Check that nothing below ``folder`` leads out of it.
+    """Check that nothing below ``folder`` leads out of it, and that nothing hangs who reads it.
 
     Raises:
-        RunError: names the link, or a folder that cannot be listed.
+        RunError: names the link, the pipe or device, or a folder that cannot be listed.
     """
     try:
-        link = first_link(folder)
+        for entry in _entries(folder):
+            if entry.is_symlink():
+                raise RunError(
+                    f"{entry.path}: refused: a symbolic link to {Path(entry.path).readlink()}; "
+                    "nothing inside a folder of results is read or written through a link"
+                )
+            if not entry.is_file() and not entry.is_dir():
+                raise RunError(f"{entry.path}: refused: neither a file nor a folder")
     except OSError as error:
         raise RunError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    if link is not None:
-        raise RunError(
-            f"{link}: refused: a symbolic link to {link.readlink()}; nothing inside a folder of "
-            "results is read or written through a link"
-        )
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield what lies below ``folder``, but for the links of a tool."""
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for entry in entries:
+            if entry.is_symlink() and _of_a_tool(Path(entry.path), folder):
+                continue
+            yield entry
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
 
 
 def _of_a_tool(link: Path, folder: Path) -> bool:

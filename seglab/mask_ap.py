@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch.distributed as dist
 from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval.core import mask as run_length
 from torch import Tensor
 
+from seglab.collective import gather
 from seglab.data.instances import Detections, Instances
 
 MAX_DETECTIONS = 100
@@ -45,6 +45,22 @@ class ImageObjects:
     size: tuple[int, int]
     found: list[tuple[int, float, bytes]]
     true: list[tuple[int, bytes]]
+
+    def plain(self) -> list[Any]:
+        """Return what JSON can hold; run-length codes are ASCII."""
+        found = [(label, score, code.decode("ascii")) for label, score, code in self.found]
+        return [self.index, self.size, found, [(x, code.decode("ascii")) for x, code in self.true]]
+
+    @classmethod
+    def of(cls, plain: Sequence[Any]) -> ImageObjects:
+        """Read what :meth:`plain` returned."""
+        index, (height, width), found, true = plain
+        return cls(
+            index,
+            (height, width),
+            [(label, score, code.encode("ascii")) for label, score, code in found],
+            [(label, code.encode("ascii")) for label, code in true],
+        )
 
 
 def encode(masks: Tensor) -> list[bytes]:
@@ -150,11 +166,8 @@ class MaskAP:
         Raises:
             ValueError: an image was given twice.
         """
-        images = self.images
-        if dist.is_available() and dist.is_initialized():
-            everyone: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(everyone, images)
-            images = [image for one in everyone for image in one]
+        messages = gather([image.plain() for image in self.images])
+        images = [ImageObjects.of(plain) for message in messages for plain in message.value]
         if len({image.index for image in images}) != len(images):
             raise ValueError("an image was counted twice: each index may come once")
         precision = average_precision(

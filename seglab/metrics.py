@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from seglab.counts import Floats, bootstrap_interval, iou, mean, miou, ratio
+from seglab.counts import Floats, iou, jackknife_interval, mean, miou, ratio
 from seglab.data.classes import VOID
 
 
@@ -139,7 +139,7 @@ class SegmentationMetrics(Metric):
 
     Args:
         classes: the names of the K classes, in the order of their values.
-        per_image: compute ``val/mIoU_low`` and ``val/mIoU_high`` too (:func:`bootstrap_interval`).
+        per_image: compute ``val/mIoU_low`` and ``val/mIoU_high`` too (:func:`jackknife_interval`).
 
     Attributes:
         evaluation: what the last :meth:`compute` read its scores from, all processes' images; None
@@ -216,7 +216,7 @@ class SegmentationMetrics(Metric):
         if len(loss):
             result["val/loss"] = mean_loss(loss.tolist(), counts[:, 0].sum(-1).tolist())
         if self.per_image:
-            low, high = bootstrap_interval(self.evaluation.counts.numpy())
+            low, high = jackknife_interval(self.evaluation.counts.numpy())
             result |= {"val/mIoU_low": low, "val/mIoU_high": high}
         return result
 

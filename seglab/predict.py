@@ -11,6 +11,7 @@ from rich.console import Console
 from seglab.config import compose_own, override_stored
 from seglab.errors import DataError, RunError
 from seglab.schema import PredictConfig
+from seglab.text import print_plain
 
 
 def main(overrides: list[str]) -> Path:
@@ -77,14 +78,12 @@ def main(overrides: list[str]) -> Path:
             trainer.predict(task, loader, return_predictions=False, weights_only=True)
         tracking.results({})
         unreadable = batches.unreadable + writing.unreadable
-        console.print(
+        print_plain(
             f"{len(images) - len(unreadable)} class maps in {output}, "
             f"overlays in {writing.overlays}, "
             + (f"objects in {output / 'instances.json'}, " if task.detections is not None else "")
             + f"{time.perf_counter() - start:.1f} s",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
+            console,
         )
         if unreadable:  # within the block, so that W&B marks the run as failed too
             _report(unreadable, len(images), console)
@@ -100,5 +99,5 @@ def _report(unreadable: list[str], total: int, console: Console) -> NoReturn:
     if total == 1:
         raise DataError(unreadable[0])
     for reason in unreadable:
-        console.print(reason, highlight=False, soft_wrap=True, markup=False)
+        print_plain(reason, console)
     raise DataError(f"{len(unreadable)} of {total} images could not be read, listed above")

@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 
+import lightning as L
 import torch
 
 from seglab.cores import cores
@@ -36,6 +37,22 @@ def prepare(threads: int | None) -> int:
     # reads before writing: a seventh of a step's time. Nothing here does, so no number changes.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return threads
+
+
+class Threads(L.Callback):
+    """Keeps the number of threads that :func:`prepare` has set.
+
+    Lightning's launcher sets it to the cores' share of each process once more, unless
+    OMP_NUM_THREADS is set: ``_set_num_threads_if_needed`` in lightning/fabric/utilities/
+    distributed.py.
+    """
+
+    def __init__(self) -> None:
+        self.threads = torch.get_num_threads()
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Set it again, after the launch and before the first number is computed."""
+        torch.set_num_threads(self.threads)
 
 
 def _keep_memory() -> None:

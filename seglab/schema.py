@@ -140,6 +140,8 @@ class DataConfig:
     flip: Annotated[float, Bound(0, 1)]
     photometric: Annotated[float, Bound(0, 1)]
     store: Annotated[StoreConfig, Mark.NO_EFFECT]
+    mask_values: dict[str, str] | None = None
+    allow_overlap: bool = False
 
     def split_name(self, split: str) -> str:
         """Return the list that a command's ``split=`` means.

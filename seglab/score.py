@@ -37,9 +37,14 @@ def main(overrides: list[str]) -> dict[str, float]:
     predictions = Path(config.predictions)
     if not predictions.is_dir():
         raise ConfigError(f"predictions={predictions}: no such folder")
+    from seglab.data.lists import check_lists  # numpy: not needed for a wrong key
+
+    split = config.data.split_name(config.split)
+    check_lists(config.data, split)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     import torch
 
+    from seglab.counts import unreliable
     from seglab.data.datamodule import open_dataset
     from seglab.metrics import SegmentationMetrics
     from seglab.report import reported
@@ -48,7 +53,6 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.tracking.tables import show_metrics, show_paths
 
     console = Console()
-    split = config.data.split_name(config.split)
     dataset = open_dataset(config.data, split)
     missing = [name for name in dataset.ids if not (predictions / f"{name}.png").is_file()]
     if missing:
@@ -68,10 +72,12 @@ def main(overrides: list[str]) -> dict[str, float]:
             keep.add(index, sample.image, sample.class_map, prediction)
         scores = metrics.compute()
         keep.write_worst()
+        doubtful = False
         if metrics.evaluation is not None:
             keep.finish(metrics.evaluation)
+            doubtful = unreliable(metrics.evaluation.counts.numpy())
         run.write_metrics(scores)
-    show_metrics(scores, console)
+    show_metrics(scores, console, doubtful)
     show_paths(composed.folder, [], console)
     return scores
 
@@ -80,9 +86,9 @@ def _read_prediction(path: Path, sample: Sample, classes: tuple[str, ...]) -> Te
     """Read a predicted class map ``(H, W)`` uint8; void is no answer, as in the development kit."""
     import torch
 
-    from seglab.data.files import read_mask
+    from seglab.data.masks import read_mask
 
-    pixels = torch.from_numpy(read_mask(path, None))
+    pixels = torch.from_numpy(read_mask(path))
     if pixels.shape != sample.class_map.shape:
         (rows, columns), (height, width) = pixels.shape, sample.size
         raise DataError(f"{path}: {columns}x{rows} pixels, but the image has {width}x{height}")

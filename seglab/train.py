@@ -13,6 +13,7 @@ from seglab.run import FINISHED, INTERRUPTED, NONE
 from seglab.schema import TrainConfig
 from seglab.settings import check_run
 from seglab.sweep.command import sweep
+from seglab.text import print_plain, printable_lines
 
 if TYPE_CHECKING:
     from seglab.job import JobResult
@@ -30,27 +31,26 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     console = Console()
     composed = compose("train", TrainConfig, overrides)
     state, changes = check_run(composed.config, composed.folder)
+    if state != FINISHED:
+        from seglab.data.lists import check_lists  # no numpy, no Pillow where a key is wrong
+
+        data = composed.config.data
+        check_lists(data, data.train_split, data.val_split)
     if dry_run:
-        print(yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True), end="")
-        for line in changes:
-            print(f"# {line}")
-        print(f"# {composed.folder}: {plan(composed.folder, state)}")
+        text = yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True)
+        text += "".join(f"# {line}\n" for line in changes)
+        print(printable_lines(f"{text}# {composed.folder}: {plan(composed.folder, state)}"))
         return None
     resumes = [f"resuming {composed.folder}"] if state == INTERRUPTED else []
     for line in resumes + changes:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        print_plain(line, console)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.job import start_job
     from seglab.tracking.tables import show_metrics, show_paths
 
     result = start_job(composed.config, composed.folder, composed.overrides)
     if result.skipped:
-        console.print(
-            f"{result.folder}: finished before; nothing to do",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        print_plain(f"{result.folder}: finished before; nothing to do", console)
     else:
         show_metrics(result.metrics, console)
         show_paths(result.folder, result.pictures, console)

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,13 @@ def make_run(
     truth_seed: int = 1,
     steps: int = 60,
     root: str = "/data",
+    data: Mapping[str, str] | None = MappingProxyType({"train": "7a" * 32, "val": "1b" * 32}),
+    checkpoint: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a run whose predictions are right in a share ``skill`` of the pixels.
 
-    Truth follows from ``truth_seed``, so that runs are on the same images unless it differs.
+    Truth follows from ``truth_seed``, so that runs are on the same images unless it differs. With
+    a ``checkpoint``, as ``status.json`` has it, the run is an evaluation of that.
     """
     rng = np.random.default_rng([seed, round(1000 * skill)])
     truth = np.random.default_rng(truth_seed).integers(0, len(classes), (images, SIDE, SIDE))
@@ -57,12 +61,14 @@ def make_run(
     }
     for group, values in (settings or {}).items():
         config[group] = {**config.get(group, {}), **values}
+    if checkpoint is not None:
+        config["checkpoint"] = f"/some/{folder.name}/{checkpoint.get('name', 'last.ckpt')}"
     (folder / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
     (folder / ".hydra/overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
-    status = {"status": state, "started": "2026-01-01T00:00:00+00:00"}
-    (folder / "status.json").write_text(
-        json.dumps({**status, **({"error": error} if error else {})})
-    )
+    status: dict[str, Any] = {"status": state, "started": "2026-01-01T00:00:00+00:00"}
+    extras = {"error": error, "data": data and dict(data), "checkpoint": checkpoint}
+    status |= {name: value for name, value in extras.items() if value}
+    (folder / "status.json").write_text(json.dumps(status))
     if state == "finished":
         (folder / "metrics.json").write_text(json.dumps(metrics))
     with (folder / "metrics.csv").open("w", newline="") as file:

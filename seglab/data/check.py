@@ -1,4 +1,4 @@
-"""Reads a whole data set and lists what is wrong with it, file by file."""
+"""Lists what is wrong with a data set, file by file. Knows no torch."""
 
 from __future__ import annotations
 
@@ -8,39 +8,46 @@ from pathlib import Path
 import numpy as np
 
 from seglab.data.classes import VOID
-from seglab.data.files import read_boxes, read_mask
-from seglab.data.store import Progress, no_progress
-from seglab.data.voc import VOCSegmentation
+from seglab.data.decode import Progress, no_progress
+from seglab.data.files import read_boxes
+from seglab.data.identity import in_order
+from seglab.data.layout import SplitFiles
+from seglab.data.masks import read_mask
 from seglab.errors import DataError
 
 
-def problems(dataset: VOCSegmentation, progress: Progress = no_progress) -> Iterator[str]:
-    """Yield every problem of ``dataset`` as one line that names the file.
+def problems(files: SplitFiles, progress: Progress = no_progress) -> Iterator[str]:
+    """Yield every problem of ``files`` as one line that names the file.
 
     Images, class maps, and where they are there instance maps and annotations.
     """
-    for index in progress(range(len(dataset)), len(dataset), f"checking {dataset.split}"):
-        class_map: np.ndarray | None = None
-        found: list[str] = []
+    checks = in_order(lambda index: _check_sample(files, index), len(files))
+    for lines in progress(checks, len(files), f"checking {files.split}"):
+        yield from lines
+
+
+def _check_sample(files: SplitFiles, index: int) -> list[str]:
+    lines: list[str] = []
+    class_map: np.ndarray | None = None
+    try:
+        class_map = files.read(index).class_map
+    except DataError as error:
+        lines.append(str(error))
+    annotation = files.folder / "Annotations" / f"{files.ids[index]}.xml"
+    if annotation.is_file():
         try:
-            class_map = dataset[index].class_map.numpy()
+            read_boxes(annotation)
         except DataError as error:
-            found.append(str(error))
-        annotation = dataset.folder / "Annotations" / f"{dataset.ids[index]}.xml"
-        if annotation.is_file():
-            try:
-                read_boxes(annotation)
-            except DataError as error:
-                found.append(str(error))
-        instances = dataset.folder / "SegmentationObject" / f"{dataset.ids[index]}.png"
-        if instances.is_file():
-            found += _instance_problems(instances, class_map)
-        yield from dict.fromkeys(found)  # a sample opened with its instances says some twice
+            lines.append(str(error))
+    instances = files.folder / "SegmentationObject" / f"{files.ids[index]}.png"
+    if instances.is_file():
+        lines += _instance_problems(instances, class_map)
+    return list(dict.fromkeys(lines))  # a sample opened with its instances has some twice
 
 
 def _instance_problems(path: Path, class_map: np.ndarray | None) -> Iterator[str]:
     try:
-        instance_map = read_mask(path, None)
+        instance_map = read_mask(path)
     except DataError as error:
         yield str(error)
         return

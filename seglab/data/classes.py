@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seglab.errors import ConfigError, DataError
@@ -126,13 +127,68 @@ def check_class_names(names: list[str] | tuple[str, ...], source: str) -> tuple[
     return tuple(names)
 
 
-def class_names(
-    given: list[str] | None, *, synthetic: bool, year: int | None, root: str | None
-) -> tuple[str, ...]:
-    """Return the classes of a data set, in the order of the mask values.
+def parse_value(key: str) -> int | Colour:
+    """Read a key of ``data.mask_values``: a grey or palette value, or a colour ``128/0/0``.
 
-    ``given`` (the key ``data.classes``) wins; then the built-in data set's, VOC's, and the
-    ``labelmap.txt`` in ``root``.
+    Raises:
+        ConfigError: neither one number nor three, or outside 0..255.
+    """
+    parts = key.split("/")
+    numbers = [int(part) for part in parts if part.isascii() and part.isdecimal()]
+    if len(numbers) != len(parts) or any(number > 255 for number in numbers):
+        numbers = []
+    if len(numbers) == 1:
+        return numbers[0]
+    if len(numbers) == 3:
+        return numbers[0], numbers[1], numbers[2]
+    raise ConfigError(
+        f"data.mask_values: {key!r} is no mask value; give a number in 0..255, or a colour as "
+        "red/green/blue, such as 128/0/0"
+    )
+
+
+def check_mask_values(
+    mask_values: Mapping[str, str], classes: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return the classes of ``data.mask_values``: ``classes``, or its own names in their order.
+
+    Raises:
+        ConfigError: a key that is no value, two keys of one value, a name that is not in
+            ``classes``, or no class list without them.
+    """
+    seen: dict[int | Colour, str] = {}
+    for key in mask_values:
+        value = parse_value(key)
+        if value in seen:
+            raise ConfigError(f"data.mask_values: {seen[value]!r} and {key!r} are one value")
+        seen[value] = key
+    names = [name for name in dict.fromkeys(mask_values.values()) if name not in VOID_NAMES]
+    if classes is None:
+        try:
+            return check_class_names(names, "data.mask_values")
+        except DataError as error:
+            raise ConfigError(str(error)) from None
+    for name in names:
+        if name not in classes:
+            raise ConfigError(
+                f"data.mask_values: {name!r} is not in data.classes, which lists "
+                f"{', '.join(classes)}; to ignore pixels, name them void"
+            )
+    return tuple(classes)
+
+
+def class_names(
+    given: list[str] | None,
+    *,
+    synthetic: bool,
+    year: int | None,
+    root: str | None,
+    mask_values: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
+    """Return the classes of a data set, in the order of the labels.
+
+    ``given`` (the key ``data.classes``) wins; then the names of ``data.mask_values``, the classes
+    of the built-in data set, VOC's, and those of the ``labelmap.txt`` in ``root``.
 
     Raises:
         ConfigError: nothing names the classes, or ``given`` is no class list.
@@ -140,9 +196,13 @@ def class_names(
     """
     if given is not None:
         try:
-            return check_class_names(given, "data.classes")
+            given = list(check_class_names(given, "data.classes"))
         except DataError as error:
             raise ConfigError(str(error)) from None
+    if mask_values is not None:
+        return check_mask_values(mask_values, given)
+    if given is not None:
+        return tuple(given)
     if synthetic:
         return SYNTHETIC_CLASSES
     if year is not None:
@@ -153,7 +213,7 @@ def class_names(
     if not labelmap.is_file():
         raise ConfigError(
             "data.classes is not set: give data.classes=[background,…] in the order of the mask "
-            f"values, or put a {LABELMAP} into {root}"
+            f"values, data.mask_values={{0: background, …}}, or put a {LABELMAP} into {root}"
         )
     return check_class_names(
         tuple(name for name in read_labelmap(labelmap) if name not in VOID_NAMES), str(labelmap)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import lightning as L
@@ -11,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seglab.data import synthetic
+from seglab.data.decode import Progress, checked, no_progress
+from seglab.data.identity import Record, usable_folder
 from seglab.data.sampling import EpochOrder, evaluation_batches
-from seglab.data.store import Cached, Progress, check, no_progress
-from seglab.data.transforms import flip, generator, photometric, scale_and_crop
+from seglab.data.store import Cached
+from seglab.data.transforms import flip, generator, pad, photometric, scale_and_crop
 from seglab.data.voc import Sample, VOCSegmentation
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
@@ -81,6 +81,7 @@ class TrainSet(Dataset[Item]):
         )
         image, maps = flip(image, maps, self.config.flip, rng)
         image = photometric(image, self.config.photometric, rng)
+        image, maps = pad(image, maps, self.config.crop_size, rng)
         return index, sample.id, image, maps
 
 
@@ -120,6 +121,7 @@ class VOCDataModule(L.LightningDataModule):
         self.config, self.seed, self.progress = config, seed, progress
         self.instances = instances
         self.splits: dict[str, VOCSegmentation | Cached] = {}
+        self.records: dict[str, Record] = {}
         self.start = (0, 0)
         """Epoch, and batches of it that are behind, at which training begins or goes on."""
 
@@ -131,16 +133,29 @@ class VOCDataModule(L.LightningDataModule):
         """
         if name not in self.splits:
             dataset = open_dataset(self.config, name, instances=self.instances)
-            store = self.config.store
+            store, folder = self.config.store, usable_folder(self.config)
             if store.enabled:
-                folder = Path(store.dir) if store.dir else None
-                size = int(store.max_gb * 1e9)
-                self.splits[name] = Cached(dataset, folder, size, self.progress)
+                cached = Cached(dataset, folder, int(store.max_gb * 1e9), self.progress)
+                self.splits[name], self.records[name] = cached, cached.record
             else:
-                for _ in check(dataset, self.progress):
-                    pass
+                self.records[name] = checked(dataset, folder, self.progress)
                 self.splits[name] = dataset
         return self.splits[name]
+
+    def record(self, name: str) -> Record:
+        """Return what is known of a split once it has been checked; see ``seglab.data.identity``.
+
+        Raises:
+            ConfigError, DataError: as :meth:`split`.
+        """
+        self.split(name)
+        return self.records[name]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The digests of the training split (``train``) and the validation split (``val``)."""
+        splits = {"train": self.config.train_split, "val": self.config.val_split}
+        return {name: self.record(split).identity for name, split in splits.items()}
 
     def check(self) -> None:
         """Decode and check both splits before anything is trained.
@@ -217,39 +232,5 @@ class VOCDataModule(L.LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size
 
 
-def open_dataset(
-    config: DataConfig, split: str, *, instances: bool = False, missing_ok: bool = False
-) -> VOCSegmentation:
-    """Open a split of the configured data set; the built-in one is made on first use.
-
-    Raises:
-        ConfigError: ``data.root`` is not set or does not exist.
-        DataError: the data set cannot be used; says which file.
-    """
-    if config.synth is not None:
-        synth = config.synth
-        spec = synthetic.SyntheticSpec(
-            train=synth.train,
-            val=synth.val,
-            width=synth.width,
-            height=synth.height,
-            seed=synth.seed,
-        )
-        root = Path(config.root) if config.root else synthetic.default_root(spec)
-        synthetic.ensure(root, spec)
-    elif config.root is None:
-        raise ConfigError(
-            f"data.root is not set: give data.root=DIR, the folder "
-            f"{f'that holds VOC{config.year}/' if config.year else 'of the data set'}"
-        )
-    else:
-        root = Path(config.root)
-    return VOCSegmentation(
-        root,
-        config.year,
-        split,
-        classes=config.classes,
-        mask_dir=config.mask_dir,
-        instances=instances,
-        missing_ok=missing_ok,
-    )
+open_dataset = VOCSegmentation.configured
+"""Opens a split of the configured data set; the built-in one is made on first use."""

@@ -151,7 +151,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         with (
             open_with_progress(
-                archive, "rb", description=f"unpack {archive.name}", console=Console(stderr=True)
+                archive, "rb", description="unpack", console=Console(stderr=True)
             ) as stream,
             tarfile.open(fileobj=stream, mode="r|") as tar,
         ):

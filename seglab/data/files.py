@@ -1,4 +1,4 @@
-"""One file at a time: decode a picture, a mask or an annotation, or say what is wrong with it."""
+"""One file at a time: decode a picture or an annotation, or say what is wrong with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,15 @@ from xml.etree.ElementTree import Element, ParseError
 import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from seglab.data.classes import Colour
 from seglab.errors import DataError
 
 MAX_PIXELS = 89_478_485
 """Pictures with more pixels are refused before they are decoded (Pillow's own warning bound)."""
+
+ORIENTATION = 0x0112
+"""The EXIF tag of a picture's orientation (EXIF 2.32, section 4.6.4)."""
 
 IMAGE_FORMATS = ("JPEG", "PNG")
 """What a picture may be, whatever its name; Pillow would also run Ghostscript on an EPS file."""
@@ -59,9 +61,9 @@ class Box:
 
 
 @contextmanager
-def _open(
+def open_picture(
     path: Path, formats: tuple[str, ...] = IMAGE_FORMATS, *, checksums: bool = True
-) -> Iterator[Image.Image]:
+) -> Iterator[ImageFile.ImageFile]:
     """Open a picture; whatever a decoder throws becomes a DataError that names the file.
 
     Pillow does not look at the checksums of a PNG's pixels when it decodes them, so that a flipped
@@ -91,76 +93,89 @@ def _open(
         raise DataError(f"{path}: cannot be decoded: {reason}") from None
 
 
+def orientation(picture: ImageFile.ImageFile) -> int:
+    """Return the EXIF orientation, 1 to 8, in which a picture wants to be shown.
+
+    1 (as stored) where there is none, or none that can be read: such a picture is shown as it is.
+    The header says, unless a PNG has metadata behind its pixels.
+    """
+    try:
+        if picture.format == "PNG" and "exif" not in picture.info and not _late_metadata(picture):
+            value = Image.Image.getexif(picture).get(ORIENTATION, 1)
+        else:
+            value = picture.getexif().get(ORIENTATION, 1)
+    except _DECODER_ERRORS:
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _late_metadata(picture: ImageFile.ImageFile) -> bool:
+    """Tell whether a PNG has EXIF or text behind its pixels, which Pillow only reads with them."""
+    assert picture.fp is not None
+    start = picture.fp.tell()
+    try:
+        picture.fp.seek(8)
+        pixels = False
+        while len(head := picture.fp.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            pixels |= kind == b"IDAT"
+            if pixels and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            picture.fp.seek(length + 4, 1)
+        return False
+    finally:
+        picture.fp.seek(start)
+
+
+def turn_upright(picture: ImageFile.ImageFile) -> int:
+    """Turn a picture in place as its EXIF orientation says, and return that orientation."""
+    turned = orientation(picture)
+    if turned != 1:
+        picture.load()
+        picture.getexif()[ORIENTATION] = turned
+        for key in ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"):
+            picture.info.pop(key, None)  # Pillow would write it anew, and fails where it is odd
+        ImageOps.exif_transpose(picture, in_place=True)
+    return turned
+
+
 def image_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) in pixels from the file's header.
+    """Return (height, width) in pixels, of the picture as shown, from the file's header.
 
     Raises:
         DataError: the file is no picture, or too large.
     """
-    with _open(path, checksums=False) as picture:
-        return picture.height, picture.width
+    with open_picture(path, checksums=False) as picture:
+        height, width = picture.height, picture.width
+        return (width, height) if orientation(picture) >= 5 else (height, width)
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Decode a picture to ``(H, W, 3)`` uint8 RGB.
-
-    The pixels as they are stored: a mask is drawn on those, whatever EXIF says of the camera.
+    """Decode a picture to ``(H, W, 3)`` uint8 RGB, as shown; see :func:`read_oriented`.
 
     Raises:
         DataError: the file is missing, damaged, no picture, too large, or of 16 bits a pixel.
     """
-    with _open(path) as picture:
-        if picture.mode[0] in "IF":  # Pillow would cut them off at 255
-            raise DataError(f"{path}: mode {picture.mode}; an image has 8 bits a channel")
-        if "transparency" in picture.info:
-            return np.array(picture.convert("RGBA").convert("RGB"))  # without it, Pillow warns
-        return np.array(picture.convert("RGB"))
+    return read_oriented(path)[0]
 
 
-def read_mask(path: Path, colours: Mapping[Colour, int] | None) -> np.ndarray:
-    """Decode a mask to ``(H, W)`` uint8 labels.
+def read_oriented(path: Path) -> tuple[np.ndarray, int]:
+    """Decode a picture to ``(H, W, 3)`` uint8 RGB, and return its EXIF orientation with it.
 
-    A palette or greyscale PNG holds the labels themselves; an RGB one is read through ``colours``,
-    the label of each colour.
+    Cameras store some pictures turned and say so in EXIF. Labelling tools, browsers and viewers
+    show them upright, so masks are drawn on the upright picture, and that is what is returned.
 
     Raises:
-        DataError: damaged, an RGB mask without ``colours``, an unknown colour, another mode.
+        DataError: the file is missing, damaged, no picture, too large, or of 16 bits a pixel.
     """
-    with _open(path, ("PNG",)) as picture:
-        if picture.mode == "L" and getattr(picture, "tile")[0].args != "L":  # noqa: B009
-            raise DataError(
-                f"{path}: greyscale of less than 8 bits, which a decoder stretches to 0..255; "
-                "a mask is an 8-bit palette or greyscale PNG"
-            )
-        if picture.mode in ("P", "L"):
-            return np.array(picture)
-        if picture.mode not in ("RGB", "RGBA"):
-            raise DataError(
-                f"{path}: mode {picture.mode}; a mask is an 8-bit palette or greyscale PNG"
-            )
-        if colours is None:
-            raise DataError(
-                f"{path}: an {picture.mode} mask; it should be a palette PNG whose pixels are "
-                "class indices, or a labelmap.txt should say which colour is which class"
-            )
-        return _labels_of_colours(path, np.array(picture.convert("RGB")), colours)
-
-
-def _labels_of_colours(path: Path, rgb: np.ndarray, colours: Mapping[Colour, int]) -> np.ndarray:
-    packed = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
-    values, inverse = np.unique(packed, return_inverse=True)
-    table = {(r << 16) + (g << 8) + b: label for (r, g, b), label in colours.items()}
-    labels = np.empty(len(values), dtype=np.uint8)
-    for index, value in enumerate(values.tolist()):
-        if value not in table:
-            row, column = np.argwhere(packed == value)[0]
-            colour = (value >> 16, value >> 8 & 255, value & 255)
-            raise DataError(
-                f"{path}: colour {colour} at row {row}, column {column} belongs to no class; "
-                "labelmap.txt and data.classes should name it"
-            )
-        labels[index] = table[value]
-    return labels[inverse].reshape(packed.shape)
+    with open_picture(path) as picture:
+        if picture.mode[0] in "IF":  # Pillow would cut them off at 255
+            raise DataError(f"{path}: mode {picture.mode}; an image has 8 bits a channel")
+        turned = turn_upright(picture)
+        if "transparency" in picture.info:  # without the detour, Pillow warns
+            return np.array(picture.convert("RGBA").convert("RGB")), turned
+        # converting RGB to RGB would copy it
+        return np.array(picture if picture.mode == "RGB" else picture.convert("RGB")), turned
 
 
 def read_boxes(path: Path) -> tuple[Box, ...]:

@@ -44,6 +44,7 @@ def scale_and_crop(
 
     The part of the source that the square will show is cut out first and only that is resized,
     which is the same to within a pixel of rounding and costs a fraction.
+    :func:`pad` fills the square where the result is smaller.
 
     Args:
         image: ``(3, H, W)`` uint8.
@@ -53,8 +54,7 @@ def scale_and_crop(
         rng: the random stream.
 
     Returns:
-        ``(3, crop, crop)`` and ``(…, crop, crop)`` uint8; beyond the source's lower right the
-        image is padded with :data:`FILL` and the maps with void.
+        ``(3, h, w)`` and ``(…, h, w)`` uint8, with h and w of at most ``crop``.
     """
     height, width = maps.shape[-2:]
     factor = rng.uniform(*scale)
@@ -69,12 +69,32 @@ def scale_and_crop(
         batch = image.permute(1, 2, 0)[None].contiguous().permute(0, 3, 1, 2)
         image = F.interpolate(batch, size, mode="bilinear", antialias=True, align_corners=False)[0]
         maps = resize_nearest(maps, size)
-    if size == (crop, crop):
+    return image, maps
+
+
+def pad(image: Tensor, maps: Tensor, side: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Fill up to a square, at a random one of the two sides of each axis.
+
+    It comes after the photometric changes: in evaluation, padding is exactly the mean colour.
+
+    Args:
+        image: ``(3, h, w)`` uint8, padded with :data:`FILL`.
+        maps: ``(…, h, w)`` uint8, padded with void.
+        side: of the square, in pixels; at least h and w.
+        rng: the random stream.
+
+    Returns:
+        ``(3, side, side)`` and ``(…, side, side)`` uint8.
+    """
+    height, width = maps.shape[-2:]
+    top, left = rng.integers(2, size=2) * (side - height, side - width)
+    if (height, width) == (side, side):
         return image, maps
-    padded = _blank(crop).clone().permute(2, 0, 1)
-    padded[:, : size[0], : size[1]] = image
-    void = torch.full((*maps.shape[:-2], crop, crop), VOID, dtype=torch.uint8)
-    void[..., : size[0], : size[1]] = maps
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    padded = _blank(side).clone().permute(2, 0, 1)
+    padded[:, rows, columns] = image
+    void = torch.full((*maps.shape[:-2], side, side), VOID, dtype=torch.uint8)
+    void[..., rows, columns] = maps
     return padded, void
 
 

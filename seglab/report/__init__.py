@@ -17,6 +17,7 @@ from seglab.report.page import render
 from seglab.report.runs import read_run, read_runs
 from seglab.report.table import write_csv
 from seglab.run import Run
+from seglab.text import print_plain
 
 PAGE, TABLE, REPORT = "compare.html", "compare.csv", "report.html"
 
@@ -68,7 +69,7 @@ def reported(run: Run, console: Console) -> Iterator[Run]:
             except Exception as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 text = f"{run.folder / REPORT}: not written: {reason}"
-                console.print(text, highlight=False, soft_wrap=True, markup=False)
+                print_plain(text, console)
 
 
 def _write(comparison: Comparison, path: Path) -> None:

@@ -15,12 +15,16 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
+from seglab.counts import UNRELIABLE
 from seglab.data.classes import palette
-from seglab.report.comparison import Comparison, setting
+from seglab.report.comparison import Comparison
 from seglab.report.curves import thin
 from seglab.report.pictures import samples
 from seglab.report.runs import RunRecord
+from seglab.report.settings import setting
+from seglab.report.table import repeated
 from seglab.report.vega import bundle
+from seglab.text import encodable
 
 SCRIPTS = ("dom", "table", "plots", "charts", "samples", "details", "main")
 
@@ -37,7 +41,7 @@ def render(comparison: Comparison) -> str:
     }
     script = "\n".join(read[f"{name}.js"] for name in SCRIPTS)
     parts = {
-        "title": html.escape(printable(title(comparison))),
+        "title": html.escape(encodable(title(comparison))),
         "style": read["page.css"],
         "library": bundle(),
         "script": f'(() => {{\n"use strict";\n{script}\n}})();',
@@ -80,8 +84,9 @@ def payload(comparison: Comparison) -> dict[str, Any]:
                 "started": run.started,
                 "ended": run.ended,
                 "metrics": run.metrics,
-                "low": low,
-                "high": high,
+                "low": interval.low,
+                "high": interval.high,
+                "unreliable": interval.unreliable,
                 "images": len(run.evaluation.ids) if run.evaluation else None,
                 "differing": {key: setting(run, key) for key in comparison.differing},
                 "settings": {key: setting(run, key) for key in run.settings},
@@ -91,25 +96,29 @@ def payload(comparison: Comparison) -> dict[str, Any]:
                 "confusion": run.evaluation.confusion.tolist() if run.evaluation else None,
                 **shown,
             }
-            for run, (low, high), shown in zip(runs, comparison.intervals, pictures, strict=True)
+            for run, interval, shown in zip(runs, comparison.intervals, pictures, strict=True)
         ],
         "groups": [
             {
                 "runs": [places[id(run)] for run in group.runs],
+                "seeds": group.seeds,
                 "mean": group.mean,
                 "deviation": group.deviation,
             }
             for group in comparison.groups
         ],
+        "repeats": [repeated(one) for one in comparison.repeats],
         "pair": pair
         and {
             "better": pair.better.name,
             "other": pair.other.name,
             "difference": pair.difference,
-            "low": pair.low,
-            "high": pair.high,
+            "low": pair.interval.low,
+            "high": pair.interval.high,
+            "unreliable": pair.interval.unreliable,
             "images": pair.images,
         },
+        "footnote": UNRELIABLE if comparison.unreliable else "",
         "uris": uris,
         "leftOut": left_out,
     }
@@ -147,8 +156,3 @@ def embedded(value: Any) -> str:
 
     text = json.dumps(clean(value), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def printable(text: str) -> str:
-    """Return text that can be written as UTF-8: a file's name may hold any bytes."""
-    return text.encode("utf-8", "replace").decode()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seglab.kept import FIXED, WORST, sample_files
-from seglab.report.runs import RunRecord
+from seglab.report.runs import UNREADABLE, RunRecord
 
 BUDGET = 20_000_000
 """Bytes of pictures in a page: about what a browser opens without a pause."""
@@ -56,6 +56,8 @@ def samples(
     result: list[dict[str, Any]] = [{"fixed": [], "worst": []} for _ in runs]
     for kind, where in (("fixed", FIXED), ("worst", WORST)):
         for run, entry in zip(runs, result, strict=True):
+            if run.state == UNREADABLE:  # there may be links in its folder
+                continue
             mious = {name.replace("/", "_"): value for name, value in _mious(run).items()}
             found = []
             for photo in sorted((run.folder / where).glob("*.jpg")):

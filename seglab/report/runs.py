@@ -14,6 +14,7 @@ import yaml
 
 from seglab.errors import ConfigError, RunError
 from seglab.kept import KeptEvaluation, read_evaluation
+from seglab.links import refuse_links
 from seglab.report.curves import Curves, read_curves
 from seglab.run import FINISHED, status
 
@@ -37,6 +38,9 @@ class RunRecord:
         metrics: what ``metrics.json`` holds, NaN for null.
         curves: the history that a page draws.
         evaluation: the counts of its last evaluation, if it kept them.
+        data: the digest of the data of each split that it used, ``train`` and ``val``.
+        checkpoint: the file name of the checkpoint that an evaluation measured.
+        trained_on: the digests of the data that this checkpoint was trained on.
     """
 
     folder: Path
@@ -50,6 +54,9 @@ class RunRecord:
     metrics: dict[str, float] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
     evaluation: KeptEvaluation | None = None
+    data: dict[str, str] = field(default_factory=dict)
+    checkpoint: str = ""
+    trained_on: dict[str, str] = field(default_factory=dict)
 
     @property
     def miou(self) -> float:
@@ -83,21 +90,32 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
                 f"{folder}: no run in it; give run folders (they hold status.json), sweeps, or "
                 "folders of them"
             )
-        found |= {path.resolve(): reason for path, reason in here.items()}
+        found |= {_place(path): reason for path, reason in here.items()}
     return [
         RunRecord(folder, name, reason=reason) if reason else read_run(folder, name)
         for (folder, reason), name in zip(found.items(), names(list(found)), strict=True)
     ]
 
 
+def _place(path: Path) -> Path:
+    """Return the one path of a run folder; of a link, where the link itself is."""
+    return path.parent.resolve() / path.name if path.is_symlink() else path.resolve()
+
+
 def find_runs(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the run folders at and below ``folder``, and why one cannot be looked into."""
+    """Yield the run folders at and below ``folder``, and why one cannot be looked into.
+
+    ``folder`` may be a link; below it none is followed.
+    """
     closed: list[OSError] = []
     for here, below, files in os.walk(folder, onerror=closed.append):
         if {"status.json", "metrics.json", "metrics.csv"} & {*files} or ".hydra" in below:
             yield Path(here), ""
             below.clear()
         below[:] = sorted(name for name in below if not name.startswith("."))
+        for path in (Path(here, name) for name in below):
+            if path.is_symlink():
+                yield path, "a link, which is not followed; give the folder that it leads to"
     for error in closed:
         yield Path(error.filename), f"cannot be read: {error.strerror or error}"
 
@@ -109,8 +127,16 @@ def names(folders: Sequence[Path]) -> list[str]:
 
 
 def read_run(folder: Path, name: str) -> RunRecord:
-    """Read one run folder; what cannot be read makes it unreadable, with the reason."""
+    """Read one run folder; what cannot be read makes it unreadable, with the reason.
+
+    A folder with a link in it is not read at all: :mod:`seglab.links`.
+    """
     run = RunRecord(folder, name)
+    try:
+        refuse_links(folder)
+    except RunError as error:
+        run.reason = str(error)
+        return run
     problems: list[str] = []
     for read in (_status, _settings, _metrics, _history, _evaluation):
         try:
@@ -130,10 +156,18 @@ def _status(run: RunRecord) -> None:
     said = json.loads((run.folder / "status.json").read_text(encoding="utf-8"))
     run.started, run.ended = str(said.get("started", "")), str(said.get("ended", ""))
     run.reason = str(said.get("error", ""))
+    checkpoint = said.get("checkpoint") or {}
+    run.data = _texts(said.get("data"))
+    run.checkpoint = str(checkpoint.get("name", ""))
+    run.trained_on = _texts(checkpoint.get("data"))
     try:
         run.state = status(run.folder)
     except OSError:  # a folder of somebody else's, whose lock cannot be tried
         run.state = str(said["status"])
+
+
+def _texts(values: Any) -> dict[str, str]:
+    return {str(name): str(value) for name, value in (values or {}).items()}
 
 
 def _settings(run: RunRecord) -> None:

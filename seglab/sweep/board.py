@@ -15,11 +15,11 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
-from seglab.history import atomic
 from seglab.run import FINISHED, INTERRUPTED
+from seglab.spreadsheet import write_table
 from seglab.sweep.jobs import Job
+from seglab.text import plain, print_plain, printable, styled
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,14 @@ class Board:
         self.done += 1
         score = "" if math.isnan(outcome.miou) else f"val/mIoU {outcome.miou:.4f}  "
         took = time.monotonic() - self.started.get(outcome.job.number, time.monotonic())
-        line = Text.assemble(
-            f"{self.done:>{len(str(self.total))}}/{self.total} ",
+        line = [
+            (f"{self.done:>{len(str(self.total))}}/{self.total} ", ""),
             (f"{outcome.status:<11} ", _STYLES.get(outcome.status, "")),
-            f"{outcome.job.folder.name}  {score}{clock(took)}{self.left()}",
-        )
-        self.console.print(line, soft_wrap=True)
+            (f"{outcome.job.folder.name}  {score}{clock(took)}{self.left()}", ""),
+        ]
+        self.console.print(styled(*line), soft_wrap=True)
         if outcome.error:
-            self.console.print(f"    {outcome.error}", soft_wrap=True, markup=False)
+            print_plain(f"    {outcome.error}", self.console)
 
     def left(self) -> str:
         """Say how long the rest will take if it goes on so."""
@@ -143,8 +143,8 @@ class Board:
         for job in self.running.values():
             share, numbers = progress_of(job)
             gone = clock(self.shown - self.started[job.number])
-            rows.append(Text(f"   {share:>4.0%}  {job.folder.name}  {numbers}  {gone}"))
-        rows.append(Text(f"{self.done}/{self.total} jobs{self.left()}"))
+            rows.append(plain(f"   {share:>4.0%}  {job.folder.name}  {numbers}  {gone}"))
+        rows.append(plain(f"{self.done}/{self.total} jobs{self.left()}"))
         self.live.update(Group(*rows), refresh=True)
 
 
@@ -171,20 +171,22 @@ def show_table(outcomes: Iterable[Outcome], console: Console) -> None:
     table.columns[-1].overflow = "fold"
     for one in outcomes:
         miou = "" if math.isnan(one.miou) else f"{one.miou:.4f}"
-        status = Text(one.status, style=_STYLES.get(one.status, ""))
-        overrides = Text("\n".join(one.job.axes))
-        cells = (status, miou, clock(one.seconds), Text(one.job.folder.name))
-        table.add_row(str(one.job.number), overrides, *cells)
+        overrides = "\n".join(map(printable, one.job.axes))
+        table.add_row(
+            *map(plain, (str(one.job.number), overrides)),
+            styled((one.status, _STYLES.get(one.status, ""))),
+            *map(plain, (miou, clock(one.seconds), one.job.folder.name)),
+        )
     console.print(table)
 
 
 def write_csv(outcomes: Sequence[Outcome], path: Path) -> None:
     """Write the same table to a file, with what went wrong."""
-    names = ["job", "overrides", "status", "val/mIoU", "seconds", "folder", "error"]
-    with atomic(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        for one in outcomes:
-            numbers = ["" if math.isnan(x) else x for x in (one.miou, one.seconds)]
-            row = [one.job.number, " ".join(one.job.axes), one.status, *numbers]
-            writer.writerow([*row, one.job.folder, one.error])
+    rows: list[list[Any]] = [
+        ["job", "overrides", "status", "val/mIoU", "seconds", "folder", "error"]
+    ]
+    for one in outcomes:
+        numbers = ["" if math.isnan(x) else x for x in (one.miou, one.seconds)]
+        row = [one.job.number, " ".join(one.job.axes), one.status, *numbers]
+        rows.append([*row, one.job.folder, one.error])
+    write_table(path, rows)

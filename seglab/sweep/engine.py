@@ -14,6 +14,7 @@ from seglab.errors import ConfigError, RunError, SeglabError
 from seglab.run import FAILED, FINISHED, INTERRUPTED, mark_failed, status
 from seglab.sweep.board import Board, Outcome, read_outcome, show_table, write_csv
 from seglab.sweep.jobs import Job, plan
+from seglab.text import print_plain
 
 INTERVAL = 0.02
 """Seconds between two looks at the running jobs."""
@@ -162,7 +163,7 @@ class Sweep:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+        print_plain(text, self.console)
 
     def show(self) -> None:
         """Show what the jobs came to so far."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from seglab.errors import SeglabError
 from seglab.run import mark_failed
 from seglab.schema import TrainConfig
+from seglab.text import printable
 
 
 def work(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
@@ -23,7 +24,7 @@ def work(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
     try:
         start_job(config, folder, overrides)
     except SeglabError as error:
-        print(f"seglab: error: {error}", file=sys.stderr)
+        print(printable(f"seglab: error: {error}"), file=sys.stderr)
         mark_failed(folder, str(error))
         sys.exit(error.exit_code)
     except Exception as error:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch.distributed as dist
 from PIL import Image
 from torch import Tensor
 
 from seglab.checkpoints import LAST
+from seglab.collective import gather
 from seglab.errors import RunError
 from seglab.history import write_json
 from seglab.tracking.pictures import save_class_map
@@ -74,7 +74,7 @@ class FiniteNumbers(L.Callback):
             return
         assert self.loss is not None
         bad = not bool(self.loss.isfinite())
-        found = _gather((bad, self.batch.ids))
+        found = [message.value for message in gather((bad, self.batch.ids))]
         ids = next((ids for is_bad, ids in found if is_bad), self.batch.ids)
         first = next((rank for rank, (is_bad, _) in enumerate(found) if is_bad), 0)
         value = float(logged["train/loss"])
@@ -158,11 +158,3 @@ def _values(trainer: L.Trainer) -> dict[str, float]:
     logged = trainer.callback_metrics.items()
     values = {name: float(value) for name, value in logged if name.startswith("train/")}
     return {"step": trainer.global_step, **values}
-
-
-def _gather(mine: Any) -> list[Any]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return [mine]
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, mine)
-    return found

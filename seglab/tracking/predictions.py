@@ -7,9 +7,9 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from PIL import Image
 
+from seglab.collective import gather
 from seglab.data.instances import Detections, find_instances
 from seglab.history import atomic
 from seglab.metrics import confusion_matrix, scores
@@ -66,12 +66,12 @@ class PredictionPictures(L.Callback):
         """Let the first process write what all have drawn."""
         if world_size() == 1:
             return
-        everybodys: list[Any] = [None] * world_size()
-        torch.distributed.all_gather_object(everybodys, self.drawn)
+        messages = gather(None, {path.name: np.asarray(picture) for path, picture in self.drawn})
         self.drawn = []
-        for path, picture in (one for drawn in everybodys for one in drawn):
-            if trainer.is_global_zero:
-                self._save(path, picture)
+        if trainer.is_global_zero:
+            for message in messages:
+                for name, pixels in message.arrays.items():
+                    self._save(self.folder / name, Image.fromarray(pixels))
 
     def _due(self, trainer: L.Trainer) -> bool:
         if trainer.state.fn != "fit":

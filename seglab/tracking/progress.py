@@ -18,17 +18,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from seglab.text import print_plain, printable
+
 
 def bar(console: Console) -> Progress:
     """Return a progress bar with counts, time gone and time left; it vanishes when it is done."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
+        TextColumn("{task.fields[numbers]}", markup=False),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -45,11 +47,12 @@ class Checking:
         """Yield ``items``, showing a bar on a terminal, and one line when the pass is over."""
         start = time.perf_counter()
         with bar(self.console) as progress:
-            task = progress.add_task(text, total=total, numbers="")
+            task = progress.add_task(printable(text), total=total, numbers="")
             for item in items:
                 yield item
                 progress.advance(task)
-        self.console.print(f"{text}: {total} samples, {time.perf_counter() - start:.1f} s")
+        seconds = time.perf_counter() - start
+        print_plain(f"{text}: {total} samples, {seconds:.1f} s", self.console)
 
 
 class TrainingProgress(L.Callback):
@@ -103,7 +106,7 @@ class TrainingProgress(L.Callback):
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         seconds = time.perf_counter() - self.epoch_start
         epoch = f"{trainer.current_epoch + 1:>{len(str(trainer.max_epochs))}}/{trainer.max_epochs}"
-        self.console.print(f"epoch {epoch}  {numbers}  {seconds:.1f} s", highlight=False)
+        print_plain(f"epoch {epoch}  {numbers}  {seconds:.1f} s", self.console)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Take the bar away, however the run ended."""

@@ -8,9 +8,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from seglab.counts import UNRELIABLE
+from seglab.text import plain, print_plain, styled
 
-def show_metrics(metrics: Mapping[str, float], console: Console) -> None:
-    """Print the per-class IoU as a table, the other numbers, and the headline last."""
+
+def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: bool = False) -> None:
+    """Print the per-class IoU as a table, the other numbers, and the headline last.
+
+    Args:
+        metrics: what ``metrics.json`` holds.
+        console: where.
+        unreliable: star the interval, with a footnote: :func:`seglab.counts.unreliable`.
+    """
     columns = {"IoU": "val/IoU/"}
     if "val/mask_AP" in metrics:
         columns |= {"mask AP": "val/mask_AP/", "mask AP50": "val/mask_AP50/"}
@@ -21,18 +30,21 @@ def show_metrics(metrics: Mapping[str, float], console: Console) -> None:
         if name.startswith("val/IoU/"):
             label = name.removeprefix("val/IoU/")
             values = [metrics.get(prefix + label) for prefix in columns.values()]
-            table.add_row(label, *map(_cell, values))
+            table.add_row(*map(plain, [label, *map(_cell, values)]))
     console.print(table)
     others = ("val/loss", "val/pixel_accuracy", "val/mean_accuracy", "val/fw_IoU")
     for name in (*others, "val/mask_AP", "val/mask_AP50"):
         if name in metrics:
-            console.print(f"{name:<18} {metrics[name]:.4f}", highlight=False)
+            print_plain(f"{name:<18} {metrics[name]:.4f}", console)
     interval = ""
     if "val/mIoU_low" in metrics:
         low, high = metrics["val/mIoU_low"], metrics["val/mIoU_high"]
         interval = f"   95 % interval over images {low:.4f} to {high:.4f}"
+        interval += " *" if unreliable else ""
     headline = f"{'val/mIoU':<18} {metrics['val/mIoU']:.4f}"
-    console.print(f"[bold]{headline}[/bold]{interval}", highlight=False)
+    console.print(styled((headline, "bold"), (interval, "")), soft_wrap=True)
+    if unreliable and interval:
+        print_plain(UNRELIABLE, console)
 
 
 def _cell(value: float | None) -> str:
@@ -45,4 +57,4 @@ def _cell(value: float | None) -> str:
 def show_paths(folder: Path, pictures: Sequence[Path], console: Console) -> None:
     """Print where the results lie, one path a line so that it can be copied."""
     for name, path in [("run folder", folder), *(("picture", path) for path in pictures)]:
-        console.print(f"{name:<18} {path}", highlight=False, soft_wrap=True, markup=False)
+        print_plain(f"{name:<18} {path}", console)

@@ -16,12 +16,13 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from torch import nn
 
+from seglab.data.identity import Record
 from seglab.process import rank
 from seglab.schema import TrainConfig
 from seglab.tracking.wandb.artifacts import upload_checkpoints
 from seglab.tracking.wandb.callback import WandbResults
 from seglab.tracking.wandb.connection import PROBE_SECONDS, Connection, chosen_mode, connect
-from seglab.tracking.wandb.facts import Fingerprinted, facts
+from seglab.tracking.wandb.facts import facts
 from seglab.tracking.wandb.logger import WandbLogger, define_metrics
 from seglab.tracking.wandb.naming import flatten, run_name
 from seglab.tracking.wandb.session import Session
@@ -51,7 +52,7 @@ class Tracking:
         self,
         trainer: L.Trainer,
         net: nn.Module,
-        data: Mapping[str, Fingerprinted],
+        data: Mapping[str, Record],
         extra: Mapping[str, Any] | None = None,
     ) -> Iterator[None]:
         """Log what happens in the block, and whether it ended well.
@@ -122,7 +123,7 @@ class WandbTracking(Tracking):
         self,
         trainer: L.Trainer,
         net: nn.Module,
-        data: Mapping[str, Fingerprinted],
+        data: Mapping[str, Record],
         extra: Mapping[str, Any] | None = None,
     ) -> Iterator[None]:
         """Start a W&B run and finish it whatever happens: exit code 0, 1, or 130 if interrupted."""

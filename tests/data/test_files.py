@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from seglab.data.files import MAX_PIXELS, Box, image_size, read_boxes, read_image, read_mask
+from seglab.data.files import MAX_PIXELS, Box, image_size, read_boxes, read_image
+from seglab.data.masks import LabelTable, read_mask
 from seglab.errors import DataError
 
 RGB = np.random.default_rng(0).integers(0, 256, (7, 11, 3), dtype=np.uint8)
@@ -37,6 +38,13 @@ ANNOTATION = """<?xml version="1.0" encoding="utf-8"?>
   </object>
 </annotation>
 """
+
+
+def by_colour(colours: dict[tuple[int, int, int], int]) -> LabelTable:
+    return LabelTable(None, colours, "labelmap.txt")
+
+
+BLACK = by_colour({(0, 0, 0): 7})
 
 
 def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -77,7 +85,7 @@ def refused(read: Callable[[Path], object], path: Path) -> str:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    return read_mask(path, None)
+    return read_mask(path)
 
 
 def test_an_image_is_its_rgb_pixels(tmp_path: Path) -> None:
@@ -201,15 +209,15 @@ def test_a_palette_mask_holds_the_labels(tmp_path: Path, bits: int) -> None:
     labels = LABELS & (2**bits - 1)
     path = tmp_path / "a.png"
     path.write_bytes(palette_png(labels, bits=bits))
-    np.testing.assert_array_equal(read_mask(path, None), labels)
-    assert read_mask(path, {(0, 0, 0): 7}).dtype == np.uint8  # labels already: no colours asked
-    np.testing.assert_array_equal(read_mask(path, {(0, 0, 0): 7}), labels)
+    np.testing.assert_array_equal(read_mask(path), labels)
+    assert read_mask(path, BLACK).dtype == np.uint8  # labels already: no colours asked
+    np.testing.assert_array_equal(read_mask(path, BLACK), labels)
 
 
 def test_a_greyscale_mask_holds_the_labels(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(Image.fromarray(LABELS), "PNG"))
-    np.testing.assert_array_equal(read_mask(path, None), LABELS)
+    np.testing.assert_array_equal(read_mask(path), LABELS)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
@@ -234,12 +242,13 @@ def test_rgb_masks_need_a_label_map(tmp_path: Path) -> None:
         path.write_bytes(encoded(Image.fromarray(pixels), "PNG"))
         assert "labelmap.txt" in refused(read_labels, path)
         np.testing.assert_array_equal(
-            read_mask(path, colours), np.array(list(colours.values()), np.uint8)[choice]
+            read_mask(path, by_colour(colours)),
+            np.array(list(colours.values()), np.uint8)[choice],
         )
     pixels = table[np.zeros((3, 4), int)]
     pixels[2, 1] = 9, 8, 7
     path.write_bytes(encoded(Image.fromarray(pixels), "PNG"))
-    said = refused(lambda path: read_mask(path, colours), path)
+    said = refused(lambda path: read_mask(path, by_colour(colours)), path)
     assert "colour (9, 8, 7) at row 2, column 1" in said
 
 

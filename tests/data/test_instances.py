@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seglab.data.files import Box
 from seglab.data.instances import Detections, find_instances
-from seglab.data.transforms import flip, scale_and_crop
+from seglab.data.transforms import flip, pad, scale_and_crop
 
 
 def maps(seed: int, height: int, width: int, count: int) -> Tensor:
@@ -82,6 +82,7 @@ def test_boxes_are_tight_after_every_transform(
     image = torch.zeros(height, width, 3, dtype=torch.uint8).permute(2, 0, 1)
     image, moved = scale_and_crop(image, both, crop, (scale, scale), rng)
     image, moved = flip(image, moved, 0.5, rng)
+    image, moved = pad(image, moved, crop, rng)
     assert moved.shape == (2, crop, crop)
     found = read(moved)
     assert found == plain_instances(moved)

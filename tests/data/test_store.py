@@ -21,8 +21,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from seglab.data import store
-from seglab.data.store import Cached, check
+from seglab.data import folders, store
+from seglab.data.decode import decode
+from seglab.data.identity import Tally
+from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.store import Cached
 from seglab.data.voc import Sample, VOCSegmentation
 from seglab.errors import ConfigError, DataError
 
@@ -69,10 +72,10 @@ def test_instance_maps_are_kept_where_they_are_read(synth_root: Path, folder: Pa
 
 
 def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def explode(self: VOCSegmentation, index: int) -> Sample:
+    def explode(self: SplitFiles, index: int) -> Pixels:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(VOCSegmentation, "__getitem__", explode)
+    monkeypatch.setattr(SplitFiles, "read", explode)
 
 
 def test_samples_are_those_of_the_data_set(synth_root: Path, folder: Path) -> None:
@@ -125,7 +128,7 @@ def test_a_changed_file_makes_a_new_store(tree: Tree, folder: Path) -> None:
 
 
 def test_the_cache_folder_is_the_default(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "user_cache_path", lambda name: tree.root / "cache" / name)
+    monkeypatch.setattr(folders, "user_cache_path", lambda name, **_: tree.root / "cache" / name)
     assert Cached(train(tree)).path.parent == tree.root / "cache" / "seglab" / "store"
 
 
@@ -202,20 +205,24 @@ def test_a_problem_is_reported_and_nothing_left(
     assert not leftovers(folder)
 
 
-def test_check_yields_the_good_samples_in_order_and_the_first_problem(tree: Tree) -> None:
+def test_decode_yields_the_good_samples_in_order_and_the_first_problem(tree: Tree) -> None:
     tree.list("train").write_text("e\nd\nc\nb\na\n")
     tree.image("d").write_bytes(b"")
     tree.image("b").write_bytes(b"")
-    samples = check(train(tree))
-    assert [next(samples).id for _ in range(3)] == ["e", "c", "a"]
+    dataset = train(tree)
+    samples = decode(dataset, Tally(dataset))
+    for index in (0, 2, 4):
+        expected = VOCSegmentation(tree.root, 2007, "train").read(index)
+        assert np.array_equal(next(samples).image, expected.image)
     with pytest.raises(DataError, match=rf"^{re.escape(str(tree.image('d')))}: .*\(1 more"):
         next(samples)
 
 
 def test_what_a_killed_maker_left_is_cleaned_away(tree: Tree, folder: Path) -> None:
-    name = Cached(train(tree), folder).path.name
-    (folder / name / "index.json").unlink()  # killed while it was being deleted
-    killed = folder / f".{name}.4711"  # killed while it was being made
+    made = Cached(train(tree), folder).path
+    (made / "index.json").unlink()  # killed while it was being deleted
+    (record,) = folder.glob("v*.json")
+    killed = folder / f".{record.stem}.4711"  # killed while it was being made
     killed.mkdir()
     (killed / "00000.safetensors").write_bytes(b"half")
     assert_equal(Cached(train(tree), folder)[2], train(tree)[2])
@@ -225,7 +232,7 @@ def test_what_a_killed_maker_left_is_cleaned_away(tree: Tree, folder: Path) -> N
 
 def test_an_interrupted_maker_leaves_nothing(tree: Tree, folder: Path) -> None:
     def interrupt(items: Any, total: int, text: str) -> Iterator[Any]:
-        yield 0
+        yield next(iter(items))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -322,10 +329,10 @@ class Slow(VOCSegmentation):
 
     decoded = 0
 
-    def __getitem__(self, index: int) -> Sample:
+    def read(self, index: int) -> Pixels:
         time.sleep(0.2)
         self.decoded += 1
-        return super().__getitem__(index)
+        return super().read(index)
 
 
 _together: Barrier

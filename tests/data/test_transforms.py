@@ -19,6 +19,7 @@ from seglab.data.transforms import (
     FILL,
     flip,
     generator,
+    pad,
     photometric,
     resize_nearest,
     scale_and_crop,
@@ -97,7 +98,10 @@ def test_crops_of_any_size(size: tuple[int, int], crop: int, scale: list[float],
     image[0, image[0] == FILL[0]] = 0
     before = image.clone(), class_map.clone()
     low, high = scale
-    got, labels = scale_and_crop(image, class_map, crop, (low, high), np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    got, labels = scale_and_crop(image, class_map, crop, (low, high), rng)
+    shape = labels.shape
+    got, labels = pad(got, labels, crop, rng)
     assert got.shape == (3, crop, crop)
     assert labels.shape == (crop, crop)
     assert got.dtype == labels.dtype == torch.uint8
@@ -106,7 +110,10 @@ def test_crops_of_any_size(size: tuple[int, int], crop: int, scale: list[float],
     assert padding.equal((got == torch.tensor(FILL, dtype=torch.uint8)[:, None, None]).all(0))
     rows, columns = (int((~padding).any(axis).sum()) for axis in (1, 0))
     assert (~padding).sum() == rows * columns  # what is shown is one rectangle
-    assert not padding[:rows, :columns].any()  # at the upper left
+    assert (rows, columns) == shape
+    for axis in (0, 1):  # it lies at an edge of each axis
+        shown_lines = ~padding.all(1 - axis)
+        assert shown_lines[0] or shown_lines[-1]
     for shown, length in ((rows, size[0]), (columns, size[1])):
         assert shown == crop or low * length - 1 <= shown <= max(1, high * length + 1)
     assert image.equal(before[0])
@@ -133,9 +140,26 @@ def test_the_quick_way_gives_the_pixels_of_the_plain_one(seed: int, crop: int) -
     cut = image.contiguous()[:, top : top + rows, left : left + columns].contiguous()
     size = [min(crop, max(1, round(side * factor))) for side in (rows, columns)]
     plain = F.interpolate(cut[None], size, mode="bilinear", antialias=True)[0]
-    expected = torch.tensor(FILL, dtype=torch.uint8).view(3, 1, 1).repeat(1, crop, crop)
-    expected[:, : size[0], : size[1]] = plain
-    assert torch.equal(found, expected)
+    assert torch.equal(found, plain)
+
+
+def test_padding_is_at_all_four_corners_and_untouched_by_colour_changes() -> None:
+    config = SimpleNamespace(crop_size=200, scale=[0.5, 1.0], flip=0.0, photometric=1.0)
+    fill = torch.tensor(FILL, dtype=torch.uint8)
+    corners = set()
+    changed = 0
+    for seed in range(60):
+        image, class_map = noise(60, 80, seed)
+        class_map[class_map == 255] = 20
+        samples = TrainSet([Sample("a", image, class_map)], config, seed)  # type: ignore[arg-type]
+        shown, maps = samples[0, 0][2:]
+        padding = maps[0] == 255
+        assert (shown[:, padding] == fill[:, None]).all()
+        rows, columns = (~padding).any(1).nonzero()[:, 0], (~padding).any(0).nonzero()[:, 0]
+        corners.add((bool(rows[0] == 0), bool(columns[0] == 0)))
+        changed += abs(float(shown[:, ~padding].float().mean() - image.float().mean())) > 5
+    assert len(corners) == 4
+    assert changed > 10, "the colours do change elsewhere"
 
 
 @pytest.mark.parametrize("factor", [0.4, 0.5, 0.77, 1.0, 1.3, 2.0, 3.1])

@@ -243,40 +243,40 @@ def test_rgb_masks_are_read_through_the_label_map(tree: Tree) -> None:
         voc(tree)[0]  # a VOC year has VOC's palette, whatever lies there
 
 
-def test_fingerprint_follows_the_content(tree: Tree, tmp_path: Path) -> None:
-    first = voc(tree).fingerprint()
-    assert voc(tree).fingerprint() == first
+def test_the_stat_key_follows_sizes_times_and_lists(tree: Tree, tmp_path: Path) -> None:
+    first = voc(tree).stat_keys()[0]
+    assert voc(tree).stat_keys()[0] == first
     moved = tmp_path / "moved"
     shutil.copytree(tree.root, moved, copy_function=shutil.copy2)
-    assert VOCSegmentation(moved, 2007).fingerprint() == first
-    assert voc(tree, "val").fingerprint() != first
-    assert voc(tree, classes=[str(i) for i in range(21)]).fingerprint() != first
+    assert VOCSegmentation(moved, 2007).stat_keys()[0] == first
+    assert voc(tree, "val").stat_keys()[0] != first
+    assert voc(tree, classes=[str(i) for i in range(21)]).stat_keys()[0] != first
     seen = {first}
     for path in (tree.image("a"), tree.mask("c")):
         before = path.stat()
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
-        seen.add(voc(tree).fingerprint())
+        seen.add(voc(tree).stat_keys()[0])
         after = path.stat()
         path.write_bytes(path.read_bytes() + b"\0")
         os.utime(path, ns=(after.st_atime_ns, after.st_mtime_ns))
-        seen.add(voc(tree).fingerprint())
+        seen.add(voc(tree).stat_keys()[0])
     tree.list("train").write_text("b\na\nc\n")
-    seen.add(voc(tree).fingerprint())
+    seen.add(voc(tree).stat_keys()[0])
     assert len(seen) == 6
 
 
-def test_fingerprint_follows_instances_and_colours(tree: Tree) -> None:
-    first = voc(tree).fingerprint()
+def test_the_stat_key_follows_instances_and_colours(tree: Tree) -> None:
+    first = voc(tree).stat_keys()[0]
     shutil.copytree(tree.mask("a").parent, tree.instances("a").parent)
-    instances = voc(tree, instances=True).fingerprint()
+    instances = voc(tree, instances=True).stat_keys()[0]
     assert instances != first
     os.utime(tree.instances("b"), ns=(0, 0))
-    assert voc(tree, instances=True).fingerprint() != instances
-    assert voc(tree).fingerprint() == first
+    assert voc(tree, instances=True).stat_keys()[0] != instances
+    assert voc(tree).stat_keys()[0] == first
     seen = set()
     for colour in "1,2,3", "1,2,4":
         (tree.folder / "labelmap.txt").write_text(f"ground:0,0,0\nsky:{colour}\n")
-        seen.add(VOCSegmentation(tree.folder).fingerprint())
+        seen.add(VOCSegmentation(tree.folder).stat_keys()[0])
     assert len(seen) == 2
 
 

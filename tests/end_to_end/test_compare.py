@@ -56,6 +56,8 @@ def test_pages_of_runs_evaluations_and_scores_and_their_comparison(
     assert len(data["groups"]) == 1
     mean = data["groups"][0]["mean"]
     assert f"mean of 2 seeds {mean:.4f} ± " in answer.out
+    assert answer.out.count("* unreliable interval: fewer than 100 images") == 1
+    assert data["footnote"].startswith("* unreliable interval")
     assert f"{metrics['val/mIoU']:.4f}" in answer.out
     assert "seed=1" in answer.out
     assert "out/compare.html" in answer.out
@@ -69,10 +71,34 @@ def test_pages_of_runs_evaluations_and_scores_and_their_comparison(
     assert "paired over 5 images" in answer.out
 
 
+def test_runs_of_other_data_or_another_checkpoint_are_not_averaged(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    """The settings are equal but for the seed; the images and masks are not."""
+    tiny = [override for override in tiny if not override.startswith("data.synth")]
+    for seed in (0, 1):
+        synth = ["data.synth.train=4", "data.synth.val=3", f"data.synth.seed={seed}"]
+        assert seglab_cli("data", "synth", *synth, f"data.root=data{seed}").code == 0
+        data = ["data=voc2007", f"data.root=data{seed}", "trainer.max_epochs=1"]
+        run = [f"seed={seed}", f"hydra.run.dir=runs/{seed}"]
+        assert seglab_cli("train", *tiny, *data, *run).code == 0
+    answer = seglab_cli("compare", "runs")
+    assert answer.code == 0, answer.err
+    assert "mean of" not in answer.out
+    assert "data" in answer.out, "what differs is shown"
+    for number, name in enumerate(("best", "last")):
+        checkpoint = f"checkpoint=runs/{number}/checkpoints/{name}.ckpt"
+        arguments = ["data.root=data0", f"hydra.run.dir=evaluations/{name}"]
+        assert seglab_cli("evaluate", checkpoint, *arguments).code == 0
+    answer = seglab_cli("compare", "evaluations")
+    assert "mean of" not in answer.out
+    assert "checkpoint=best.ckpt" in answer.out
+
+
 def test_a_score_has_a_page_and_compares_with_the_run(
     seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
 ) -> None:
-    from seglab.data.files import read_mask
+    from seglab.data.masks import read_mask
     from seglab.data.synthetic import SyntheticSpec, write_tree
     from seglab.tracking.pictures import save_class_map
 
@@ -81,7 +107,7 @@ def test_a_score_has_a_page_and_compares_with_the_run(
     masks = tmp_path / "kit/VOC2007/SegmentationClass"
     (tmp_path / "maps").mkdir()
     for path in masks.glob("*.png"):
-        mask = read_mask(path, None)
+        mask = read_mask(path)
         mask[mask == 255] = 0
         save_class_map(mask, tmp_path / "maps" / path.name)
     assert seglab_cli("score", "predictions=maps", *data, "hydra.run.dir=score").code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,22 +15,34 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from processes import processes_of
+from processes import processes_in, processes_of
+from sockets import listening
+
+from seglab.cores import cores
 
 HERE = Path(__file__).parent
 WITNESS = "+callbacks.witness={_target_:witness.Witness}"
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(HERE), *sys.path])
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "seglab.cli", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
     )
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    process = start(folder, *arguments)
+    try:
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def test_metrics_are_equal_on_one_two_and_three_processes(
@@ -53,6 +66,7 @@ def test_metrics_are_equal_on_one_two_and_three_processes(
     assert (seen[0]["world_size"], seen[0]["batches"], seen[0]["lr"]) == (2, 1, 6e-3)
     config = yaml.safe_load((run / ".hydra/config.yaml").read_text())
     assert config["trainer"]["threads"] == seen[0]["threads"] >= 1
+    assert seen[0]["used_threads"] == [seen[0]["threads"]]
     assert len((run / "metrics.csv").read_text().splitlines()) == 3
     assert len(list((run / "predictions").glob("*.png"))) == 2
     assert len(list((run / "checkpoints").iterdir())) == 2
@@ -79,6 +93,100 @@ def test_metrics_are_equal_on_one_two_and_three_processes(
     shared = [name for name in measured if name in trained]
     assert len(shared) > 8
     assert {name: trained[name] for name in shared} == {name: measured[name] for name in shared}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_recorded_threads_are_what_every_process_computes_with(
+    tmp_path: Path, tiny: list[str], threads: int
+) -> None:
+    photographs = ["data.synth.width=500", "data.synth.height=375", "data.synth.val=4"]
+    net = ["model=fcn8s", "model.net.backbone=mobilenet_v2", "model.net.context=true"]
+    small = [one for one in tiny if not one.startswith("model.net.")]
+    small += ["trainer.max_epochs=1", f"trainer.threads={threads}", WITNESS]
+    done = command(tmp_path, "train", *small, *photographs, *net, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = set()
+    for count in (1, 2, 3):
+        many = [f"trainer.devices={count}", f"hydra.run.dir=evaluate{count}"]
+        done = command(tmp_path, "evaluate", "checkpoint=run/checkpoints/last.ckpt", *many)
+        assert done.returncode == 0, done.stdout + done.stderr
+        metrics.add((tmp_path / f"evaluate{count}/metrics.json").read_text())
+        warning = (
+            f"warning: trainer.threads={threads} x {count} (trainer.devices) on {cores()} cores"
+        )
+        assert (warning in done.stderr) == (count * threads > cores())
+    assert len(metrics) == 1, metrics
+    trained = json.loads((tmp_path / "run/metrics.json").read_text())
+    measured = json.loads(metrics.pop())
+    assert {name: measured[name] for name in trained if name in measured} == {
+        name: value for name, value in trained.items() if name in measured
+    }
+
+    done = command(
+        tmp_path, "train", *small, *photographs, *net, "trainer.devices=2", "hydra.run.dir=two"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for rank in (0, 1):
+        seen = json.loads((tmp_path / f"two/rank{rank}.json").read_text())
+        assert (seen["world_size"], seen["used_threads"]) == (2, [threads])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["hydra.run.dir=run"],
+        pytest.param(["-m", "seed=0,1", "sweep.name=study"], marks=pytest.mark.slow),
+    ],
+)
+def test_nothing_listens_beyond_the_loopback_interface(
+    tmp_path: Path, tiny: list[str], arguments: list[str]
+) -> None:
+    long = ["trainer.devices=2", "trainer.max_epochs=1000"]
+    process = start(tmp_path, "train", *tiny, *long, *arguments)
+    addresses = set()
+    try:
+        while not list(tmp_path.rglob("last.ckpt")):
+            assert process.poll() is None, process.communicate()
+            addresses |= listening(processes_in(tmp_path))
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert addresses, "the ranks do talk to each other"
+    assert addresses <= {"127.0.0.1", "::1"}
+    assert processes_of(tmp_path) == []
+
+
+def test_a_resumed_job_of_two_processes_comes_to_the_weights_of_an_undisturbed_one(
+    tmp_path: Path, tiny: list[str]
+) -> None:
+    many = [*tiny, "trainer.devices=2", "trainer.max_epochs=3", "callbacks=ema"]
+    many.append(f"+callbacks.trouble={{_target_:trouble.Trouble,folder:{tmp_path}}}")
+    done = command(tmp_path, "train", *many, "hydra.run.dir=whole")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    (tmp_path / "0").write_text("SIGINT 1")
+    done = command(tmp_path, "train", *many, "hydra.run.dir=parts")
+    assert done.returncode == 130, done.stdout + done.stderr
+    assert json.loads((tmp_path / "parts/status.json").read_text())["status"] == "interrupted"
+    (tmp_path / "0").unlink()
+    done = command(tmp_path, "train", *many, "hydra.run.dir=parts", "resume=true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("metrics.csv", "metrics.json"):
+        assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    whole, parts = (
+        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "parts").rglob("*")}
+    done = command(tmp_path, "train", *many, "hydra.run.dir=parts", "resume=true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing to do" in done.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "parts").rglob("*")}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Sweep:
         return subprocess.Popen(
             [*SEGLAB, "train", "-m", *self.arguments, *arguments],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,4 +1,4 @@
-"""A callback that writes down what each process of a job really trained."""
+"""A callback that writes down what each process of a job really did."""
 
 from __future__ import annotations
 
@@ -8,10 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 
 
 class Witness(L.Callback):
-    """Leaves ``rankN.json`` in the run folder: the optimiser's own rate, the model, the weights."""
+    """Leaves ``rankN.json`` in the run folder: the optimiser's own rate, the model, the weights.
+
+    Also the threads that each training and validation batch was computed with, and the process's
+    listening sockets at the end.
+    """
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        self.threads.add(torch.get_num_threads())
+
+    def on_validation_batch_end(self, *arguments: Any) -> None:
+        self.threads.add(torch.get_num_threads())
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         config: Any = pl_module.config
@@ -24,6 +38,7 @@ class Witness(L.Callback):
             "weight_decay": group["weight_decay"],
             "seed": config.seed,
             "threads": config.trainer.threads,
+            "used_threads": sorted(self.threads),
             "weights": float(sum(p.detach().double().abs().sum() for p in pl_module.parameters())),
         }
         path = Path(trainer.default_root_dir) / f"rank{trainer.global_rank}.json"

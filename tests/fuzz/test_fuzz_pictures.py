@@ -109,7 +109,8 @@ def second_opinion(raw: bytes) -> np.ndarray | None:
     if raw[:2] == b"\xff\xd8":
         try:
             buffer = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
-            return decode_jpeg(buffer, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
+            upright = decode_jpeg(buffer, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+            return upright.permute(1, 2, 0).numpy()
         except RuntimeError:
             return None
     try:

@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from seglab.counts import bootstrap_interval, paired_difference
+from seglab.counts import jackknife_interval, paired_difference
 from seglab.errors import ConfigError
 from seglab.report import build
-from seglab.report.comparison import compare, setting
+from seglab.report.comparison import Interval, compare
 from seglab.report.curves import read_curves, thin
 from seglab.report.runs import find_runs, read_runs
-from seglab.report.table import lines
+from seglab.report.settings import setting
+from seglab.report.table import between, lines
 
 Made = Callable[..., Path]
 
@@ -40,13 +41,13 @@ def test_runs_are_ranked_and_those_without_a_result_come_last(
         "stopped": "interrupted", "broken": "failed"
     }  # fmt: skip
     assert "failed: broken: out of luck" in list(lines(result))
-    for run, (low, high) in zip(result.runs, result.intervals, strict=True):
+    for run, interval in zip(result.runs, result.intervals, strict=True):
         if run.state == "finished":
             assert run.evaluation is not None
-            assert (low, high) == bootstrap_interval(run.evaluation.counts)
-            assert low < run.miou < high
+            assert (interval.low, interval.high) == jackknife_interval(run.evaluation.counts)
+            assert interval.low < run.miou < interval.high
         else:
-            assert math.isnan(low)
+            assert math.isnan(interval.low)
 
 
 def test_a_run_at_work_is_told_from_one_that_was_killed(made_run: Made, tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_an_interval_is_taken_from_metrics_where_no_counts_were_kept(
     (run / "evaluation.npz").unlink()
     path = run / "metrics.json"
     path.write_text(json.dumps({"val/mIoU": 0.5, "val/mIoU_low": 0.4, "val/mIoU_high": 0.6}))
-    assert compare(read_runs([run])).intervals == [(0.4, 0.6)]
+    assert compare(read_runs([run])).intervals == [Interval(0.4, 0.6)]
 
 
 def test_what_differs_are_settings_not_paths(made_run: Made, tmp_path: Path) -> None:
@@ -121,6 +122,106 @@ def test_seeds_are_averaged_where_nothing_else_differs(made_run: Made, tmp_path:
         assert len({setting(run, "optimizer.lr") for run in group.runs}) == 1
 
 
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+
+
+def test_runs_of_different_data_are_no_seeds_of_each_other(made_run: Made, tmp_path: Path) -> None:
+    """Their settings are equal but for the seed; the masks are others."""
+    for seed, data in enumerate(({"train": A, "val": A}, {"train": B, "val": A})):
+        made_run(tmp_path / f"train{seed}", seed=seed, data=data, root=f"/{seed}")
+    for seed, data in enumerate(({"train": C, "val": A}, {"train": C, "val": B})):
+        made_run(tmp_path / f"val{seed}", seed=seed, data=data)
+    result = compare(read_runs([tmp_path]))
+    assert result.groups == []
+    assert result.differing[:2] == ["train data", "val data"], "shown before all else"
+    assert {setting(run, "train data") for run in result.runs} == {
+        f"{one[:8]}…" for one in (A, B, C)
+    }
+
+
+def test_the_same_data_may_have_moved(made_run: Made, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        made_run(tmp_path / f"{seed}", seed=seed, data={"train": A, "val": B}, root=f"/{seed}")
+    result = compare(read_runs([tmp_path]))
+    assert [group.seeds for group in result.groups] == [2]
+    assert result.differing == ["seed"]
+
+
+def test_where_no_identity_was_recorded_the_root_tells_data_apart(
+    made_run: Made, tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        made_run(tmp_path / f"same{seed}", seed=seed, data=None, root="/one")
+        made_run(tmp_path / f"other{seed}", seed=seed, data=None, root=f"/{seed}")
+    result = compare(read_runs([tmp_path]))
+    assert [{run.name for run in group.runs} for group in result.groups] == [{"same0", "same1"}]
+    assert result.differing[0] == "data.root"
+
+
+def test_evaluations_of_seeds_are_averaged_only_for_like_checkpoints(
+    made_run: Made, tmp_path: Path
+) -> None:
+    def evaluation(name: str, seed: int, file: str, trained_on: str | None) -> None:
+        checkpoint: dict[str, Any] = {"name": file, "step": 80 + seed}
+        if trained_on:
+            checkpoint["data"] = {"train": trained_on, "val": B}
+        made_run(tmp_path / name, seed=seed, data={"val": B}, checkpoint=checkpoint)
+
+    for seed in (0, 1):
+        evaluation(f"last{seed}", seed, "last.ckpt", A)
+    evaluation("best", 2, "best.ckpt", A)
+    evaluation("elsewhere", 3, "last.ckpt", C)
+    for seed in (4, 5):
+        evaluation(f"unknown{seed}", seed, "last.ckpt", None)
+    made_run(tmp_path / "trained", seed=6, data={"train": A, "val": B})
+    result = compare(read_runs([tmp_path]))
+    assert [{run.name for run in group.runs} for group in result.groups] == [{"last0", "last1"}]
+    assert result.differing[:2] == ["train data", "checkpoint"]
+    by_name = {run.name: run for run in result.runs}
+    assert setting(by_name["best"], "checkpoint") == "best.ckpt"
+    assert setting(by_name["trained"], "train data") == setting(by_name["best"], "train data")
+
+
+def test_a_seed_that_occurs_twice_with_one_result_counts_once_and_is_named(
+    made_run: Made, tmp_path: Path
+) -> None:
+    for name, seed in (("a", 0), ("b", 1), ("again", 1)):
+        made_run(tmp_path / name, seed=seed, skill=0.5)
+    result = compare(read_runs([tmp_path]))
+    (group,) = result.groups
+    by_name = {run.name: run.miou for run in result.runs}
+    assert group.seeds == 2
+    assert group.mean == statistics.fmean([by_name["a"], by_name["b"]])
+    assert group.deviation == statistics.stdev([by_name["a"], by_name["b"]])
+    (said,) = (line for line in lines(result) if "occurs" in line)
+    assert said == "seed 1 occurs twice with the same val/mIoU, and counts once: again, b"
+
+
+def test_a_seed_with_two_results_is_named_and_not_averaged(made_run: Made, tmp_path: Path) -> None:
+    for name, seed, skill in (("a", 0, 0.5), ("b", 1, 0.5), ("c", 1, 0.6)):
+        made_run(tmp_path / name, seed=seed, skill=skill)
+    result = compare(read_runs([tmp_path]))
+    assert result.groups == []
+    by_name = {run.name: run.miou for run in result.runs}
+    (said,) = (line for line in lines(result) if "seed" in line)
+    assert said == (
+        "seed 1 occurs twice with different val/mIoU, and is not averaged: "
+        f"c {by_name['c']:.8f}, b {by_name['b']:.8f}"
+    )
+
+
+def test_unreliable_intervals_are_starred_with_one_footnote(made_run: Made, tmp_path: Path) -> None:
+    made_run(tmp_path / "few", images=30)
+    made_run(tmp_path / "enough", images=100, skill=0.7)
+    result = compare(read_runs([tmp_path]))
+    shown = {run.name: between(one) for run, one in zip(result.runs, result.intervals, strict=True)}
+    assert shown["few"].endswith(" *")
+    assert not shown["enough"].endswith("*")
+    assert sum(line.startswith("* unreliable interval") for line in lines(result)) == 1
+    reliable = compare(read_runs([tmp_path / "enough"]))
+    assert not any("unreliable" in line for line in lines(reliable))
+
+
 def test_two_results_on_the_same_images_are_paired(made_run: Made, tmp_path: Path) -> None:
     made_run(tmp_path / "a", skill=0.5)
     made_run(tmp_path / "b", skill=0.7)
@@ -131,7 +232,8 @@ def test_two_results_on_the_same_images_are_paired(made_run: Made, tmp_path: Pat
     one, other = (run.evaluation for run in result.runs[:2])
     assert one is not None
     assert other is not None
-    found = (result.pair.difference, result.pair.low, result.pair.high)
+    interval = result.pair.interval
+    found = (result.pair.difference, interval.low, interval.high)
     assert found == paired_difference(one.counts, other.counts)
     assert any(line.startswith("b minus a: +0.") for line in lines(result))
 

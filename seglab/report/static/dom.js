@@ -23,7 +23,7 @@ const missing = (value) => value === null || value === undefined;
 const number = (value) => (missing(value) ? "–" : value.toFixed(4));
 const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(4);
 const interval = (run) =>
-  missing(run.low) ? "–" : `${number(run.low)} to ${number(run.high)}`;
+  missing(run.low) ? "–" : `${number(run.low)} to ${number(run.high)}${run.unreliable ? " *" : ""}`;
 const miou = (run) => (run.state === "finished" ? run.metrics["val/mIoU"] : null);
 const short = (metric) => (metric === "best/val/mIoU" ? "best epoch's val/mIoU" : metric);
 

@@ -16,6 +16,8 @@ function states() {
 $("title").textContent = report.title;
 const where = single ? `${report.runs[0].kind} · ${report.runs[0].folder}` : states();
 $("summary").textContent = `${where} · made ${report.made.replace("T", " ").replace("+00:00", " UTC")}`;
+$("footnote").hidden = !report.footnote;
+$("footnote").textContent = report.footnote;
 $("leftOut").hidden = !report.leftOut;
 $("leftOut").textContent = `The pictures of ${report.leftOut} samples are left out to keep this page small; they lie in the run folders under samples/.`;
 
@@ -40,19 +42,21 @@ if (single) {
   }));
   $("all").parentElement.hidden = report.differing.length <= (report.named || 6);
   $("all").addEventListener("change", drawTable);
-  $("seeds").hidden = !report.groups.length;
+  $("seeds").hidden = !report.groups.length && !report.repeats.length;
+  $("seeds").querySelector(".scroll").hidden = !report.groups.length;
+  $("repeats").replaceChildren(...report.repeats.map((text) => h("li", {}, text)));
   const keys = report.differing.slice(0, report.named).filter((key) => key !== "seed");
   const what = (run) => keys.map((key) => `${key}=${settingOf(run, key)}`).join(" ") || "all settings";
   fill($("seeds").querySelector("table"), ["settings", "mean val/mIoU", "±", "seeds", "runs"],
-    report.groups.map(({ runs, mean, deviation }) => {
+    report.groups.map(({ runs, seeds, mean, deviation }) => {
       const names = runs.map((place) => report.runs[place].name).join(", ");
-      return [what(report.runs[runs[0]]), mean, deviation, String(runs.length), names];
+      return [what(report.runs[runs[0]]), mean, deviation, String(seeds), names];
     }));
   $("pair").hidden = !report.pair;
   if (report.pair) {
-    const { better, other, difference, low, high, images } = report.pair;
+    const { better, other, difference, low, high, unreliable, images } = report.pair;
     $("pair").querySelector("p").textContent =
-      `mIoU of ${better} minus that of ${other}: ${signed(difference)}, 95 % interval ${signed(low)} to ${signed(high)}, paired over ${images} images.`;
+      `mIoU of ${better} minus that of ${other}: ${signed(difference)}, 95 % interval ${signed(low)} to ${signed(high)}${unreliable ? " *" : ""}, paired over ${images} images.`;
   }
 }
 $("run").replaceChildren(...report.runs.map((run, place) => h("option", { value: String(place) }, run.name)));

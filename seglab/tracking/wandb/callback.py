@@ -8,10 +8,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
+from seglab.collective import gather
 from seglab.metrics import Evaluation
 from seglab.schema import PicturesConfig
+from seglab.tracking.pictures import Pixels
 from seglab.tracking.predictions import spread
 from seglab.tracking.wandb import media
 from seglab.tracking.wandb.logger import WandbLogger
@@ -144,8 +146,15 @@ class WandbResults(L.Callback):
 
 def gathered(samples: list[media.Seen]) -> list[media.Seen]:
     """Return all processes' samples in the order of the split."""
-    if distributed.is_available() and distributed.is_initialized():
-        parts: list[list[media.Seen]] = [[] for _ in range(distributed.get_world_size())]
-        distributed.all_gather_object(parts, samples)
-        samples = [sample for part in parts for sample in part]
-    return sorted(samples, key=lambda sample: sample.place)
+    names = [[sample.place, sample.id, [*sample.maps]] for sample in samples]
+    arrays: dict[str, Pixels] = {}
+    for sample in samples:
+        pixels = {"image": sample.image, **sample.maps}
+        arrays |= {f"{sample.place}/{name}": array for name, array in pixels.items()}
+    everyone = []
+    for message in gather(names, arrays):
+        for place, name, kinds in message.value:
+            maps = {kind: message.arrays[f"{place}/{kind}"] for kind in kinds}
+            image = message.arrays[f"{place}/image"]
+            everyone.append(media.Seen(place, name, image, maps))
+    return sorted(everyone, key=lambda sample: sample.place)

@@ -7,30 +7,23 @@ import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
+from seglab.data.identity import Record
+
 _PACKAGES = ("seglab", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "wandb")
 
 
-class Fingerprinted(Protocol):
-    """Data that knows a digest of what it is made of."""
-
-    def fingerprint(self) -> str:
-        """Return the digest."""
-
-
-def facts(
-    net: nn.Module, device: torch.device, data: Mapping[str, Fingerprinted]
-) -> dict[str, Any]:
+def facts(net: nn.Module, device: torch.device, data: Mapping[str, Record]) -> dict[str, Any]:
     """Return what to filter and compare runs by, under flat names.
 
     Args:
         net: its parameters are counted.
         device: where it runs.
-        data: splits by name.
+        data: what is known of each split, by name.
     """
     count = sum(parameter.numel() for parameter in net.parameters())
     trained = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
@@ -40,7 +33,7 @@ def facts(
         "model.trained_parameters": trained,
         "versions.python": platform.python_version(),
     }
-    found |= {f"data.fingerprint.{name}": split.fingerprint() for name, split in data.items()}
+    found |= {f"data.fingerprint.{name}": split.identity for name, split in data.items()}
     return found | versions() | git_state(Path(__file__).parents[3])
 
 

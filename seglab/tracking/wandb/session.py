@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from seglab.schema import LoggerConfig
+from seglab.text import print_plain
 from seglab.tracking.wandb.connection import PROBE_SECONDS, Connection, unreachable
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class Session:
         self.said = self.said or "not everything may be on the server"
 
     def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        print_plain(text, self.console)
 
 
 @contextmanager

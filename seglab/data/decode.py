@@ -1,0 +1,98 @@
+"""The one pass over a split: decodes, checks and digests every sample. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from seglab.data.folders import check_inside, make_private
+from seglab.data.identity import Record, RecordFile, Tally, digest_files, in_order
+from seglab.data.layout import Pixels, SplitFiles
+from seglab.errors import DataError
+
+Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+"""Wraps an iterable of known length to show how far it is; the text says what is being done."""
+
+
+def no_progress(items: Iterable[Any], total: int, text: str) -> Iterable[Any]:
+    """Show nothing."""
+    return items
+
+
+def decode(files: SplitFiles, tally: Tally, progress: Progress = no_progress) -> Iterator[Pixels]:
+    """Decode, check and digest every sample in order, on all cores, and yield its pixels.
+
+    Raises:
+        DataError: after the last sample, the first problem found and how many more there are.
+    """
+    problems: list[DataError] = []
+
+    def load(index: int) -> tuple[Pixels, list[str]] | DataError:
+        try:
+            return files.read(index), digest_files(files, index)
+        except DataError as error:
+            return error
+
+    for loaded in progress(in_order(load, len(files)), len(files), f"checking {files.split}"):
+        if isinstance(loaded, DataError):
+            problems.append(loaded)
+            continue
+        pixels, digests = loaded
+        if not problems:
+            tally.add(digests, pixels)
+        yield pixels
+    if problems:
+        more = f" ({len(problems) - 1} more: seglab data check lists them)"
+        raise DataError(f"{problems[0]}{more if len(problems) > 1 else ''}")
+
+
+def checked(files: SplitFiles, folder: Path | None, progress: Progress = no_progress) -> Record:
+    """Return the record of a split, after decoding all of it unless that was done before.
+
+    Raises:
+        DataError: a sample cannot be used.
+    """
+    place = RecordFile(files, folder)
+    record = place.find_checked()
+    if record is not None:
+        return record
+    with _alone(place):
+        record = place.find_checked()  # another process may have made it while this one waited
+        if record is None:
+            tally = Tally(files)
+            for _ in decode(files, tally, progress):
+                pass
+            record = tally.record(place.changes)
+            place.write(record)
+        return record
+
+
+@contextmanager
+def _alone(place: RecordFile) -> Iterator[None]:
+    """Hold the lock of a split's record, so that one process decodes and the others wait for it.
+
+    Where the folder cannot be written, each decodes for itself.
+    """
+    if place.folder is None:
+        yield
+        return
+    with ExitStack() as stack:
+        with suppress(OSError):
+            make_private(place.folder)
+            stack.enter_context(lock_of(place, place.folder))
+        yield
+
+
+def lock_of(place: RecordFile, folder: Path) -> FileLock:
+    """Return the lock of whoever decodes a split.
+
+    Raises:
+        DataError: a link is in its place, or others may write to it.
+    """
+    path = folder / f"{place.name}.lock"
+    check_inside(path)
+    return FileLock(path)

@@ -1,0 +1,146 @@
+"""Mask files: what their values and colours mean, and one decoded to labels. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seglab.data.classes import (
+    LABELMAP,
+    VOID,
+    VOID_NAMES,
+    Colour,
+    palette,
+    parse_value,
+)
+from seglab.data.files import open_picture, turn_upright
+from seglab.errors import DataError
+
+MASK_VALUES = "data.mask_values"
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """What the pixels of a mask file mean.
+
+    Attributes:
+        values: the label of each grey or palette value; None: the values are the labels, or, of a
+            table that only knows colours, are looked up as the colours that they show.
+        colours: the label of each RGB colour.
+        source: the key or file that made the table, named in errors.
+    """
+
+    values: Mapping[int, int] | None
+    colours: Mapping[Colour, int]
+    source: str
+
+    @property
+    def plain(self) -> bool:
+        """Whether grey and palette values are labels themselves."""
+        return self.values is None and self.source != MASK_VALUES
+
+    def meaning(self) -> list[object]:
+        """Return values and colours with their labels, as plain data of one order."""
+        values = None if self.values is None else sorted(self.values.items())
+        return [self.plain, values, sorted(self.colours.items())]
+
+
+def labelmap_table(colours: Mapping[str, Colour], classes: Sequence[str]) -> LabelTable:
+    """Return the table of a label map: colours for RGB masks, palette values as they are."""
+    table = {palette()[VOID]: VOID}
+    for name, colour in colours.items():
+        if name in classes:
+            table[colour] = classes.index(name)
+        elif name in VOID_NAMES:
+            table[colour] = VOID
+    return LabelTable(None, table, f"{LABELMAP} and data.classes")
+
+
+def value_table(mask_values: Mapping[str, str], classes: Sequence[str]) -> LabelTable:
+    """Return the table of ``data.mask_values``, whose names are classes or mean void.
+
+    A grey value also stands for the grey of an RGB mask.
+
+    Raises:
+        ConfigError: a key that is neither a value nor a colour.
+    """
+    labels = {
+        parse_value(value): VOID if name in VOID_NAMES else classes.index(name)
+        for value, name in mask_values.items()
+    }
+    values = {value: label for value, label in labels.items() if isinstance(value, int)}
+    greys: dict[Colour, int] = {(value, value, value): label for value, label in values.items()}
+    colours = {value: label for value, label in labels.items() if not isinstance(value, int)}
+    return LabelTable(values or None, greys | colours, MASK_VALUES)
+
+
+def read_mask(path: Path, table: LabelTable | None = None) -> np.ndarray:
+    """Decode a mask to ``(H, W)`` uint8 labels, turned as its own EXIF orientation says.
+
+    Without a table, a palette or greyscale PNG holds the labels themselves.
+
+    Raises:
+        DataError: damaged, an RGB mask without colours, an unlisted value or colour, another mode.
+    """
+    with open_picture(path, ("PNG",)) as picture:
+        if picture.mode == "L" and getattr(picture, "tile")[0].args != "L":  # noqa: B009
+            raise DataError(
+                f"{path}: greyscale of less than 8 bits, which a decoder stretches to 0..255; "
+                "a mask is an 8-bit palette or greyscale PNG"
+            )
+        if picture.mode not in ("P", "L", "RGB", "RGBA"):
+            raise DataError(
+                f"{path}: mode {picture.mode}; a mask is an 8-bit palette or greyscale PNG"
+            )
+        turn_upright(picture)
+        if picture.mode in ("P", "L"):
+            if table is None or table.plain:
+                return np.array(picture)
+            if table.values is not None:
+                return _labels_of_values(path, np.array(picture), table.values)
+        if table is None:
+            raise DataError(
+                f"{path}: an {picture.mode} mask; it should be a palette PNG whose pixels are "
+                f"class indices, or a {LABELMAP} or {MASK_VALUES} should say which colour is "
+                "which class"
+            )
+        return _labels_of_colours(path, np.array(picture.convert("RGB")), table)
+
+
+def _labels_of_values(path: Path, pixels: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
+    listed = np.zeros(256, dtype=bool)
+    listed[list(values)] = True
+    if not listed[pixels].all():
+        row, column = np.argwhere(~listed[pixels])[0]
+        raise DataError(
+            f"{path}: value {pixels[row, column]} at row {row}, column {column} is not listed in "
+            f"{MASK_VALUES}; give it a class, or void"
+        )
+    labels = np.zeros(256, dtype=np.uint8)
+    labels[list(values)] = list(values.values())
+    mapped: np.ndarray = labels[pixels]
+    return mapped
+
+
+def _labels_of_colours(path: Path, rgb: np.ndarray, table: LabelTable) -> np.ndarray:
+    packed = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+    values, inverse = np.unique(packed, return_inverse=True)
+    known = {(r << 16) + (g << 8) + b: label for (r, g, b), label in table.colours.items()}
+    labels = np.empty(len(values), dtype=np.uint8)
+    for index, value in enumerate(values.tolist()):
+        if value not in known:
+            row, column = np.argwhere(packed == value)[0]
+            colour = (value >> 16, value >> 8 & 255, value & 255)
+            raise DataError(
+                f"{path}: colour {colour} at row {row}, column {column} belongs to no class; "
+                f"{table.source} should name it{_written(colour, table)}"
+            )
+        labels[index] = known[value]
+    return labels[inverse].reshape(packed.shape)
+
+
+def _written(colour: Colour, table: LabelTable) -> str:
+    return f" as {'/'.join(map(str, colour))}" if table.source == MASK_VALUES else ""

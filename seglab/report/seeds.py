@@ -1,0 +1,79 @@
+"""Runs that differ in their seed alone, and seeds that occur more than once. Knows no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from seglab.report.runs import RunRecord
+from seglab.report.settings import CHECKPOINT, TRAIN_DATA, VAL_DATA, identity, ignored
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Runs that differ only in their seed: mean and sample standard deviation of mIoU over seeds.
+
+    ``runs`` has all of them; a seed that occurs more than once counts once in ``seeds``, ``mean``
+    and ``deviation``.
+    """
+
+    runs: list[RunRecord]
+    seeds: int
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Runs that do not even differ in their seed; ``same`` if all have the same mIoU."""
+
+    seed: Any
+    runs: list[RunRecord]
+    same: bool
+
+
+def seed_groups(runs: Iterable[RunRecord]) -> tuple[list[SeedGroup], list[Repeat]]:
+    """Return the finished runs that differ only in ``seed``, the best group first, and repeats.
+
+    Where one seed has several results no mean is taken: it would depend on which one is meant.
+    """
+    alike: dict[str, dict[str, list[RunRecord]]] = {}
+    for run in runs:
+        if (same := _all_but_the_seed(run)) is not None:
+            seed = json.dumps(run.settings["seed"], default=str)
+            alike.setdefault(same, {}).setdefault(seed, []).append(run)
+    groups, repeats = [], []
+    for by_seed in alike.values():
+        repeated = [_repeat(some) for some in by_seed.values() if len(some) > 1]
+        repeats += repeated
+        if len(by_seed) > 1 and all(one.same for one in repeated):
+            groups.append(_group(list(by_seed.values())))
+    return sorted(groups, key=lambda group: -group.mean), repeats
+
+
+def _all_but_the_seed(run: RunRecord) -> str | None:
+    """Return what runs must share to differ in their seed alone; None where that is not known."""
+    if math.isnan(run.miou) or "seed" not in run.settings:
+        return None
+    known = identity(run)
+    if run.kind == "evaluate" and TRAIN_DATA not in known:
+        return None  # two such checkpoints may have been trained on anything
+    settings = {k: v for k, v in run.settings.items() if k != "seed" and not ignored(k)}
+    data = [known.get(key) for key in (TRAIN_DATA, VAL_DATA, CHECKPOINT)]
+    if VAL_DATA not in known:  # by an older seglab: its folder is all that is known of it
+        data.append(str(run.settings.get("data.root")))
+    return json.dumps([run.kind, data, settings], sort_keys=True, default=str)
+
+
+def _group(by_seed: Sequence[list[RunRecord]]) -> SeedGroup:
+    mious = [some[0].miou for some in by_seed]
+    runs = [run for some in by_seed for run in some]
+    return SeedGroup(runs, len(mious), fmean(mious), stdev(mious))
+
+
+def _repeat(runs: list[RunRecord]) -> Repeat:
+    return Repeat(runs[0].settings["seed"], runs, len({run.miou for run in runs}) == 1)

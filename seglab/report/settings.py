@@ -1,0 +1,115 @@
+"""What tells runs apart: their settings, and the identity of their data. Knows no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from seglab.report.runs import RunRecord
+
+IGNORED = (
+    "resume",
+    "checkpoint",
+    "checkpoints",
+    "trust",
+    "predictions",
+    "hydra",
+    "logger",
+    "pictures",
+    "sweep",
+    "data.root",
+    "data.store",
+    "data.num_workers",
+    "data.eval_batch_size",
+)
+"""Settings, and groups of them, that change no result, such as where files lie.
+
+A path says nothing of the data or the weights behind it: :func:`identity` does.
+"""
+
+TRAIN_DATA, VAL_DATA, CHECKPOINT = "train data", "val data", "checkpoint"
+
+DIGITS = 8
+"""How much of a digest is shown."""
+
+
+def ignored(key: str) -> bool:
+    """Tell whether a setting changes no result."""
+    return any(key == one or key.startswith(f"{one}.") for one in IGNORED)
+
+
+def identity(run: RunRecord) -> dict[str, str]:
+    """Return the digests of the data that a run was trained and measured on, as far as known.
+
+    Of an evaluation: the data that its checkpoint was trained on, and the checkpoint's file name.
+    """
+    trained_on = run.data.get("train") or run.trained_on.get("train")
+    known = {TRAIN_DATA: trained_on, VAL_DATA: run.data.get("val")}
+    if run.kind == "evaluate":
+        known[CHECKPOINT] = run.checkpoint or Path(str(run.settings["checkpoint"])).name
+    return {key: value for key, value in known.items() if value}
+
+
+def setting(run: RunRecord, key: str) -> str:
+    """Return a setting of a run as text; for a group such as ``experiments``, the chosen option."""
+    known = identity(run)
+    if key in (TRAIN_DATA, VAL_DATA):
+        return f"{known[key][:DIGITS]}…" if key in known else ""
+    if key in known:
+        return known[key]
+    if key in run.settings:
+        value = run.settings[key]
+        if key == "model.weights" and isinstance(value, str):
+            value = Path(value).name
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _given(run).get(key, "")
+
+
+def differing(runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
+    """Return the settings that differ between runs, data first: those to be named, and the others.
+
+    Named are the identity of data and checkpoint and what overrides give. A choice of a group
+    (``model=fcn8s``) names the group's ``name`` where it has one.
+    """
+    known = list(dict.fromkeys(key for run in runs for key in run.settings))
+    wanted: dict[str, None] = dict.fromkeys(["model.name", "data.name"])
+    for given in dict.fromkeys(key for run in runs for key in _given(run)):
+        below = [key for key in known if key == given or key.startswith(f"{given}.")]
+        if f"{given}.name" in below:
+            below = [f"{given}.name"]
+        elif given not in below and "." not in given:  # a group: its option says more than its keys
+            below = [given]
+        wanted |= dict.fromkeys(below)
+    told = [run for run in runs if run.settings]
+
+    def differs(key: str) -> bool:
+        return not ignored(key) and len({setting(run, key) for run in told}) > 1
+
+    def matters(key: str) -> bool:  # a group given by one run may be the default of another
+        below = [one for one in known if one.startswith(f"{key}.")]
+        return differs(key) and (not below or any(map(differs, below)))
+
+    named = [*_different_data(told), *(key for key in wanted if matters(key))]
+    return named, [key for key in known if key not in wanted and differs(key)]
+
+
+def _different_data(runs: Sequence[RunRecord]) -> list[str]:
+    """Return what shows that runs are of different data or checkpoints.
+
+    A run that recorded no digest has its folder to tell.
+    """
+    keys = [
+        key
+        for key in (TRAIN_DATA, VAL_DATA, CHECKPOINT)
+        if len({known for run in runs if (known := identity(run).get(key))}) > 1
+    ]
+    unknown = [run for run in runs if VAL_DATA not in identity(run)]
+    roots = {setting(run, "data.root") for run in unknown}
+    return [*keys, *(["data.root"] if len(roots) > 1 else [])]
+
+
+def _given(run: RunRecord) -> dict[str, str]:
+    """Return a run's overrides by key; the last of one key wins."""
+    pairs = (one.lstrip("+").partition("=") for one in run.overrides)
+    return {key: value for key, _, value in pairs}
