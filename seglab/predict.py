@@ -49,7 +49,6 @@ def main(overrides: list[str]) -> Path:
     checkpoint = read_checkpoint(path)
     stored = received_config(stored_config(checkpoint), path, composed.config.trust)
     stored["trainer"]["devices"] = 1  # one process writes the files
-    stored["logger"] = {"name": "csv"}  # to W&B only what this command line says: logger=wandb
     config = override_stored(stored, rest)
     config.trainer.threads = prepare(config.trainer.threads)
     tracking = track(config, "predict", rest, console)

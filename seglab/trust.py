@@ -1,174 +1,144 @@
-"""What a configuration that came with somebody's checkpoint may build.
+"""What a configuration that came with somebody's checkpoint may name. Knows no torch.
 
-A configuration is code: a ``_target_`` names what is imported and called, and Hydra's own policy
-only forbids what is known to be bad. Here only what is known to be harmless passes: classes of the
-kinds that a net is made of, and a few functions by name. Which packages a name begins with says
-nothing: ``torch.hub.load`` runs what it downloads.
+A configuration is code: a ``_target_`` names what is imported and called. Without ``trust=true``
+only the targets that seglab ships in ``conf/`` are built, and segmentation_models_pytorch's nets,
+with arguments that neither read a file nor fetch anything. With or without it, a path in a
+checkpoint is only read from.
 """
 
 from __future__ import annotations
 
 import re
-import site
-import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
-from importlib import import_module
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
+from copy import deepcopy
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-
-from lightning.pytorch.callbacks import Callback
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from seglab.errors import ConfigError, RunError
 
-CLASSES = (nn.Module, Optimizer, LRScheduler)
-"""Classes that may be built, with their subclasses; a torchmetrics Metric is an nn.Module.
-
-Data sets are not among them: no key takes one, and torchvision's download to wherever they are
-told.
-"""
-
-FUNCTIONS = frozenset(
-    f"torchvision.models.{name}"
-    for name in (
-        "segmentation.fcn_resnet50",
-        "segmentation.fcn_resnet101",
-        "segmentation.deeplabv3_resnet50",
-        "segmentation.deeplabv3_resnet101",
-        "segmentation.deeplabv3_mobilenet_v3_large",
-        "segmentation.lraspp_mobilenet_v3_large",
-        "detection.maskrcnn_resnet50_fpn",
-        "detection.maskrcnn_resnet50_fpn_v2",
-    )
+_SMP = (
+    *("DPT", "DeepLabV3", "DeepLabV3Plus", "FPN", "Linknet", "MAnet", "PAN", "PSPNet"),
+    *("Segformer", "UPerNet", "Unet", "UnetPlusPlus"),
 )
-"""Functions that may be called: torchvision's builders of the nets that seglab trains."""
+
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    "seglab.ema.EMA": (),
+    "seglab.models.fcn.FCN": (),
+    "seglab.models.mask_rcnn.MaskRCNN": (),
+    "seglab.models.padded_cnn.PaddedCNN": (),
+    "lightning.pytorch.callbacks.EarlyStopping": (),
+    "torch.optim.AdamW": (),
+    "torch.optim.SGD": (),
+    "torchvision.models.segmentation.deeplabv3_resnet50": ("weights", "weights_backbone"),
+    "torchvision.models.segmentation.fcn_resnet50": ("weights", "weights_backbone"),
+    "torchvision.models.segmentation.fcn_resnet101": ("weights", "weights_backbone"),
+    "torchvision.models.detection.maskrcnn_resnet50_fpn": ("weights", "weights_backbone"),
+    "torchvision.models.detection.maskrcnn_resnet50_fpn_v2": ("weights", "weights_backbone"),
+    **{f"segmentation_models_pytorch.{name}": ("encoder_weights",) for name in _SMP},
+}
+"""What may be built, and which of its arguments must be null: left out, they fetch weights."""
+
+SMP_ARGUMENTS = re.compile(
+    r"(encoder|decoder|psp)_\w+|in_channels|classes|activation|upsampling|aux_params"
+)
+"""Arguments of segmentation_models_pytorch's nets; others go to timm, which can read files."""
+
+WORD = re.compile(r"[\w.+-]*", re.ASCII)
+"""What a string among a net's arguments may be: no path, no URL, no ``hf-hub:NAME``."""
 
 MAX_DEPTH = 32
 """Levels of keys within keys; ours have five."""
 
 
 def received_config(stored: Any, path: Path, trust: bool) -> dict[str, Any]:
-    """Return the configuration that a checkpoint holds, if it may be used.
+    """Return a copy of the configuration that a checkpoint holds, if it may be used.
 
     It is plain data, and resolved: whoever wrote it is not to read this machine's environment by
-    ``${oc.env:…}``.
+    ``${oc.env:…}``. What would be written goes where the command line or the defaults say: the
+    store, the built-in data set, and what is logged.
 
     Args:
-        stored: what stands in the checkpoint.
+        stored: the configuration in the checkpoint.
         path: the checkpoint, for errors.
         trust: whether it may name any target.
 
     Raises:
         RunError: no configuration, or one that is not plain.
-        ConfigError: it names a target that only ``trust=true`` allows.
+        ConfigError: it names a target, or an argument, that only ``trust=true`` allows.
     """
     try:
         for key, value in _leaves(stored):
             if isinstance(value, str) and "${" in value:
                 raise RunError(f"checkpoint={path}: refused: its {key} is to be resolved: {value}")
-            if f".{key}".endswith("._target_") and not trust:
-                callback = key.startswith("callbacks.")
-                if reason := objection(value, path.parent, callback=callback):
-                    raise ConfigError(
-                        f"checkpoint={path}: {key}={value}: {reason}; it is built only with "
-                        "trust=true, which lets the checkpoint run any code"
-                    )
     except ValueError as error:
         raise RunError(f"checkpoint={path}: refused: its configuration {error}") from None
-    config: dict[str, Any] = stored if isinstance(stored, dict) else {}
-    for group in ("trainer", "logger"):
+    config: dict[str, Any] = deepcopy(stored) if isinstance(stored, dict) else {}
+    for group in ("trainer", "data"):
         if not isinstance(config.get(group), dict):
             raise RunError(f"checkpoint={path}: its configuration has no {group}")
+    for problem in () if trust else _problems(config):
+        raise ConfigError(
+            f"checkpoint={path}: {problem}; it is built only with trust=true, which lets the "
+            "checkpoint run any code"
+        )
+    _read_only(config)
     return config
 
 
-def objection(target: Any, beside: Path, *, callback: bool = False) -> str:
-    """Say why a target is not built for a stranger; nothing if it may be.
+def _problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what only a trusted configuration may hold."""
+    for key, node in _groups(config):
+        if "_target_" not in node:
+            continue
+        target = node["_target_"]
+        if not isinstance(target, str) or target not in TARGETS:
+            yield f"{key}._target_={target}: not one of the targets that seglab ships"
+            return
+        for name in node:
+            if name.startswith("_") and name != "_target_":
+                yield f"{key}.{name}: a special key"
+            if target.startswith("segmentation_models_pytorch.") and not (
+                name == "_target_" or SMP_ARGUMENTS.fullmatch(name)
+            ):
+                yield f"{key}.{name}: an argument that may read files"
+        for name in TARGETS[target]:
+            if node.get(name, "not null") is not None:
+                yield f"{key}.{name}={node.get(name, '(not set)')}: must be null, or it is fetched"
+    model = config.get("model")
+    net = model.get("net") if isinstance(model, dict) else None
+    for key, value in _leaves(net, "model.net"):
+        if isinstance(value, str) and not WORD.fullmatch(value):
+            yield f"{key}={value}: may be a path or an address"
 
-    Args:
-        target: a dotted name.
-        beside: the checkpoint's folder; modules in it or in the current folder are not imported.
-        callback: whether a callback is meant, which no command but train builds.
-    """
-    if not isinstance(target, str) or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", target):
-        return "not the dotted name of a class"
-    if target in FUNCTIONS:
-        return ""
+
+def _read_only(config: dict[str, Any]) -> None:
+    """Take out what says where something is written or logged."""
+    config["logger"] = {"name": "csv"}
+    data = config["data"]
+    if isinstance(data.get("store"), dict):
+        data["store"]["dir"] = None
+    root = data.get("root")
+    if data.get("synth") is not None and isinstance(root, str):
+        # The built-in data is made where it is missing: only in this user's cache folder.
+        data["root"] = root if _is_there(Path(root)) else None
+
+
+def _is_there(root: Path) -> bool:
     try:
-        found = _locate(target, beside)
-    except ImportError as error:
-        return " ".join(str(error).split())
-    classes = (*CLASSES, Callback) if callback else CLASSES
-    if isinstance(found, type) and issubclass(found, classes):
-        return ""
-    return "neither a net, a part of one, or an optimiser, nor a function that is known to be safe"
+        return (root / "VOC2007").is_dir()
+    except (OSError, ValueError):  # a name too long, or with a null byte
+        return False
 
 
-def _locate(target: str, beside: Path) -> Any:
-    """Find what a dotted name stands for as Hydra does, importing only what is installed.
-
-    Raises:
-        ImportError: there is no such thing, or it lies where anybody may have put it.
-    """
-    first, *rest = target.split(".")
-    if first in sys.stdlib_module_names or any(part.startswith("__") for part in rest):
-        raise ImportError("neither a net nor a part of one")
-    name, found = first, _import(first, beside)
-    for part in rest:
-        name = f"{name}.{part}"
-        if isinstance(found, ModuleType) and not hasattr(found, part):
-            found = _import(name, beside)
-        else:
-            try:
-                found = getattr(found, part)
-            except AttributeError as error:
-                raise ImportError(str(error)) from None
-    return found
-
-
-def _import(name: str, beside: Path) -> ModuleType:
-    if name in sys.modules:
-        return sys.modules[name]
-    try:
-        spec = find_spec(name)
-    except (ImportError, ValueError) as error:
-        raise ImportError(f"cannot be imported: {error}") from None
-    if spec is None:
-        raise ImportError(f"there is no module {name}")
-    # A part of a package lies where the package does, unless that has no file of its own.
-    package = sys.modules.get(name.rpartition(".")[0])
-    if getattr(package, "__file__", None) is None and not _installed(spec, beside):
-        raise ImportError(f"the module {name} is not installed, but lies in {_place(spec)}")
-    try:
-        return import_module(name)
-    except (Exception, SystemExit) as error:  # whatever the module's own lines raise
-        raise ImportError(f"cannot be imported: {error}") from None
-
-
-def _installed(spec: ModuleSpec, beside: Path) -> bool:
-    """Tell a module that somebody installed from one that came with a download.
-
-    Python looks for modules in the current folder too. A namespace package has no file of its own
-    and may be any folder.
-    """
-    if spec.origin is None or not spec.has_location:
-        return spec.origin == "built-in"
-    file = Path(spec.origin).resolve()
-    packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    packages |= {*site.getsitepackages(), site.getusersitepackages()}
-    if any(file.is_relative_to(Path(folder).resolve()) for folder in packages):
-        return True
-    return not any(file.is_relative_to(folder.resolve()) for folder in (Path(), beside))
-
-
-def _place(spec: ModuleSpec) -> str:
-    return spec.origin or ", ".join(spec.submodule_search_locations or ())
+def _groups(value: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the dotted name and the keys of every group."""
+    if isinstance(value, dict):
+        yield key, value
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, inner in items:
+        if isinstance(inner, dict | list):
+            part = f"[{name}]" if isinstance(value, list) else f".{name}"
+            yield from _groups(inner, f"{key}{part}".lstrip("."))
 
 
 def _leaves(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

@@ -122,6 +122,64 @@ def test_an_unaltered_checkpoint_needs_no_trust(
     assert len(seglab.load(trained).classes) == 7
 
 
+@pytest.mark.parametrize("trust", ["false", "true"])
+def test_a_checkpoint_does_not_say_where_anything_is_written(
+    seglab_cli: Callable[..., Any],
+    altered: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trust: str,
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    theirs = tmp_path / "theirs"
+    path = altered(
+        data__root=str(theirs / "data"),
+        data__store__dir=str(theirs / "store"),
+        logger={"name": "wandb", "mode": "offline", "project": "theirs", "entity": "theirs"},
+    )
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    given = [f"checkpoint={path}", f"trust={trust}"]
+    assert seglab_cli("evaluate", *given, "hydra.run.dir=ev").code == 0
+    assert seglab_cli("predict", *given, "input=a.png", "output=out").code == 0
+    seglab.load(path, trust=trust == "true")
+    assert not theirs.exists()
+    assert [*tmp_path.rglob("wandb")] == []
+
+
+@pytest.mark.parametrize(
+    ("net", "told"),
+    [
+        (
+            {"_target_": "segmentation_models_pytorch.Unet", "classes": 7},
+            "model.net.encoder_weights=(not set): must be null",
+        ),
+        (
+            {"_target_": "torchvision.models.segmentation.fcn_resnet50", "weights": None},
+            "model.net.weights_backbone=(not set): must be null",
+        ),
+        (
+            {"_target_": "timm.task.distillation.DistillationTeacher", "model_name_or_module": "x"},
+            "not one of the targets that seglab ships",
+        ),
+    ],
+)
+def test_nothing_is_contacted_for_a_stranger(
+    seglab_cli: Callable[..., Any],
+    altered: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    net: dict[str, Any],
+    told: str,
+) -> None:
+    import socket
+
+    contacts = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *name, **more: contacts.append(name))
+    answer = seglab_cli("evaluate", f"checkpoint={altered(model__net=net)}", "hydra.run.dir=ev")
+    assert answer.code == 2
+    assert told in answer.last_line
+    assert contacts == []
+
+
 def test_the_environment_is_not_read_for_a_stranger(
     seglab_cli: Callable[..., Any], altered: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

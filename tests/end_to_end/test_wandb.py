@@ -399,7 +399,8 @@ def test_evaluate_and_predict_are_runs_of_their_own_kind(
     assert seglab_cli("train", *tiny, *data, "debug=one_step", "hydra.run.dir=run").code == 0
     path = "checkpoint=run/checkpoints/last.ckpt"
 
-    answer = seglab_cli("evaluate", path, "hydra.run.dir=ev", "evaluation.flip=true")
+    asked = ["logger=wandb", "logger.group=g", "evaluation.flip=true"]
+    answer = seglab_cli("evaluate", path, "hydra.run.dir=ev", *asked)
     assert answer.code == 0, answer.err
     logged = the_run(tmp_path / "ev")
     assert (logged.run.job_type, logged.run.run_group) == ("evaluate", "g")
@@ -422,7 +423,7 @@ def test_evaluate_and_predict_are_runs_of_their_own_kind(
     assert logged.run.job_type == "predict"
     assert logged.summary["predict/results"]["nrows"] == 3
 
-    assert seglab_cli("evaluate", path, "logger=csv", "hydra.run.dir=no").code == 0
+    assert seglab_cli("evaluate", path, "hydra.run.dir=no").code == 0
     assert not (tmp_path / "no" / "wandb").exists()
 
 
