@@ -28,7 +28,7 @@ from seglab.text import encodable
 
 SCRIPTS = ("dom", "table", "plots", "charts", "samples", "details", "main")
 
-POINTS = 60_000
+POINTS = 40_000
 """How many points all curves of one kind may have; a browser draws them at once."""
 
 

@@ -49,6 +49,8 @@ def test_a_runs_page_shows_everything(browser: Any, made_run: Made, tmp_path: Pa
     assert "optimizer.lr" in browser.texts("#settings tbody th")
     assert "optimizer.lr=0.1" in browser.texts("#overrides code")
     assert "finished" in browser.texts(".card b")
+    assert browser.texts(".card span")[1].endswith(" *"), "an interval of 30 images"
+    assert browser.js("return document.getElementById('footnote').innerText").startswith("* unrel")
 
 
 def test_a_comparison_shows_everything(browser: Any, compared: Path) -> None:
@@ -60,6 +62,8 @@ def test_a_comparison_shows_everything(browser: Any, compared: Path) -> None:
     assert browser.texts(ROWS) == ["run1", "run4", "run3", "run2", "run0", "broken"]
     state = "document.querySelector('#table tbody tr:last-child .state')"
     assert browser.js(f"return [{state}.textContent, {state}.title]") == ["failed", "out of luck"]
+    assert browser.texts("#table tbody td:nth-child(4)")[0].endswith(" *")
+    assert browser.js("return document.getElementById('footnote').innerText").startswith("* unrel")
     captions = browser.texts("#samples figcaption")
     assert captions[:2] == ["image", "truth"]
     assert [caption.split()[0] for caption in captions[2:]] == browser.texts(ROWS)
@@ -151,6 +155,58 @@ def test_hostile_names_stay_text(browser: Any, made_run: Made, tmp_path: Path) -
     assert browser.texts(ROWS) == [f"{name}1", f"{name}0", f"{name}2"]
     assert browser.js("return document.title") == "Comparison of 3 runs · seglab"
     assert browser.js("return document.querySelectorAll('img[src=x]').length") == 0
+
+
+def test_the_page_turns_no_text_into_code(browser: Any, compared: Path) -> None:
+    browser.open(compared)
+    for code in ("eval('1')", "Function('return 1')()"):
+        # Later, because WebDriver's own scripts may do what the page's may not.
+        browser.js("delete document.body.dataset.tried")
+        attempt = f"try {{ tried = {code} }} catch (e) {{ tried = e.name }}"
+        browser.js(
+            f"setTimeout(() => {{ let tried; {attempt}; document.body.dataset.tried = tried }})"
+        )
+        browser.until("document.body.dataset.tried")
+        assert browser.js("return document.body.dataset.tried") == "EvalError"
+    assert all("Content Security Policy" in line for line in browser.said()), "what we tried"
+
+
+def test_the_pointer_shows_a_point_of_a_curve_as_text(
+    browser: Any, made_run: Made, tmp_path: Path
+) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    name = "<img src=x onerror=document.title='hit'>"
+    for number in range(2):
+        made_run(tmp_path / "runs" / f"{name}{number}", steps=400, skill=0.5 + number / 10)
+    build([tmp_path / "runs"], tmp_path)
+    browser.open(tmp_path / "compare.html")
+    browser.until("document.querySelector('#curves .plot[data-drawn] canvas')")
+    canvas = browser.driver.find_element(By.CSS_SELECTOR, "#curves canvas")
+    text = ""
+    for y in range(-canvas.size["height"] // 2 + 2, canvas.size["height"] // 2, 3):
+        chain = ActionChains(browser.driver, duration=0)
+        chain.move_to_element_with_offset(canvas, 20, y).perform()
+        text = browser.js("return document.querySelector('.visible#vg-tooltip-element')?.innerText")
+        if text:
+            break
+    rows = [row.split("\t") for row in text.replace("\t\n", "\t").split("\n") if row]
+    shown = dict(rows)
+    assert shown["run"].startswith("<img src=x")
+    skill, step = 0.5 + int(shown["run"][-1]) / 10, int(shown["step"])
+    assert float(shown["value"]) == pytest.approx(2 - skill * step / 400, abs=1e-3)
+    assert browser.js("return document.title").startswith("Comparison")
+
+
+def test_repeated_seeds_are_named(browser: Any, made_run: Made, tmp_path: Path) -> None:
+    for name, seed, skill in (("a", 0, 0.5), ("b", 1, 0.5), ("c", 1, 0.6)):
+        made_run(tmp_path / "runs" / name, seed=seed, skill=skill)
+    build([tmp_path / "runs"], tmp_path)
+    browser.open(tmp_path / "compare.html")
+    (text,) = browser.texts("#repeats li")
+    assert text.startswith("seed 1 occurs twice with different val/mIoU, and is not averaged: c 0.")
+    assert "seeds" in browser.js(f"return {SHOWN}")
 
 
 def test_dark_and_narrow(browser: Any, compared: Path) -> None:

@@ -52,6 +52,7 @@ def test_nothing_is_loaded_from_anywhere(made_run: Made, tmp_path: Path) -> None
         assert not attributes.keys() & {"src", "srcset", "action"}, tag
         assert attributes.get("href", "data:,") == "data:,"
     assert "default-src 'none'" in page
+    assert "unsafe-eval" not in page
     assert not re.search(r"<!-- \w+ -->", page), "a part is missing"
 
 

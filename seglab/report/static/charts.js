@@ -24,7 +24,6 @@ function drawCurves() {
       }
     });
     const zero = !title.endsWith("oss");
-    const tooltip = [{ field: "run", title: single ? "curve" : "run" }, { field: "step" }, { field: "value", format: ".4~g" }];
     const few = values.length <= 40 * labels.length;
     plot(box, `${title} over the steps of ${labels.length} curves`, {
       title,
@@ -32,18 +31,24 @@ function drawCurves() {
       height: 260,
       data: { values },
       params: [{ name: "zoom", select: "interval", bind: "scales" }],
-      mark: { type: "line", strokeWidth: labels.length > MANY ? 1 : 2, opacity: labels.length > MANY ? 0.6 : 0.9, point: few ? { size: 30 } : false, tooltip: true, clip: true },
+      // Expressions are interpreted, and there are many points: none that need not be.
+      mark: { type: "line", strokeWidth: labels.length > MANY ? 1 : 2, opacity: labels.length > MANY ? 0.6 : 0.9, point: few ? { size: 30 } : false, tooltip: { content: "data" }, clip: true, aria: false, invalid: "show" },
       encoding: {
         x: { field: "step", type: "quantitative", scale: { nice: false }, axis: { tickCount: 8 } },
         y: { field: "value", type: "quantitative", title: null, scale: { zero }, axis: { format: ".3~g", tickCount: 6 } },
         color: colour(labels),
         detail: { field: "run" },
-        tooltip,
       },
-    });
+    }, { formatTooltip: curveTip });
     return box;
   });
   $("curves").querySelector(".grid").replaceChildren(...boxes);
+}
+
+/** What the pointer shows of a point of a curve; `sanitize` is vega-tooltip's: it makes text of values. */
+function curveTip({ run, step, value }, sanitize) {
+  const rows = [[single ? "curve" : "run", run], ["step", step], ["value", Number(value.toPrecision(4))]];
+  return `<table>${rows.map(([key, text]) => `<tr><td class="key">${key}</td><td class="value">${sanitize(String(text))}</td></tr>`).join("")}</table>`;
 }
 
 /** The families of per-class measures that any run has, such as val/IoU/. */

@@ -17,16 +17,17 @@ function theme() {
   };
 }
 
-/** Draw a plot when it comes into view; `describe` is what it shows, in words. */
-function plot(element, describe, spec) {
+/** Draw a plot when it comes into view; `describe` is what it shows, in words. `tip` writes tooltips. */
+function plot(element, describe, spec, tip = {}) {
   element.setAttribute("role", "img");
   element.setAttribute("aria-label", describe);
   element.style.minHeight = `${Math.min(spec.height?.step ? 200 : (spec.height ?? 200), 320)}px`;
   whenSeen(element, () => {
     const options = {
       actions: false,
+      ast: true, // interpreted, not compiled: the page may not turn text into code
       renderer: "canvas",
-      tooltip: { theme: dark.matches ? "dark" : "light" },
+      tooltip: { theme: dark.matches ? "dark" : "light", ...tip },
       config: theme(),
     };
     const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description: describe, ...spec };
