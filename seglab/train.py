@@ -28,10 +28,9 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     console = Console()
     composed = compose("train", TrainConfig, overrides)
     there = check_folder(composed.folder, composed.config.resume)
-    from seglab.data.lists import check_lists  # numpy and Pillow are not needed for a wrong key
+    from seglab.data.lists import check_training_lists  # numpy: not needed for a wrong key
 
-    data = composed.config.data
-    check_lists(data, data.train_split, data.val_split)
+    check_training_lists(composed.config.data)
     if dry_run:
         would = {NONE: "would start", FINISHED: "has finished: would be left alone"}
         print(yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True), end="")
