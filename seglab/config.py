@@ -190,9 +190,18 @@ def _checked(
 
 
 def _write_mask_values_as_text(composed: DictConfig) -> None:
-    """Make the keys of ``data.mask_values`` strings: YAML and Hydra read ``0`` as a number."""
+    """Make the keys of ``data.mask_values`` strings: YAML and Hydra read ``0`` as a number.
+
+    Raises:
+        ConfigError: it is something else than keys and values.
+    """
     given = OmegaConf.select(composed, "data.mask_values")
-    if isinstance(given, DictConfig):
+    if given is not None and not isinstance(given, DictConfig):
+        raise ConfigError(
+            f"data.mask_values={given}: must be values and what they mean, such as "
+            "{0: background, 255: person}"
+        )
+    if given is not None:
         texts = {str(key): value for key, value in given.items_ex(resolve=False)}
         composed.data.mask_values = texts
 

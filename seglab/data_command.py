@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -10,6 +12,9 @@ from seglab.config import compose
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataCommandConfig
 from seglab.text import print_plain
+
+if TYPE_CHECKING:
+    from seglab.data.decode import Progress
 
 
 def main(overrides: list[str], action: str) -> None:
@@ -74,29 +79,23 @@ def show(config: DataCommandConfig, console: Console) -> None:
 
 def check(config: DataCommandConfig, console: Console) -> None:
     """Read every sample of both splits, masks, instances and annotations, and list each problem."""
-    from seglab.data.check import problems
-    from seglab.data.layout import split_files
+    from seglab.data.check import DataCheck
+    from seglab.data.lists import check_lists
 
-    found = 0
-
-    def report(problem: object) -> None:
-        nonlocal found
-        found += 1
-        print_plain(str(problem), console)
-
-    splits = []
+    progress: Progress | None = None
     for split in dict.fromkeys((config.data.train_split, config.data.val_split)):
-        try:
-            splits.append(split_files(config.data, split, missing_ok=True))
-        except DataError as error:
-            report(error)
-    if splits:
-        # Here, because torch takes seconds to import, and a missing list is found without it.
-        from seglab.tracking.progress import Checking
+        with suppress(DataError):  # listed below
+            check_lists(config.data, split)
+            # Here, because torch takes seconds to import, and a missing list is found without it.
+            from seglab.tracking.progress import Checking
 
-        for files in splits:
-            for problem in problems(files, Checking(console)):
-                report(problem)
+            progress = Checking(console)
+    checking = DataCheck(config.data, progress) if progress else DataCheck(config.data)
+    found = 0
+    for found, problem in enumerate(checking.problems(), 1):  # noqa: B007
+        print_plain(problem, console)
+    for note in checking.notes:
+        print_plain(f"note: {note}", console)
     if found:
         raise DataError(
             f"{found} problem{'s' * (found > 1)} in data={config.data.name}, listed above"

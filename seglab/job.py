@@ -115,6 +115,8 @@ def run_job(
     instances = config.model.task == "instance"
     data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
     data.check()
+    for line in data.warnings():
+        console.print(f"warning: {line}", highlight=False, soft_wrap=True, markup=False)
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config)
     last, reached, note = None, START, ""

@@ -32,10 +32,9 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     composed = compose("train", TrainConfig, overrides)
     state, changes = check_run(composed.config, composed.folder)
     if state != FINISHED:
-        from seglab.data.lists import check_lists  # no numpy, no Pillow where a key is wrong
+        from seglab.data.lists import check_training_lists  # numpy: not needed for a wrong key
 
-        data = composed.config.data
-        check_lists(data, data.train_split, data.val_split)
+        check_training_lists(composed.config.data)
     if dry_run:
         text = yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True)
         text += "".join(f"# {line}\n" for line in changes)

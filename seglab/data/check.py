@@ -2,35 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from seglab.data.classes import VOID
+from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.decode import Progress, no_progress
+from seglab.data.digests import Record, Tally, digest_files, in_order
 from seglab.data.files import read_boxes
-from seglab.data.identity import in_order
-from seglab.data.layout import SplitFiles
+from seglab.data.identity import RecordFile, usable_folder
+from seglab.data.layout import Pixels, SplitFiles, split_files
+from seglab.data.lists import check_overlap
 from seglab.data.masks import read_mask
-from seglab.errors import DataError
+from seglab.errors import ConfigError, DataError
+from seglab.schema import DataConfig
 
 
-def problems(files: SplitFiles, progress: Progress = no_progress) -> Iterator[str]:
-    """Yield every problem of ``files`` as one line that names the file.
+class DataCheck:
+    """Everything that ``seglab data check`` looks at, in both splits of a configuration.
 
-    Images, class maps, and where they are there instance maps and annotations.
+    Attributes:
+        notes: lines about what is doubtful, but no problem; complete once the problems are.
     """
-    checks = in_order(lambda index: _check_sample(files, index), len(files))
-    for lines in progress(checks, len(files), f"checking {files.split}"):
+
+    def __init__(self, config: DataConfig, progress: Progress = no_progress) -> None:
+        self.config, self.progress = config, progress
+        self.notes: list[str] = []
+
+    def problems(self) -> Iterator[str]:
+        """Yield every problem as one line that names the file or the key.
+
+        Raises:
+            ConfigError: ``data.root`` is wrong.
+        """
+        splits: dict[str, tuple[SplitFiles, Record | None]] = {}
+        for split in dict.fromkeys((self.config.train_split, self.config.val_split)):
+            try:
+                files = split_files(self.config, split, missing_ok=True)
+                splits[split] = files, (yield from self._split_problems(files))
+            except DataError as error:
+                yield str(error)
+        train, val = (splits.get(s) for s in (self.config.train_split, self.config.val_split))
+        if train is not None and val is not None:
+            yield from self._overlap(*train, *val)
+        if train is not None and train[1] is not None:
+            try:
+                check_foreground(self.config, train[0].classes, train[1])
+            except DataError as error:
+                yield str(error)
+            else:
+                self.notes += absent_classes(self.config, train[0].classes, train[1])
+
+    def _split_problems(self, files: SplitFiles) -> Generator[str, None, Record | None]:
+        """Yield the problems of one split; return its record if all of it can be decoded."""
+        kinds = [files]
+        with suppress(DataError):  # there need not be instance maps
+            kinds.append(split_files(self.config, files.split, instances=True))
+        tallies = [Tally(kind) for kind in kinds]
+        sound = True
+        for line in problems(files, self.progress, tallies):
+            sound = False
+            yield line
+        if len(tallies[0]) < len(files):
+            return None
+        folder = usable_folder(self.config)
+        for kind, tally in zip(kinds, tallies, strict=True):
+            place = RecordFile(kind, folder)
+            before, now = place.read(), tally.record(place.changes)
+            if before is None or before.identity == now.identity:
+                if sound:
+                    place.write(now)
+                continue
+            for path in _changed(kind, before, now):
+                yield (
+                    f"{path}: its content changed after it was checked, though its size and time "
+                    "did not; if it is right as it is, touch it"
+                )
+        record = tallies[0].record("")
+        turned = set(record.ambiguous)
+        self.notes += [
+            f"{path}: shown turned, as its EXIF orientation says; its mask fits either way"
+            for name, path in zip(files.ids, files.images, strict=True)
+            if name in turned
+        ]
+        return record
+
+    def _overlap(
+        self,
+        train: SplitFiles,
+        train_record: Record | None,
+        val: SplitFiles,
+        val_record: Record | None,
+    ) -> Iterator[str]:
+        if self.config.allow_overlap:
+            return
+        try:
+            check_overlap(self.config, train.ids, val.ids)
+        except ConfigError as error:
+            yield str(error)
+        if train_record is not None and val_record is not None:
+            paths = dict(zip(train.ids, train.images, strict=True))
+            others = dict(zip(val.ids, val.images, strict=True))
+            for twin, name in equal_images(train.ids, train_record, val.ids, val_record):
+                yield f"{others[name]}: the same image as {paths[twin]}, which is trained on"
+
+
+def _changed(files: SplitFiles, before: Record, now: Record) -> Iterator[Path]:
+    for kind in range(len(files.files(0))):
+        pairs = zip(before.digests(kind), now.digests(kind), strict=True)
+        for index, (old, new) in enumerate(pairs):
+            if old != new:
+                yield files.files(index)[kind]
+
+
+def problems(
+    files: SplitFiles, progress: Progress = no_progress, tallies: Sequence[Tally] = ()
+) -> Iterator[str]:
+    """Yield every problem of the files of a split as one line that names the file.
+
+    Images, class maps, and where they are there instance maps and annotations. Samples that can
+    be decoded are added to ``tallies``, of which the last covers all files of the others.
+    """
+    digested = tallies[-1].files if tallies else None
+    checks = in_order(lambda index: _check_sample(files, index, digested), len(files))
+    for lines, pixels, digests in progress(checks, len(files), f"checking {files.split}"):
         yield from lines
+        if pixels is not None:
+            for tally in tallies:
+                tally.add(digests[: len(tally.short)], pixels)
 
 
-def _check_sample(files: SplitFiles, index: int) -> list[str]:
+def _check_sample(
+    files: SplitFiles, index: int, digested: SplitFiles | None
+) -> tuple[list[str], Pixels | None, list[str]]:
     lines: list[str] = []
-    class_map: np.ndarray | None = None
+    pixels: Pixels | None = None
+    digests: list[str] = []
     try:
-        class_map = files.read(index).class_map
+        pixels = files.read(index)
+        digests = digest_files(digested, index) if digested else []
     except DataError as error:
         lines.append(str(error))
     annotation = files.folder / "Annotations" / f"{files.ids[index]}.xml"
@@ -41,8 +154,9 @@ def _check_sample(files: SplitFiles, index: int) -> list[str]:
             lines.append(str(error))
     instances = files.folder / "SegmentationObject" / f"{files.ids[index]}.png"
     if instances.is_file():
-        lines += _instance_problems(instances, class_map)
-    return list(dict.fromkeys(lines))  # a sample opened with its instances has some twice
+        lines += _instance_problems(instances, None if pixels is None else pixels.class_map)
+    lines = list(dict.fromkeys(lines))  # a sample opened with its instances has some twice
+    return lines, pixels, digests
 
 
 def _instance_problems(path: Path, class_map: np.ndarray | None) -> Iterator[str]:

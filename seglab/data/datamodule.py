@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.decode import Progress, checked, no_progress
-from seglab.data.identity import Record, usable_folder
+from seglab.data.digests import Record
+from seglab.data.identity import usable_folder
+from seglab.data.lists import check_overlap, check_training_lists
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached
 from seglab.data.transforms import flip, generator, pad, photometric, scale_and_crop
@@ -165,20 +168,43 @@ class VOCDataModule(L.LightningDataModule):
         """
         if len(self.config.scale) != 2 or self.config.scale[0] > self.config.scale[1]:
             raise ConfigError(f"data.scale={self.config.scale}: must be [smallest, largest]")
+        check_training_lists(self.config)
         length = len(self.split(self.config.train_split))
         if length < self.config.batch_size:
             raise ConfigError(
                 f"data.batch_size={self.config.batch_size}: the {self.config.train_split} split "
                 f"has {length} samples; a batch cannot be larger"
             )
-        self.split(self.config.val_split)
-        train = self.split(self.config.train_split)
+        train, val = self.split(self.config.train_split), self.split(self.config.val_split)
+        check_overlap(self.config, train.ids, val.ids)
         if isinstance(train, Cached) and not train.path.is_dir():
             raise ConfigError(
                 f"data.store.max_gb={self.config.store.max_gb:g}: the store of the "
                 f"{self.config.val_split} split leaves no room for that of the "
                 f"{self.config.train_split} split; raise it, or give data.store.enabled=false"
             )
+        check_foreground(self.config, train.classes, self.record(self.config.train_split))
+
+    def warnings(self) -> list[str]:
+        """Return what is doubtful about the two checked splits: at most one line of each kind."""
+        config = self.config
+        train, val = self.record(config.train_split), self.record(config.val_split)
+        train_split, val_split = self.split(config.train_split), self.split(config.val_split)
+        lines = absent_classes(config, train_split.classes, train)
+        if not config.allow_overlap:
+            pairs = equal_images(train_split.ids, train, val_split.ids, val)
+            for twin, name in pairs[:1]:
+                lines.append(
+                    f"{len(pairs)} equal images in training and validation, such as {twin} and "
+                    f"{name}: seglab data check lists them"
+                )
+        turned = list(dict.fromkeys([*train.ambiguous, *val.ambiguous]))
+        for name in turned[:1]:
+            lines.append(
+                f"{len(turned)} images, such as {name}, are turned as their EXIF orientation says, "
+                "and their masks fit either way: seglab data check lists them"
+            )
+        return lines
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Return batches of augmented crops, in the order of the epoch."""

@@ -9,8 +9,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from seglab.data.digests import Record, Tally, digest_files, in_order
 from seglab.data.folders import check_inside, make_private
-from seglab.data.identity import Record, RecordFile, Tally, digest_files, in_order
+from seglab.data.identity import RecordFile
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.errors import DataError
 

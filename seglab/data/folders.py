@@ -39,7 +39,10 @@ def store_folder(folder: str | Path | None) -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only this user can use, unless it is there."""
+    """Make a folder that only this user can use, unless it is there; so is the cache above it."""
+    cache = user_cache_path("seglab", appauthor=False)
+    if cache in folder.parents:
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
@@ -70,10 +73,20 @@ def check_private(folder: Path, way_out: str, what: str = "the data") -> None:
 
 
 def check_inside(path: Path) -> None:
-    """Check a file or folder within a private folder: no link, and as private itself.
+    """Check a file or folder within a store folder: no link, and as private itself.
 
     Raises:
         DataError: it is not.
+    """
+    check_made(path, WAY_OUT)
+    check_private(path, f"delete it, or {WAY_OUT}")
+
+
+def check_made(path: Path, way_out: str) -> None:
+    """Check that what is at ``path``, if anything is, is no link and was made by us or root.
+
+    Raises:
+        DataError: it is a link, or somebody else's; says what to do, ``way_out`` being one way.
     """
     try:
         status = path.lstat()
@@ -81,7 +94,8 @@ def check_inside(path: Path) -> None:
         return
     if stat.S_ISLNK(status.st_mode):
         raise DataError(f"{path}: a link, which seglab did not make there; delete it")
-    check_private(path, f"delete it, or {WAY_OUT}")
+    if status.st_uid not in (os.getuid(), 0):
+        raise DataError(f"{path}: made by another user; delete it, or {way_out}")
 
 
 def _closed(folder: Path, way_out: str) -> Path:

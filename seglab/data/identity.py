@@ -18,100 +18,20 @@ Knows no torch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
 
+from seglab.data.digests import SHORT, Record, hash_files
 from seglab.data.folders import check_inside, make_private, store_folder
-from seglab.data.layout import Pixels, SplitFiles, split_files
+from seglab.data.layout import SplitFiles, split_files
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
 FORMAT = 2
 """Of stores and records, and part of their names: others are made anew, never misread."""
-
-AHEAD = 32
-"""How many results may wait for a slow consumer; decoded samples are large."""
-
-SHORT = 16
-"""Hex digits that a record keeps of each file's digest."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is remembered of a split; see the top of this module."""
-
-    identity: str
-    changes: str
-    counts: list[int] | None
-    files: list[str]
-    ambiguous: list[str]
-
-    def digests(self, kind: int) -> list[str]:
-        """Return the short digests of one kind of file: 0 images, 1 class maps, 2 instances."""
-        text = self.files[kind]
-        return [text[start : start + SHORT] for start in range(0, len(text), SHORT)]
-
-
-def digest_files(files: SplitFiles, index: int) -> list[str]:
-    """Return the hex SHA-256 of each file of a sample.
-
-    Raises:
-        DataError: a file that cannot be read.
-    """
-    digests = []
-    for path in files.files(index):
-        try:
-            with path.open("rb") as stream:
-                digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return digests
-
-
-class Tally:
-    """Gathers what a record contains, sample by sample in the order of the list."""
-
-    def __init__(self, files: SplitFiles) -> None:
-        self.files = files
-        meaning = [files.classes, files.table and files.table.meaning()]
-        self.hash = hashlib.sha256(json.dumps(meaning).encode())
-        self.short: list[list[str]] = [[] for _ in files.files(0)]
-        self.counts = [0] * 256
-        self.decoded = 0
-        self.ambiguous: list[str] = []
-
-    def add(self, digests: Sequence[str], pixels: Pixels | None = None) -> None:
-        """Take the next sample's digests, and what was seen when it was decoded."""
-        name = self.files.ids[len(self.short[0])]
-        self.hash.update(json.dumps([name, *digests]).encode())
-        for kind, digest in zip(self.short, digests, strict=True):
-            kind.append(digest[:SHORT])
-        if pixels is not None:
-            self.decoded += 1
-            self.counts = [a + b for a, b in zip(self.counts, pixels.counts, strict=True)]
-            self.ambiguous += [name] * pixels.ambiguous
-
-    def record(self, changes: str) -> Record:
-        """Return the record, once every sample has been added."""
-        assert len(self.short[0]) == len(self.files)
-        return Record(
-            self.hash.hexdigest(),
-            changes,
-            self.counts if self.decoded == len(self.files) else None,
-            ["".join(kind) for kind in self.short],
-            self.ambiguous,
-        )
 
 
 class RecordFile:
@@ -196,29 +116,6 @@ def _is_whole(record: Record, files: SplitFiles) -> bool:
             or (len(record.counts) == 256 and all(type(count) is int for count in record.counts))
         )
     )
-
-
-def hash_files(files: SplitFiles) -> Tally:
-    """Read the bytes of all files on all cores, without decoding them.
-
-    Raises:
-        DataError: a file that cannot be read.
-    """
-    tally = Tally(files)
-    for digests in in_order(lambda index: digest_files(files, index), len(files)):
-        tally.add(digests)
-    return tally
-
-
-def in_order(function: Callable[[int], T], length: int) -> Iterator[T]:
-    """Yield ``function(0), function(1), …``, computed on all cores, a bounded number ahead."""
-    indices = iter(range(length))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        waiting = deque(pool.submit(function, index) for index in islice(indices, AHEAD))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(function, index) for index in islice(indices, 1))
-            yield result
 
 
 def usable_folder(config: DataConfig) -> Path | None:

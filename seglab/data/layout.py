@@ -51,7 +51,7 @@ class SplitFiles(SplitList):
         split: the name of a list in ``ImageSets/Segmentation``, or the path of a list file.
         classes: names in the order of the labels; None means those of ``mask_values``, VOC's, or
             without a year those of ``labelmap.txt``.
-        mask_values: the class, or void, of each mask value (``"255"``) or colour (``"128/0/0"``);
+        mask_values: the class, or void, of each mask value (255) or colour (``"128/0/0"``);
             None means that mask values are labels, and colours those of ``labelmap.txt``.
         mask_dir: the folder of the class maps.
         instances: also read ``SegmentationObject/`` (required then).
@@ -69,7 +69,7 @@ class SplitFiles(SplitList):
         split: str = "train",
         *,
         classes: Sequence[str] | None = None,
-        mask_values: Mapping[str, str] | None = None,
+        mask_values: Mapping[str, str] | Mapping[int, str] | None = None,
         mask_dir: str = "SegmentationClass",
         instances: bool = False,
         missing_ok: bool = False,

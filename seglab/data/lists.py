@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -37,8 +39,10 @@ class SplitList:
         split: str = "train",
         *,
         classes: Sequence[str] | None = None,
-        mask_values: Mapping[str, str] | None = None,
+        mask_values: Mapping[str, str] | Mapping[int, str] | None = None,
     ) -> None:
+        if mask_values is not None:
+            mask_values = {str(value): name for value, name in mask_values.items()}
         self.folder = _data_folder(Path(root), year)
         self.split = split
         self.table: LabelTable | None = None
@@ -74,16 +78,54 @@ def check_lists(config: DataConfig, *splits: str) -> None:
     Raises:
         ConfigError, DataError: says which key, folder or list is wrong.
     """
-    if config.synth is not None:
+    if config.synth is None:
+        for split in dict.fromkeys(splits):
+            _configured_list(config, split)
+
+
+def check_training_lists(config: DataConfig) -> None:
+    """Check the lists of the training and the validation split; see :func:`check_lists`.
+
+    Raises:
+        ConfigError, DataError: as :func:`check_lists` and :func:`check_overlap`.
+    """
+    if config.synth is None:
+        splits = (config.train_split, config.val_split)
+        check_overlap(config, *(_configured_list(config, split).ids for split in splits))
+
+
+def check_overlap(config: DataConfig, train: Sequence[str], val: Sequence[str]) -> None:
+    """Check that no id is in both splits, unless ``data.allow_overlap`` allows it.
+
+    Raises:
+        ConfigError: names the key and the first ids.
+    """
+    if config.allow_overlap:
         return
-    for split in dict.fromkeys(splits):
-        SplitList(
-            configured_root(config),
-            config.year,
-            split,
-            classes=config.classes,
-            mask_values=config.mask_values,
+    known = {comparable(name) for name in train}
+    both = [name for name in val if comparable(name) in known]
+    if both:
+        first = ", ".join(both[:3]) + (", …" if len(both) > 3 else "")
+        raise ConfigError(
+            f"data.val_split={config.val_split}: {len(both)} of {len(val)} ids are in "
+            f"data.train_split={config.train_split} too ({first}); a score on training images "
+            "says nothing; give other lists, or data.allow_overlap=true"
         )
+
+
+def comparable(name: str) -> str:
+    """Return an id in the form in which file systems take two of them for one file's name."""
+    return unicodedata.normalize("NFC", posixpath.normpath(name))
+
+
+def _configured_list(config: DataConfig, split: str) -> SplitList:
+    return SplitList(
+        configured_root(config),
+        config.year,
+        split,
+        classes=config.classes,
+        mask_values=config.mask_values,
+    )
 
 
 def configured_root(config: DataConfig) -> Path:

@@ -30,8 +30,9 @@ from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
 from seglab.data.decode import Progress, decode, lock_of, no_progress
+from seglab.data.digests import Record, Tally
 from seglab.data.folders import check_inside, make_private, store_folder
-from seglab.data.identity import FORMAT, Record, RecordFile, Tally
+from seglab.data.identity import FORMAT, RecordFile
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.voc import Sample
 from seglab.errors import ConfigError, DataError

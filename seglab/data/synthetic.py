@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from filelock import FileLock
 from PIL import Image
 
 from seglab.data.classes import SYNTHETIC_CLASSES, VOID, flat_palette
+from seglab.data.folders import cache_folder, check_made, make_private
 from seglab.data.shapes import Bytes, draw, void_radius
 from seglab.errors import DataError
 
@@ -48,10 +48,16 @@ class SyntheticSpec:
 
 
 def default_root(spec: SyntheticSpec) -> Path:
-    """Return the folder in the user's cache that belongs to ``spec``; makes nothing."""
+    """Return the folder in the user's cache that belongs to ``spec``; makes nothing.
+
+    Raises:
+        DataError: what is there was made by somebody else.
+    """
     key = json.dumps([FORMAT_VERSION, asdict(spec)], sort_keys=True).encode()
-    cache = platformdirs.user_cache_path("seglab", appauthor=False)
-    return cache / f"synthetic-{hashlib.sha256(key).hexdigest()[:8]}"
+    root = cache_folder() / f"synthetic-{hashlib.sha256(key).hexdigest()[:8]}"
+    for path in (root, root / _YEAR):
+        check_made(path, "give data.root=DIR")
+    return root
 
 
 def ensure(root: Path, spec: SyntheticSpec) -> Path:
@@ -86,7 +92,10 @@ def _make(root: Path, spec: SyntheticSpec, keep: bool) -> None:
     try:
         if keep and final.is_dir():
             return  # before the lock, so that a read-only data set can be used
-        root.mkdir(parents=True, exist_ok=True)
+        if cache_folder() in root.parents:
+            make_private(root)
+        else:
+            root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{_YEAR}.lock"):
             if keep and final.is_dir():
                 return

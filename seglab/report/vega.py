@@ -9,8 +9,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
+from seglab.data.folders import cache_folder, check_made, make_private
 from seglab.history import atomic
 
 EXPORTS = "window.vegaEmbed = vegaEmbed;"
@@ -21,9 +20,13 @@ def bundle(folder: Path | None = None) -> str:
 
     To bundle them takes two seconds, so it is done once a version and kept in ``folder``, by
     default a cache of this user. Nothing is downloaded.
+
+    Raises:
+        DataError: the cached script was made by somebody else, or is a link.
     """
-    folder = folder or user_cache_path("seglab")
+    folder = folder or cache_folder()
     kept = folder / f"vega-{version('vl-convert-python')}.js"
+    check_made(kept, "set XDG_CACHE_HOME")
     try:
         return kept.read_text(encoding="utf-8")
     except OSError:
@@ -33,7 +36,7 @@ def bundle(folder: Path | None = None) -> str:
     # A page ends its script at the first "</script", wherever it stands.
     script = script.replace("</script", r"<\/script").replace("<!--", r"<\!--")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         with atomic(kept) as file:
             file.write(script)
     except OSError:

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from torch import nn
 
-from seglab.data.identity import Record
+from seglab.data.digests import Record
 from seglab.process import rank
 from seglab.schema import TrainConfig
 from seglab.tracking.wandb.artifacts import upload_checkpoints

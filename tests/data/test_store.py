@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from seglab.data import folders, store
 from seglab.data.decode import decode
-from seglab.data.identity import Tally
+from seglab.data.digests import Tally
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.store import Cached
 from seglab.data.voc import Sample, VOCSegmentation

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platformdirs import user_cache_path
-
+from seglab.data.folders import cache_folder
 from seglab.errors import ConfigError, RunError
 from seglab.tracking.wandb.connection import KEY_HINT, missing_key
 
@@ -69,7 +68,7 @@ def local_checkpoint(reference: str) -> Path:
 
     try:
         artifact = wandb.Api(timeout=30).artifact(name, type="model")
-        folder = user_cache_path("seglab") / "artifacts" / artifact.digest
+        folder = cache_folder() / "artifacts" / artifact.digest
         found = sorted(Path(artifact.download(root=str(folder))).glob("*.ckpt"))
     except Exception as error:  # the client has no common kind for what server and network do
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seglab.data.identity import Record
+from seglab.data.digests import Record
 
 _PACKAGES = ("seglab", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "wandb")
 

@@ -1,0 +1,70 @@
+"""What is wrong with splits whose every file is right: classes and images. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seglab.data.classes import VOID
+from seglab.data.digests import Record
+from seglab.data.lists import comparable
+from seglab.errors import DataError
+from seglab.schema import DataConfig
+
+EXAMPLE = "data.mask_values={0: background, 255: person}"
+
+
+def check_foreground(config: DataConfig, classes: Sequence[str], train: Record) -> None:
+    """Check that some pixel of the training split is of another class than the first.
+
+    Raises:
+        DataError: none is; lists the values of the masks with their shares, and the way out.
+    """
+    counts = train.counts or []
+    if any(counts[1 : len(classes)]):
+        return
+    values = [value for value, count in enumerate(counts) if count]
+    names = {VOID: "void", **dict(enumerate(classes))}
+    shares = ", ".join(
+        f"{names[value] if config.mask_values else value} ({counts[value] / sum(counts):.1%})"
+        for value in values
+    )
+    example = EXAMPLE
+    if len(values) == len(classes):
+        pairs = ", ".join(f"{value}: {name}" for value, name in zip(values, classes, strict=True))
+        example = f"data.mask_values={{{pairs}}}"
+    raise DataError(
+        f"data.train_split={config.train_split}: no pixel of a class other than {classes[0]}; the "
+        f"masks contain {shares}; "
+        + ("see data.mask_values" if config.mask_values else f"name their values: '{example}'")
+    )
+
+
+def absent_classes(config: DataConfig, classes: Sequence[str], train: Record) -> list[str]:
+    """Return one line that names all classes without a pixel in the training split, or none."""
+    absent = [name for name, count in zip(classes, train.counts or [], strict=False) if not count]
+    if not absent:
+        return []
+    return [f"data.train_split={config.train_split}: no pixel of {', '.join(absent)}"]
+
+
+def equal_images(
+    train_ids: Sequence[str], train: Record, val_ids: Sequence[str], val: Record
+) -> list[tuple[str, str]]:
+    """Return the ids of each training and validation image whose files are equal, but not the ids.
+
+    Equal means the same first 16 hex digits of SHA-256.
+    """
+    train_digests, val_digests = train.digests(0), val.digests(0)
+    shared = set(train_digests).intersection(val_digests)
+    if not shared:
+        return []
+    twins: dict[str, list[str]] = {digest: [] for digest in shared}
+    for name, digest in zip(train_ids, train_digests, strict=True):
+        if digest in shared:
+            twins[digest].append(name)
+    return [
+        (twin, name)
+        for name, digest in zip(val_ids, val_digests, strict=True)
+        for twin in twins.get(digest, ())
+        if comparable(twin) != comparable(name)
+    ]
