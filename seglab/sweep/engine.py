@@ -13,7 +13,7 @@ from seglab import signals
 from seglab.errors import ConfigError, RunError, SeglabError
 from seglab.run import FAILED, FINISHED, INTERRUPTED, mark_failed, status
 from seglab.sweep.board import Board, Outcome, read_outcome, show_table, write_csv
-from seglab.sweep.jobs import Job, plan
+from seglab.sweep.jobs import Identities, Job, plan
 from seglab.text import print_plain
 
 INTERVAL = 0.02
@@ -54,6 +54,7 @@ class Sweep:
     ) -> None:
         self.folder, self.keys, self.console, self.dry_run = folder, keys, console, dry_run
         self.outcomes: list[Outcome] = []
+        self.identities = Identities()
 
     def __call__(self, config: Any) -> NoReturn:
         """Refuse a launcher that would run Hydra's task itself.
@@ -70,7 +71,7 @@ class Sweep:
             ConfigError: what is wrong with all of them.
         """
         jobs = [
-            plan(first + number, overrides, self.folder, self.keys)
+            plan(first + number, overrides, self.folder, self.keys, self.identities)
             for number, overrides in enumerate(batch, 1)
         ]
         if jobs and all(job.config is None for job in jobs) and not self.outcomes:
@@ -82,7 +83,7 @@ class Sweep:
 
     def recall(self, number: int, overrides: Sequence[str], state: str) -> None:
         """Add a job of an earlier call to the table."""
-        job = plan(number, overrides, self.folder, self.keys)
+        job = plan(number, overrides, self.folder, self.keys, self.identities)
         self._add(read_outcome(job, state, job.error))
 
     def preview(self, jobs: Sequence[Job]) -> None:
