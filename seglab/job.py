@@ -116,7 +116,7 @@ def run_job(
     data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
     data.check()
     for line in data.warnings():
-        console.print(f"warning: {line}", highlight=False, soft_wrap=True, markup=False)
+        print_plain(f"warning: {line}", console)
     L.seed_everything(config.seed, verbose=False)
     task = build_task(config)
     last, reached, note = None, START, ""
