@@ -8,6 +8,7 @@ neither counts nor divides by zero.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -30,48 +31,73 @@ def cross_entropy(
         target: ``(B, H, W)`` uint8, void 255.
         class_weights: ``(K,)``; the mean is then weighted, as in ``torch.nn.CrossEntropyLoss``.
         label_smoothing: share of the truth that is spread evenly over the classes, as in
-            Szegedy et al., CVPR 2016, section 7.
+            Szegedy et al., CVPR 2016, section 7. The spread share of a pixel is weighted by the
+            classes it is spread over, and divided by the weights of the true classes, as in torch.
 
     Returns:
-        A scalar in ``[0, inf)``.
+        A scalar in ``[0, inf)``: 0 with zero gradient where the true classes weigh 0 in all, even
+        if label smoothing spreads some of the truth over classes that weigh more.
     """
-    target = target.long()
+    total = cross_entropy_sum(logits, target, class_weights, label_smoothing)
     valid = target != VOID
-    weights = None if class_weights is None else class_weights[target.where(valid, 0)] * valid
-    total = None
+    if class_weights is None:
+        weight = valid.sum().to(total.dtype)
+    else:
+        weight = _pixel_weights(target.long(), class_weights).sum().to(total.dtype)
+    return total / weight.where(weight > 0, math.inf)
+
+
+def cross_entropy_sum(
+    logits: Tensor,
+    target: Tensor,
+    class_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Return the numerator of :func:`cross_entropy`: the sum of the pixels' weighted losses."""
+    target = target.long()
+    if not (torch.is_grad_enabled() or label_smoothing or logits.is_cuda) and logits.stride(1) == 1:
+        total = _without_gradient(logits.permute(0, 2, 3, 1), target, class_weights)
+        if total is not None:
+            return total
     if logits.is_contiguous(memory_format=torch.channels_last):
         # Pixel by pixel, as they lie: torch would first turn all logits about, which costs as much
         # again, forward and backward.
         logits, target = logits.permute(0, 2, 3, 1).flatten(0, 2), target.flatten()
-        if not (torch.is_grad_enabled() or label_smoothing or logits.is_cuda):
-            total = _without_gradient(logits, target, weights)
-    if total is None:
-        total = F.cross_entropy(
-            logits,
-            target,
-            weight=class_weights,
-            ignore_index=VOID,
-            reduction="sum",
-            label_smoothing=label_smoothing,
-        )
-    weight = valid.sum() if weights is None else weights.sum()
-    return total / weight.to(total.dtype).clamp_min(torch.finfo(total.dtype).tiny)
+    return F.cross_entropy(
+        logits,
+        target,
+        weight=class_weights,
+        ignore_index=VOID,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
 
 
-def _without_gradient(logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor | None:
-    """Return the summed cross entropy of logits ``(N, K)``; None if it needs a shift.
+def _without_gradient(
+    logits: Tensor, target: Tensor, class_weights: Tensor | None
+) -> Tensor | None:
+    """Return the summed cross entropy of logits ``(B, H, W, K)``; None if it needs a shift.
 
     Half the time of torch's on a CPU, which seeks the largest logit of each pixel and subtracts it
     before it exponentiates. Where no sum leaves float's range, that changes rounding alone.
     """
     valid = target != VOID
     with torch.autocast(logits.device.type, enabled=False):
-        sums = logits.exp().mv(logits.new_ones(logits.shape[1])).log().where(valid, 0)
+        sums = logits.exp().flatten(0, 2).mv(logits.new_ones(logits.shape[-1]))
+    sums = sums.log().view(target.shape).where(valid, 0)
     if not bool((sums.abs() < 80).all()):  # NaN is not less either
         return None
-    own = logits.gather(1, target.where(valid, 0)[:, None])[:, 0]
-    each = (sums - own).where(valid, 0)
-    return (each if weights is None else each * weights.flatten()).sum()
+    own = logits.gather(-1, target.where(valid, 0)[..., None])[..., 0]
+    losses = (sums - own).where(valid, 0)
+    if class_weights is not None:
+        losses = losses * _pixel_weights(target, class_weights)
+    return losses.sum()
+
+
+def _pixel_weights(target: Tensor, class_weights: Tensor) -> Tensor:
+    """Return the weight of each pixel's true class, 0 where it is void."""
+    valid = target != VOID
+    return class_weights[target.where(valid, 0)] * valid
 
 
 def dice(logits: Tensor, target: Tensor) -> Tensor:
@@ -175,3 +201,36 @@ class SegmentationLoss(nn.Module):
                 part = REGION_LOSSES[name](logits, target)
             parts.append(weight * part)
         return torch.stack(parts).sum()
+
+    def fractions(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return what one image adds to the loss of a split, term by term.
+
+        The loss of a split, which :func:`seglab.metrics.split_loss` computes, is the sum of its
+        terms', and a term's is the sum of its images' numerators over that of their denominators:
+
+        - cross entropy: the pixels' weighted losses over the pixels' weights. That is the training
+          loss of all valid pixels of the split as one batch.
+        - a region loss, which is no mean over pixels: the loss of the image as a batch of one over
+          1, or 0 over 0 where all is void. That is the mean over the images with valid pixels.
+
+        Args:
+            logits: ``(1, K, H, W)`` floating point.
+            target: ``(1, H, W)`` uint8, void 255.
+
+        Returns:
+            ``(T, 2)`` float64, a numerator, times the weight of its term, and a denominator for
+            each of the T terms.
+        """
+        logits = logits.float()
+        counts = target.flatten().bincount(minlength=VOID + 1)[: logits.shape[1]].double()
+        rows = []
+        for name, weight in self.terms:
+            if name == "cross_entropy":
+                weights, smoothing = self.class_weights, self.label_smoothing
+                numerator = cross_entropy_sum(logits, target, weights, smoothing)
+                denominator = (counts if weights is None else counts * weights).sum()
+            else:
+                numerator = REGION_LOSSES[name](logits, target)
+                denominator = counts.any().double()
+            rows.append(torch.stack([weight * numerator.double(), denominator]))
+        return torch.stack(rows)

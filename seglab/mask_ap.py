@@ -6,6 +6,10 @@ float32 (an IoU of 4/5 misses 0.8), and gathers as if every process had seen as 
 
 Source: cocodataset.org, "Detection Evaluation": AP is the mean over classes, and over IoU
 thresholds 0.50 to 0.95 in steps of 0.05, of the precision at 101 recalls; AP50 at IoU 0.50 alone.
+
+Void pixels are ignored, as in mIoU: they are taken out of a found mask before its IoU is computed,
+and a mask with nothing left is neither a hit nor a false alarm. COCO has no such pixels; without
+them the result is COCO's.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from faster_coco_eval.core import mask as run_length
 from torch import Tensor
 
 from seglab.collective import gather
+from seglab.data.classes import VOID
 from seglab.data.instances import Detections, Instances
 
 MAX_DETECTIONS = 100
@@ -37,7 +42,7 @@ class ImageObjects:
     Attributes:
         index: the image's place in the split.
         size: its height and width in pixels.
-        found: (class, score, run-length code) of each object that a model found.
+        found: (class, score, run-length code) of each object that a model found, void left out.
         true: (class, run-length code) of each true one.
     """
 
@@ -69,6 +74,28 @@ def encode(masks: Tensor) -> list[bytes]:
         return []
     pixels = masks.cpu().numpy().view(np.uint8).transpose(1, 2, 0)
     return [one["counts"] for one in run_length.encode(np.asfortranarray(pixels))]
+
+
+def void_pixels(class_map: Tensor, instance_map: Tensor) -> Tensor:
+    """Return where an image's truth is not known: ``(H, W)`` bool.
+
+    That is where either map ``(H, W)`` uint8 is 255: without a class (which mIoU ignores too) or
+    without an id, a pixel cannot be told to be of an object or not.
+    :func:`~seglab.data.instances.find_instances` leaves the same pixels out of true masks.
+    """
+    return (class_map == VOID) | (instance_map == VOID)
+
+
+def without_void(found: Detections, void: Tensor) -> Detections:
+    """Return what was found less its void pixels, without the masks that have no others.
+
+    Args:
+        found: N objects of one image; a mask without any pixel stays, as a false alarm.
+        void: ``(H, W)`` bool.
+    """
+    masks = found.masks & ~void
+    kept = masks.flatten(1).any(1) | ~found.masks.flatten(1).any(1)
+    return Detections(masks[kept], found.labels[kept], found.scores[kept], found.boxes[kept])
 
 
 def average_precision(images: Sequence[ImageObjects], num_classes: int) -> Floats:
@@ -143,9 +170,17 @@ class MaskAP:
         self.classes = tuple(classes)
         self.images: list[ImageObjects] = []
 
-    def update(self, found: Detections, truth: Instances, index: int) -> None:
-        """Add an image: what was found and what is true in it, and its place in the split."""
-        height, width = found.masks.shape[1:]
+    def update(self, found: Detections, truth: Instances, void: Tensor, index: int) -> None:
+        """Add an image.
+
+        Args:
+            found: the objects that a model found in it.
+            truth: the true ones; none of their pixels is void.
+            void: ``(H, W)`` bool, :func:`void_pixels`.
+            index: the image's place in the split.
+        """
+        height, width = void.shape
+        found = without_void(found, void)
         scored = (found.labels.tolist(), found.scores.tolist(), encode(found.masks))
         true = (truth.labels.tolist(), encode(truth.masks))
         self.images.append(

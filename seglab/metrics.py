@@ -12,7 +12,7 @@ accuracy, mean accuracy, mean IU, frequency weighted IU).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,14 +105,18 @@ def scores(confusion: Tensor, classes: Sequence[str], prefix: str = "val/") -> d
     return {prefix + name: float(value) for name, value in result.items()}
 
 
-def mean_loss(losses: Iterable[float], pixels: Sequence[int]) -> float:
-    """Return the mean loss of a valid pixel, from each image's mean loss and valid pixels.
+def split_loss(fractions: Tensor) -> float:
+    """Return the loss of a split from its images' ``(N, T, 2)`` float64 fractions.
 
-    ``math.fsum`` rounds once, so the order of the images is of no account. An image without valid
-    pixels is left out, whatever its loss; NaN if there is no valid pixel at all.
+    Each of the T terms is the sum of its numerators over the sum of its denominators, and the loss
+    is the sum of the terms. ``math.fsum`` rounds once, so the order of the images is of no account.
+    NaN if a term's denominators sum to 0, as where the split has no valid pixel at all.
     """
-    total = math.fsum(loss * n for loss, n in zip(losses, pixels, strict=True) if n)
-    return total / sum(pixels) if any(pixels) else math.nan
+    total = 0.0
+    for numerators, denominators in fractions.permute(1, 2, 0).tolist():
+        weight = math.fsum(denominators)
+        total += math.fsum(numerators) / weight if weight else math.nan
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,7 @@ class SegmentationMetrics(Metric):
     Args:
         classes: the names of the K classes, in the order of their values.
         per_image: compute ``val/mIoU_low`` and ``val/mIoU_high`` too (:func:`jackknife_interval`).
+        terms: T, how many terms the loss has.
 
     Attributes:
         evaluation: what the last :meth:`compute` read its scores from, all processes' images; None
@@ -152,7 +157,7 @@ class SegmentationMetrics(Metric):
     update_called = True  # a process without an image joins `compute` all the same: no warning
     confusion: Tensor
 
-    def __init__(self, classes: Sequence[str], per_image: bool = False) -> None:
+    def __init__(self, classes: Sequence[str], per_image: bool = False, terms: int = 1) -> None:
         # A process without a new image would answer from the cache and not join the collective.
         super().__init__(compute_with_cache=False)
         self.classes = tuple(classes)
@@ -163,7 +168,7 @@ class SegmentationMetrics(Metric):
         self._no_rows = {  # of lists with a row for each image: more in one process than another
             "index": torch.empty(0, dtype=torch.int64),
             "counts": torch.empty(0, 3, size, dtype=torch.int64),
-            "loss": torch.empty(0, dtype=torch.float64),
+            "loss": torch.empty(0, terms, 2, dtype=torch.float64),
         }
         for name in self._no_rows:
             self.add_state(name, [], "cat")
@@ -180,7 +185,7 @@ class SegmentationMetrics(Metric):
         Args:
             prediction: classes in 0..K-1.
             target: classes in 0..K-1, or 255 for void.
-            loss: (B,) float64, the mean loss over each image's valid pixels; any if it has none.
+            loss: (B, T, 2) float64, what each image adds to :func:`split_loss`.
             index: (B,) int64, each image's position in the split, so that the order of arrival is
                 of no account; needed with ``loss`` and with ``per_image``.
 
@@ -214,7 +219,9 @@ class SegmentationMetrics(Metric):
         self.evaluation = Evaluation(self.confusion.cpu(), index[order].cpu(), counts[order].cpu())
         result = scores(self.confusion, self.classes)
         if len(loss):
-            result["val/loss"] = mean_loss(loss.tolist(), counts[:, 0].sum(-1).tolist())
+            if len(loss) != len(index):
+                raise ValueError(f"{len(index)} images, but the losses of {len(loss)}")
+            result["val/loss"] = split_loss(loss)
         if self.per_image:
             low, high = jackknife_interval(self.evaluation.counts.numpy())
             result |= {"val/mIoU_low": low, "val/mIoU_high": high}

@@ -19,8 +19,9 @@ def main(overrides: list[str]) -> Path:
 
     A model of objects also writes ``output/instances/ID.png`` and ``output/instances.json``.
 
-    The model runs with the precision, the threads and the batch size of its own validation, so
-    that class maps of a data set's images are those that its metrics were computed from.
+    The model runs with the precision and the threads of its own validation, and on a CPU with one
+    image per forward pass, so that class maps of a data set's images are those that its metrics
+    were computed from, to the bit.
 
     Files that cannot be read are listed after the others have been predicted.
 

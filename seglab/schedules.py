@@ -1,4 +1,4 @@
-"""The learning rate over the steps of a run, as a factor of the configured rate."""
+"""Factors over a run: of the learning rate by step, of the loss in a group of batches."""
 
 from __future__ import annotations
 
@@ -46,3 +46,18 @@ def schedule(total: int, config: ScheduleConfig) -> Callable[[int], float]:
         return factor(step, total, config)
 
     return at
+
+
+def accumulation_factor(batch: int, batches: float, group: int) -> float:
+    """Return the factor of a batch's loss that makes its step's gradient the mean over its group.
+
+    Lightning divides each loss by ``group``, so that the batches of an incomplete last group would
+    count less than all others.
+
+    Args:
+        batch: the place of the batch in its epoch, from 0.
+        batches: how many an epoch has; may be infinite.
+        group: how many are accumulated for a step.
+    """
+    first = batch // group * group
+    return group / min(group, batches - first)

@@ -18,11 +18,13 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchmetrics.detection import MeanAveragePrecision
 
-from seglab.data.instances import Detections, Instances, tight_boxes
-from seglab.mask_ap import MaskAP, encode
+from seglab.data.instances import Detections, Instances, find_instances, tight_boxes
+from seglab.mask_ap import MaskAP, encode, void_pixels
 
 CLASSES = ["background", "a", "b", "c"]
 Scene = tuple[Detections, Instances]
+NOWHERE = torch.zeros(24, 24, dtype=torch.bool)
+"""No void in any scene."""
 
 
 def rectangles(rng: np.random.Generator, count: int, side: int = 24) -> torch.Tensor:
@@ -52,10 +54,10 @@ def scene(seed: int, true: int, others: int) -> Scene:
     return found, Instances(ids, truth, labels, tight_boxes(truth), *flags)
 
 
-def measure(scenes: list[Scene]) -> dict[str, float]:
+def measure(scenes: list[Scene], voids: list[torch.Tensor] | None = None) -> dict[str, float]:
     metric = MaskAP(CLASSES)
     for index, (found, truth) in enumerate(scenes):
-        metric.update(found, truth, index)
+        metric.update(found, truth, voids[index] if voids else NOWHERE, index)
     return metric.compute()
 
 
@@ -149,8 +151,8 @@ def test_nothing_found_is_zero_and_nothing_true_is_nan() -> None:
 
 def test_an_image_counts_once_and_reset_forgets() -> None:
     metric = MaskAP(CLASSES)
-    metric.update(*scene(1, 2, 1), 0)
-    metric.update(*scene(2, 2, 1), 0)
+    metric.update(*scene(1, 2, 1), NOWHERE, 0)
+    metric.update(*scene(2, 2, 1), NOWHERE, 0)
     with pytest.raises(ValueError, match="counted twice"):
         metric.compute()
     metric.reset()
@@ -159,9 +161,68 @@ def test_an_image_counts_once_and_reset_forgets() -> None:
 
 def test_an_image_is_kept_in_little_memory() -> None:
     metric = MaskAP(CLASSES)
-    metric.update(*scene(1, 5, 20), 0)
+    metric.update(*scene(1, 5, 20), NOWHERE, 0)
     codes = [code for *_, code in metric.images[0].found + metric.images[0].true]
     assert sum(map(len, codes)) < 25 * 40  # bytes, where a mask has 576 pixels
+
+
+# Void pixels are ignored.
+
+
+def with_void(scene: Scene, seed: int) -> tuple[Scene, torch.Tensor, Scene]:
+    """Put void anywhere; return the scene with it, the void, and the scene without its pixels."""
+    found, truth = scene
+    void = rectangles(np.random.default_rng(seed), 3).any(0)
+    true_masks = truth.masks & ~void
+    visible = true_masks.flatten(1).any(1)
+    fields = (getattr(truth, name) for name in Instances.__slots__)
+    left = Instances(*(field[visible] for field in fields))
+    left.masks[:] = true_masks[visible]
+    places = [k for k, mask in enumerate(found.masks) if not mask.any() or (mask & ~void).any()]
+    fields = (getattr(found, name) for name in Detections.__slots__)
+    cut = Detections(*(field[places] for field in fields))
+    cut.masks[:, void] = False
+    return (found, left), void, (cut, left)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(counts, min_size=1, max_size=6))
+def test_void_pixels_are_as_if_they_were_not_there(spec: list[tuple[int, int, int]]) -> None:
+    given_scenes, voids, cut = zip(*(with_void(scene(*one), one[0]) for one in spec), strict=True)
+    ours, theirs = measure(list(given_scenes), list(voids)), by_pycocotools(list(cut))
+    for name, value in theirs.items():
+        assert ours[name] == pytest.approx(value, abs=1e-6, nan_ok=True), name
+
+
+def test_a_mask_of_nothing_but_void_is_neither_a_hit_nor_a_false_alarm() -> None:
+    void = torch.zeros(24, 24, dtype=torch.bool)
+    void[:8] = True
+    masks = torch.zeros(4, 24, 24, dtype=torch.bool)
+    masks[0, :5, :5] = True  # nothing but void
+    masks[1, 6:12, 12:] = True  # a false alarm that reaches into void
+    masks[3, 10:20, :10] = True  # the object; masks[2] has no pixel at all
+    truth = find_instances(masks[3].to(torch.uint8), masks[3].to(torch.uint8))
+
+    def of(*places: int) -> float:
+        scores = torch.linspace(0.9, 0.5, len(places))
+        labels = torch.ones(len(places), dtype=torch.long)
+        found = Detections(masks[list(places)], labels, scores, torch.zeros(len(places), 4))
+        return measure([(found, truth)], [void])["val/mask_AP/a"]
+
+    assert of(3) == of(0, 3) == of(0, 0, 0, 3) == 1
+    assert of(1, 3) == of(2, 3) == pytest.approx(0.5, abs=0.01)
+    assert of(0, 1, 3) == of(1, 3)
+    assert of(0) == 0, "an object is still missed"
+
+
+def test_void_is_what_has_no_class_or_no_id_and_no_true_mask_has_any() -> None:
+    random = np.random.default_rng(0)
+    class_map = torch.from_numpy(random.choice([0, 1, 2, 255], (30, 40)).astype(np.uint8))
+    instance_map = torch.from_numpy(random.choice([0, 1, 2, 255], (30, 40)).astype(np.uint8))
+    void = void_pixels(class_map, instance_map)
+    for (y, x), value in np.ndenumerate(void.numpy()):
+        assert value == (class_map[y, x] == 255 or instance_map[y, x] == 255)
+    assert not (find_instances(class_map, instance_map).masks & void).any()
 
 
 SCENES = [(seed, seed % 4, seed % 3) for seed in range(7)]
@@ -179,7 +240,7 @@ def join(rank: int, world: int, folder: Path) -> None:
     )
     metric = MaskAP(CLASSES)
     for index in DEALT[world][rank]:
-        metric.update(*scene(*SCENES[index]), index)
+        metric.update(*scene(*SCENES[index]), NOWHERE, index)
     result = {name: value.hex() for name, value in metric.compute().items()}
     (folder / f"{rank}.json").write_text(json.dumps(result))
     torch.distributed.destroy_process_group()

@@ -24,9 +24,9 @@ from seglab.metrics import (
     SegmentationMetrics,
     class_map,
     confusion_matrix,
-    mean_loss,
     per_image_counts,
     scores,
+    split_loss,
 )
 
 quick = settings(max_examples=30, deadline=None)
@@ -223,15 +223,17 @@ def test_class_map_is_argmax_first_of_ties_and_nan_largest():
 def test_no_bit_depends_on_batches_or_order(split, data):
     num_classes, images = split
     predictions, targets = (torch.from_numpy(np.stack(x)) for x in zip(*images, strict=True))
-    weights = st.floats(0, 1e6) | st.sampled_from([math.pi, 1e-300])
-    loss = torch.tensor(data.draw(st.lists(weights, min_size=len(images), max_size=len(images))))
-    loss = loss.double()
-    loss[(targets == 255).all(2).all(1)] = math.nan  # what a mean over no pixel is
+    terms = data.draw(st.integers(1, 3))
+    size = len(images) * terms * 2
+    values = st.floats(0, 1e6) | st.sampled_from([math.pi, 1e-300])
+    drawn = data.draw(st.lists(values, min_size=size, max_size=size))
+    fractions = torch.tensor(drawn, dtype=torch.float64).view(len(images), terms, 2)
 
     def run(batches: list[list[int]]) -> dict[str, float]:
-        metrics = SegmentationMetrics(names(num_classes), per_image=True)
+        metrics = SegmentationMetrics(names(num_classes), per_image=True, terms=terms)
         for batch in batches:
-            metrics.update(predictions[batch], targets[batch], loss[batch], torch.tensor(batch))
+            index = torch.tensor(batch)
+            metrics.update(predictions[batch], targets[batch], fractions[batch], index)
         return metrics.compute()
 
     order = data.draw(st.permutations(range(len(images))))
@@ -239,23 +241,28 @@ def test_no_bit_depends_on_batches_or_order(split, data):
     batches = [order[start : start + cut] for start in range(0, len(images), cut)]
     together = run([list(range(len(images)))])
     assert same(run(batches), together)
-    valid = (targets != 255).sum((1, 2)).tolist()
-    pairs = [(Fraction(x) * n, n) for x, n in zip(loss.tolist(), valid, strict=True) if n]
-    expected = float(sum(x for x, _ in pairs) / sum(n for _, n in pairs)) if pairs else math.nan
+    sums = [[sum(map(Fraction, x)) for x in term] for term in fractions.permute(1, 2, 0).tolist()]
+    defined = all(denominator for _, denominator in sums)
+    expected = float(sum(n / d for n, d in sums)) if defined else math.nan
     assert together["val/loss"] == pytest.approx(expected, rel=1e-12, nan_ok=True)
 
 
-def test_mean_loss_leaves_out_images_without_a_valid_pixel():
-    assert mean_loss([1.0, math.nan, 4.0], [2, 0, 1]) == 2.0
-    assert math.isnan(mean_loss([math.nan], [0]))
-    assert math.isnan(mean_loss([1.0, math.nan], [2, 1]))
-    assert mean_loss([1e16, 1.0, -1e16], [1, 1, 1]) == 1 / 3  # a running sum would lose the 1
+def test_the_loss_of_a_split_is_a_sum_of_quotients_of_exact_sums():
+    def of(*rows: list[list[float]]) -> float:
+        return split_loss(torch.tensor(rows, dtype=torch.float64))
+
+    assert of([[2.0, 2.0]], [[0.0, 0.0]], [[4.0, 1.0]]) == 2.0
+    assert of([[2.0, 1.0], [3.0, 4.0]], [[4.0, 1.0], [3.0, 4.0]]) == 3.75
+    assert math.isnan(of([[0.0, 0.0]]))
+    assert math.isnan(of([[1.0, 1.0], [0.0, 0.0]]))
+    assert math.isnan(of([[math.nan, 1.0]], [[1.0, 1.0]]))
+    assert of([[1e16, 1.0]], [[1.0, 1.0]], [[-1e16, 1.0]]) == 1 / 3  # a running sum loses the 1
 
 
 def test_misuse_is_refused():
     zeros, two = maps([0, 1]), torch.tensor([0, 1])
     with pytest.raises(ValueError, match="need the index"):
-        SegmentationMetrics(names(2)).update(zeros, zeros, loss=torch.ones(1))
+        SegmentationMetrics(names(2)).update(zeros, zeros, loss=torch.ones(1, 1, 2))
     with pytest.raises(ValueError, match="need the index"):
         SegmentationMetrics(names(2), per_image=True).update(zeros, zeros)
     with pytest.raises(ValueError, match="index has 2 rows for 1 images"):
@@ -266,9 +273,9 @@ def test_misuse_is_refused():
     with pytest.raises(ValueError, match="counted twice"):
         twice.compute()
     partial = SegmentationMetrics(names(2))
-    partial.update(zeros, zeros, torch.ones(1), index=two[:1])
+    partial.update(zeros, zeros, torch.ones(1, 1, 2), index=two[:1])
     partial.update(zeros, zeros, index=two[1:])
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="2 images, but the losses of 1"):
         partial.compute()
 
 
@@ -276,7 +283,7 @@ def test_reset_forgets_everything():
     metrics = SegmentationMetrics(names(2), per_image=True)
     before = metrics.compute()
     with torch.inference_mode():
-        metrics.update(maps([0, 1]), maps([0, 1]), torch.ones(1), torch.tensor([0]))
+        metrics.update(maps([0, 1]), maps([0, 1]), torch.ones(1, 1, 2), torch.tensor([0]))
         assert metrics.compute()["val/loss"] == 1.0
         metrics.reset()
     assert same(metrics.compute(), before)
@@ -314,9 +321,8 @@ def measure(world: int, rank: int, batches: list[list[int]], loss: bool) -> list
     predictions, targets = torch.randint(0, 5, (2, 7, 9, 11), generator=generator).byte()
     targets[targets == 4] = 255
     targets[3] = 255
-    losses = torch.rand(7, generator=generator, dtype=torch.float64)
-    losses[3] = math.nan
-    metrics = SegmentationMetrics(names(6), per_image=True)
+    losses = torch.rand(7, 2, 2, generator=generator, dtype=torch.float64)
+    metrics = SegmentationMetrics(names(6), per_image=True, terms=2)
     results = []
     for shift in (0, 7):  # after a result, the counting goes on
         for batch in filter(None, batches[rank::world]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import lightning as L
@@ -16,7 +16,7 @@ from seglab.data.images import Images
 from seglab.data.instances import Detections
 from seglab.errors import ConfigError
 from seglab.metrics import Evaluation, SegmentationMetrics
-from seglab.schedules import lr_factor, schedule
+from seglab.schedules import accumulation_factor, lr_factor, schedule
 from seglab.schema import TrainConfig
 from seglab.targets import build
 from seglab.tasks.parameters import freeze, freeze_norms, parameter_groups
@@ -63,16 +63,24 @@ class Task(L.LightningModule):
             self.register_buffer(name, buffer, persistent=False)
 
     def normalise(self, image: Tensor) -> Tensor:
-        """Turn ``(B, 3, H, W)`` uint8 RGB into what the net was trained on."""
+        """Turn ``(B, 3, H, W)`` uint8 RGB into what the net was trained on.
+
+        The strides of the result follow from its shape alone. Torch and oneDNN choose a kernel by
+        strides, and ``contiguous`` keeps those of a dimension of size 1 as they are, so that one
+        image could get other last bits from a file than from a slice of a batch.
+        """
         image = image.contiguous(memory_format=self.memory_format)
-        if self.memory_format != torch.channels_last:
-            return (image - self.mean) / self.std
+        last = self.memory_format == torch.channels_last
+        pixels = image.permute(0, 2, 3, 1) if last else image
+        normal = torch.empty(pixels.shape, dtype=self.mean.dtype, device=image.device)
+        normal.copy_(pixels)
+        if not last:
+            return normal.sub_(self.mean).div_(self.std)
         # The same numbers, a row at a time: pixel by pixel the loops would be three colours long.
         width = image.shape[-1]
-        mean, std = (one.flatten().repeat(width) for one in (self.mean, self.std))
-        pixels = image.permute(0, 2, 3, 1)
-        rows = pixels.flatten(2).to(mean.dtype).sub_(mean).div_(std)
-        return rows.view(pixels.shape).permute(0, 3, 1, 2)
+        mean, std = (colours.flatten().repeat(width) for colours in (self.mean, self.std))
+        normal.flatten(2).sub_(mean).div_(std)
+        return normal.permute(0, 3, 1, 2)
 
     def setup(self, stage: str) -> None:
         """Compile the training step's net; whole images of many sizes are not worth compiling."""
@@ -94,6 +102,22 @@ class Task(L.LightningModule):
     def infer(self, image: Tensor) -> Any:
         """Map plain RGB ``(B, 3, H, W)`` uint8 to what :meth:`class_map` takes, as evaluated."""
         return self(image)
+
+    def infer_each(self, image: Tensor) -> Iterator[Any]:
+        """Yield what :meth:`infer` gives for each image of ``(B, 3, H, W)`` uint8, as a batch of 1.
+
+        On a CPU every image has a forward pass of its own, which is as fast as a batch: the kernels
+        for another batch size differ in the last bits of their results, such as those of a 1x1
+        convolution on a 1x1 map with two threads. So no number depends on the batch size. On
+        another device a batch is one forward pass, and its last bits may depend on the batch size.
+        """
+        if image.device.type == "cpu":
+            for place in range(len(image)):
+                yield self.infer(image[place : place + 1])
+        else:
+            output = self.infer(image)
+            for place in range(len(image)):
+                yield output[place : place + 1]
 
     def check_output(self) -> None:
         """Try the net on a small blank image, so that a wrong class count is found at once.
@@ -118,6 +142,15 @@ class Task(L.LightningModule):
         key = (self.config.seed, self.global_step, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Let every step follow the mean over its batches; what is logged is the batch's loss."""
+        factor = accumulation_factor(
+            self.trainer.fit_loop.batch_idx,
+            self.trainer.num_training_batches,
+            self.trainer.accumulate_grad_batches,
+        )
+        super().backward(loss if factor == 1 else loss * factor, *args, **kwargs)
+
     @abstractmethod
     def class_map(self, output: Any) -> Tensor:
         """Turn the net's output into ``(B, H, W)`` uint8 class maps of the images' own size."""
@@ -126,9 +159,15 @@ class Task(L.LightningModule):
         """Return the class maps ``(B, H, W)`` uint8 of a batch of photographs."""
         if not batch.ids:  # no file of it could be decoded
             return batch.image[:, 0]
-        output = self.infer(batch.image)
-        self.detections = self.objects(output)
-        return self.class_map(output)
+        maps: list[Tensor] = []
+        detections: list[Detections] | None = None
+        for output in self.infer_each(batch.image):
+            maps.append(self.class_map(output))
+            objects = self.objects(output)
+            if objects is not None:
+                detections = (detections or []) + objects
+        self.detections = detections
+        return torch.cat(maps)
 
     def objects(self, output: Any) -> list[Detections] | None:
         """Return the objects in what :meth:`infer` gave; None for a task without objects."""

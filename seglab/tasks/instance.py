@@ -9,7 +9,7 @@ from torchvision.models.detection import MaskRCNN
 from seglab.data.datamodule import Batch
 from seglab.data.instances import Detections, find_instances
 from seglab.errors import ConfigError
-from seglab.mask_ap import MaskAP
+from seglab.mask_ap import MaskAP, void_pixels
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task
 
@@ -93,7 +93,8 @@ class InstanceSegmentation(Task):
         self.metrics.update(prediction, batch.class_map, index=batch.position)
         truths = zip(self.detections, batch.class_map, batch.instance_map, strict=True)
         for (found, class_map, instance_map), index in zip(truths, batch.position, strict=True):
-            self.mask_ap.update(found, find_instances(class_map, instance_map), int(index))
+            truth = find_instances(class_map, instance_map)
+            self.mask_ap.update(found, truth, void_pixels(class_map, instance_map), int(index))
         return prediction
 
     def compute_scores(self) -> dict[str, float]:

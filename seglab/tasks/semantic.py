@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seglab.data.datamodule import Batch
 from seglab.errors import ConfigError
 from seglab.losses import SegmentationLoss
-from seglab.metrics import class_map
+from seglab.metrics import SegmentationMetrics, class_map
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task, main_output
 
@@ -30,6 +30,7 @@ class SemanticSegmentation(Task):
             weights,
             config.loss.label_smoothing,
         )
+        self.metrics = SegmentationMetrics(self.classes, terms=len(config.loss.terms))
 
     def infer(self, image: Tensor) -> Tensor:
         """Map ``(B, 3, H, W)`` uint8 to logits ``(B, K, H, W)``, mirrored too if so configured."""
@@ -57,14 +58,10 @@ class SemanticSegmentation(Task):
         """Add a batch to the metrics and return its class maps ``(B, H, W)`` uint8."""
         if not batch.ids:  # a process without an image
             return batch.class_map
-        logits = self.infer(batch.image)
-        prediction = self.class_map(logits)
-        # Each image's own loss, so that batching changes no digit.
-        losses = [
-            self.loss(one[None], truth[None])
-            for one, truth in zip(logits, batch.class_map, strict=True)
-        ]
-        self.metrics.update(
-            prediction, batch.class_map, torch.stack(losses).double(), batch.position
-        )
+        maps, losses = [], []
+        for logits, truth in zip(self.infer_each(batch.image), batch.class_map, strict=True):
+            maps.append(self.class_map(logits))
+            losses.append(self.loss.fractions(logits, truth[None]))
+        prediction = torch.cat(maps)
+        self.metrics.update(prediction, batch.class_map, torch.stack(losses), batch.position)
         return prediction

@@ -1,11 +1,18 @@
 """Objects: no digit moved by batching, maps painted by score, what does not fit refused."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 import torch
+import torch.nn.functional as F
 
+import seglab
 from seglab.config import compose
 from seglab.data.datamodule import Batch
-from seglab.data.instances import Detections
+from seglab.data.instances import Detections, find_instances
+from seglab.data.synthetic import SyntheticSpec, write_tree
+from seglab.data.voc import Sample
 from seglab.errors import ConfigError
 from seglab.schema import TrainConfig
 from seglab.tasks.build import build_task
@@ -62,6 +69,50 @@ def test_no_digit_depends_on_the_batch(task: InstanceSegmentation) -> None:
         value.hex() for value in results[1].values()
     ]
     assert {"val/mIoU", "val/mask_AP", "val/mask_AP50", "val/mask_AP/circle"} <= set(results[0])
+
+
+def spill(truth: Sample, reach: int) -> Detections:
+    """Return the true objects, each with the void pixels that are within ``reach`` of it."""
+    assert truth.instance_map is not None
+    objects = find_instances(truth.class_map, truth.instance_map)
+    near = F.max_pool2d(objects.masks.float(), 2 * reach + 1, 1, reach).bool()
+    masks = objects.masks | (near & (truth.class_map == 255))
+    return Detections(masks, objects.labels, torch.ones(len(objects)), objects.boxes)
+
+
+def score_spilled(
+    samples: Sequence[Sample], task: InstanceSegmentation, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, float]:
+    for index, sample in enumerate(samples):
+        assert sample.instance_map is not None
+        found = spill(sample, 2)
+        monkeypatch.setattr(task, "infer", lambda _, found=found: [found])
+        maps = (sample.class_map[None], torch.tensor([index]), [sample.id])
+        task.validation_step(Batch(sample.image[None], *maps, sample.instance_map[None]), index)
+    return task.compute_scores()
+
+
+def test_void_pixels_of_a_found_mask_do_not_count(
+    task: InstanceSegmentation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ground truth plus the void around it is as good an answer as ground truth."""
+    spec = SyntheticSpec(train=1, val=6)
+    write_tree(tmp_path, spec)
+    samples = seglab.VOCSegmentation(
+        tmp_path, 2007, "val", classes=list(task.classes), instances=True
+    )
+    assert any((spill(sample, 2).masks & (sample.class_map == 255)).any() for sample in samples)
+    scores = score_spilled(samples, task, monkeypatch)
+    assert scores["val/mask_AP"] == scores["val/mask_AP50"] == 1
+
+
+@pytest.mark.voc
+def test_nor_do_those_of_real_objects(monkeypatch: pytest.MonkeyPatch, voc_root: Path) -> None:
+    samples = seglab.VOCSegmentation(voc_root, 2007, "val", instances=True)
+    real = build_task(configure("data=voc2007", f"data.classes=[{','.join(samples.classes)}]"))
+    assert isinstance(real, InstanceSegmentation)
+    some = [samples[index] for index in range(0, len(samples), 10)]
+    assert score_spilled(some, real, monkeypatch)["val/mask_AP"] == 1
 
 
 def test_only_sure_objects_are_painted_the_surest_on_top(task: InstanceSegmentation) -> None:
