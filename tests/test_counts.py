@@ -45,11 +45,14 @@ def plain_miou(counts: np.ndarray) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def plain_half(without_each: list[float]) -> float:
-    """Return z times the jackknife's standard error, by Efron and Tibshirani's formula (11.5)."""
+def plain_interval(value: float, without_each: list[float]) -> tuple[float, float]:
+    """Return the jackknife's interval by Efron and Tibshirani's formulas, chapter 11."""
     n, middle = len(without_each), statistics.fmean(without_each)
     error = math.sqrt((n - 1) / n * sum((one - middle) ** 2 for one in without_each))
-    return 1.959964 * error
+    ends = []
+    for centre in (value, value - (n - 1) * (middle - value)):
+        ends += [centre - 1.959964 * error, centre + 1.959964 * error]
+    return min(ends), max(ends)
 
 
 @pytest.mark.parametrize("images", [2, 23, 4200])
@@ -61,8 +64,7 @@ def test_the_interval_agrees_with_a_plain_jackknife(images):
         assert all(map(math.isnan, jackknife_interval(counts))), "nothing is left without one"
         counts = some_counts(images)
     total = counts.sum(0)
-    half = plain_half([plain_miou(total - one) for one in counts])
-    expected = (plain_miou(total) - half, plain_miou(total) + half)
+    expected = plain_interval(plain_miou(total), [plain_miou(total - one) for one in counts])
     assert jackknife_interval(counts) == pytest.approx(expected, rel=1e-6)
 
 
@@ -70,9 +72,8 @@ def test_a_class_of_one_image_is_left_out_of_the_mean_without_it():
     counts = sparse_counts(20)
     assert ((counts[:, :2] > 0).any(1).sum(0) == 1).any(), "a class that only one image has"
     total = counts.sum(0)
-    half = plain_half([plain_miou(total - one) for one in counts])
-    low, high = jackknife_interval(counts)
-    assert (high - low) / 2 == pytest.approx(half, rel=1e-6)
+    expected = plain_interval(plain_miou(total), [plain_miou(total - one) for one in counts])
+    assert jackknife_interval(counts) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("size", "least"), [(213, 0.93), (100, 0.92)])
@@ -163,13 +164,11 @@ def test_the_paired_difference_leaves_the_same_image_out_of_both():
     other[:, 0] = one[:, 0]
     totals = one.sum(0), other.sum(0)
     difference = plain_miou(totals[0]) - plain_miou(totals[1])
-    half = plain_half(
-        [
-            plain_miou(totals[0] - a) - plain_miou(totals[1] - b)
-            for a, b in zip(one, other, strict=True)
-        ]
-    )
-    expected = (difference, difference - half, difference + half)
+    without_each = [
+        plain_miou(totals[0] - a) - plain_miou(totals[1] - b)
+        for a, b in zip(one, other, strict=True)
+    ]
+    expected = (difference, *plain_interval(difference, without_each))
     assert paired_difference(one, other) == pytest.approx(expected, rel=1e-6)
 
 
