@@ -61,6 +61,15 @@ class Box:
 
 
 @contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Leave Pillow's warnings out: too many pixels are refused here, odd EXIF is ignored."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        yield
+
+
+@contextmanager
 def open_picture(
     path: Path, formats: tuple[str, ...] = IMAGE_FORMATS, *, checksums: bool = True
 ) -> Iterator[ImageFile.ImageFile]:
@@ -70,9 +79,7 @@ def open_picture(
     bit may give other pixels; with ``checksums`` they are verified first.
     """
     try:
-        with warnings.catch_warnings():
-            # A picture over the bound is refused below, in our own words.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with _without_warnings():
             picture = Image.open(path, formats=formats)
         with picture:
             if picture.width * picture.height > MAX_PIXELS:
@@ -100,10 +107,13 @@ def orientation(picture: ImageFile.ImageFile) -> int:
     The header says, unless a PNG has metadata behind its pixels.
     """
     try:
-        if picture.format == "PNG" and "exif" not in picture.info and not _late_metadata(picture):
-            value = Image.Image.getexif(picture).get(ORIENTATION, 1)
-        else:
-            value = picture.getexif().get(ORIENTATION, 1)
+        with _without_warnings():
+            early = "exif" in picture.info or not _late_metadata(picture)
+            # Pillow decodes a PNG before it says that there is no EXIF; its base class does not.
+            read = (
+                Image.Image.getexif if picture.format == "PNG" and early else type(picture).getexif
+            )
+            value = read(picture).get(ORIENTATION, 1)
     except _DECODER_ERRORS:
         return 1
     return value if value in range(1, 9) else 1
@@ -111,6 +121,8 @@ def orientation(picture: ImageFile.ImageFile) -> int:
 
 def _late_metadata(picture: ImageFile.ImageFile) -> bool:
     """Tell whether a PNG has EXIF or text behind its pixels, which Pillow only reads with them."""
+    if picture.format != "PNG":
+        return False
     assert picture.fp is not None
     start = picture.fp.tell()
     try:

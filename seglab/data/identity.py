@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -109,6 +110,7 @@ def _is_whole(record: Record, files: SplitFiles) -> bool:
     length = len(files) * SHORT
     return (
         all(isinstance(text, str) for text in texts)
+        and re.fullmatch("[0-9a-f]{64}", record.identity) is not None  # it names a folder
         and len(record.files) == len(files.files(0))
         and all(len(digests) == length for digests in record.files)
         and (

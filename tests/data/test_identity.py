@@ -172,8 +172,9 @@ def test_a_damaged_record_is_made_anew(config: DataConfig, content: str) -> None
         record.write_text(content)
         assert identity(config) == first
         assert json.loads(record.read_text()) == whole
-        record.write_text(json.dumps({**whole, "files": ["abc"]}))
-        assert identity(config) == first
+        for odd in ({"files": ["abc"]}, {"identity": "../../elsewhere"}, {"counts": [1]}):
+            record.write_text(json.dumps({**whole, **odd}))
+            assert identity(config) == first
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_memory(

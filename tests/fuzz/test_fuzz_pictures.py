@@ -29,7 +29,11 @@ SIZE = (7, 11)
 LABELS = np.random.default_rng(1).integers(0, 21, SIZE, dtype=np.uint8)
 
 # torchvision 0.29 announces that its decoders move to torchcodec; here they are a second opinion.
-pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning"),
+    # Pillow's, of damaged EXIF, where a test opens a picture itself.
+    pytest.mark.filterwarnings("ignore:Tag data larger than file", "ignore:Corrupt EXIF data"),
+]
 
 
 def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
