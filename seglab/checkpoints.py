@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,9 @@ from seglab.schema import TrainConfig
 
 KEY = "seglab"
 """Where a checkpoint keeps the configuration that made it."""
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+"""The identity of a split; see ``seglab.data.identity``."""
 
 SCORE = "val/mIoU"
 """What makes a checkpoint the best."""
@@ -85,13 +89,18 @@ class BestAndLast(Checkpoint):
     Args:
         folder: the run's ``checkpoints``.
         config: kept in each of them.
+        data: the digests of the training and validation data, kept too.
         before: called before one is written, so that no history is behind it.
     """
 
     def __init__(
-        self, folder: Path, config: TrainConfig, before: Callable[[], None] = lambda: None
+        self,
+        folder: Path,
+        config: TrainConfig,
+        data: Mapping[str, str],
+        before: Callable[[], None] = lambda: None,
     ) -> None:
-        self.folder, self.config, self.before = folder, config, before
+        self.folder, self.config, self.data, self.before = folder, config, dict(data), before
         self.best = -math.inf
         self.best_epoch = -1
         self.improved = False
@@ -121,9 +130,9 @@ class BestAndLast(Checkpoint):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep the configuration as plain data beside the weights."""
+        """Keep the configuration and the identity of the data beside the weights."""
         self.before()
-        checkpoint[KEY] = {"config": asdict(self.config)}
+        checkpoint[KEY] = {"config": asdict(self.config), "data": self.data}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best score so far, so that a resumed run knows what it must beat."""
@@ -220,6 +229,14 @@ def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration that a checkpoint was trained with, as plain data."""
     config: dict[str, Any] = checkpoint[KEY]["config"]
     return config
+
+
+def origin(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what an evaluation records of the checkpoint that it measures: name, step, data."""
+    data = checkpoint[KEY].get("data")
+    digests = data.items() if isinstance(data, dict) else ()
+    known = {str(name): value for name, value in digests if DIGEST.fullmatch(str(value))}
+    return {"name": path.name, "step": checkpoint.get("global_step"), "data": known}
 
 
 def load_weights(task: torch.nn.Module, checkpoint: dict[str, Any], path: Path) -> None:

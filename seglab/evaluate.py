@@ -60,7 +60,7 @@ def measure(
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
     """
-    from seglab.checkpoints import load_weights, read_checkpoint
+    from seglab.checkpoints import load_weights, origin, read_checkpoint
     from seglab.counts import unreliable
     from seglab.data.datamodule import VOCDataModule
     from seglab.job import build_trainer, interruptible
@@ -81,11 +81,17 @@ def measure(
     samples = data.split(split)
     task = build_task(config)
     task.metrics.per_image = True
-    load_weights(task, read_checkpoint(path), path)
+    checkpoint = read_checkpoint(path)
+    load_weights(task, checkpoint, path)
 
     tracking.prepare(composed.folder, task.classes, len(samples))
     owner = Run if rank() == 0 else Follower
-    run = owner(composed.folder, {**asdict(config), **composed.plain}, overrides, resume=False)
+    settings = {**asdict(config), **composed.plain}
+    facts = {
+        "data": {"val": data.record(split).identity},
+        "checkpoint": origin(checkpoint, path),
+    }
+    run = owner(composed.folder, settings, overrides, resume=False, facts=facts)
     pictures = PredictionPictures(
         run.predictions, task.classes, len(samples), config.pictures.samples, every_n_epochs=0
     )

@@ -128,7 +128,14 @@ def run_job(
     task.build_optimizer()  # so that a wrong argument is found now; training builds its own
     tracking.prepare(folder, task.classes, len(data.split(config.data.val_split)))
     owner = Run if leads else Follower
-    run = owner(folder, asdict(config), overrides, resume=config.resume, step=reached.step)
+    run = owner(
+        folder,
+        asdict(config),
+        overrides,
+        resume=config.resume,
+        step=reached.step,
+        facts={"data": data.identity},
+    )
     pictures = PredictionPictures(
         run.predictions,
         task.classes,
@@ -136,7 +143,7 @@ def run_job(
         config.pictures.samples,
         config.pictures.every_n_epochs,
     )
-    saving = BestAndLast(run.checkpoints, config, before=lambda: run.history.sync())
+    saving = BestAndLast(run.checkpoints, config, data.identity, before=lambda: run.history.sync())
     ids = data.split(config.data.val_split).ids
     keep = KeepSamples(folder, ids, task.classes, config.pictures.samples)
     mishaps = Mishaps(config, "training")

@@ -46,6 +46,7 @@ def main(overrides: list[str]) -> dict[str, float]:
 
     from seglab.counts import unreliable
     from seglab.data.datamodule import open_dataset
+    from seglab.data.identity import data_identity
     from seglab.metrics import SegmentationMetrics
     from seglab.report import reported
     from seglab.tracking.progress import Checking
@@ -61,7 +62,8 @@ def main(overrides: list[str]) -> dict[str, float]:
             f"{predictions / missing[0]}.png: no such file, but {dataset.list_file} lists it{more}"
         )
     metrics = SegmentationMetrics(dataset.classes, per_image=True)
-    run = Run(composed.folder, asdict(config), overrides, resume=False)
+    facts = {"data": {"val": data_identity(config.data, split, instances=False)}}
+    run = Run(composed.folder, asdict(config), overrides, resume=False, facts=facts)
     keep = KeepSamples(run.folder, dataset.ids, dataset.classes, SHOWN)
     with reported(run, console):
         for index, sample in enumerate(

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from seglab.errors import ConfigError, RunError
-from seglab.run import FINISHED, NONE, check_folder, status
+from seglab.run import FINISHED, NONE, check_folder, read_status, status
 from seglab.schema import Mark, TrainConfig, has_mark
 
 MAX_BYTES = 2**20
@@ -64,6 +64,33 @@ def read_settings(folder: Path) -> dict[str, Any]:
         raise RunError(f"{path}: damaged, or not the settings of a run: {reason}") from None
 
 
+def identity(config: TrainConfig) -> dict[str, str]:
+    """Return the digests of a run's training and validation data, without decoding any.
+
+    Raises:
+        ConfigError, DataError: the data set cannot be used.
+    """
+    from seglab.data.identity import data_identity  # no numpy, no Pillow where a key is wrong
+
+    data, instances = config.data, config.model.task == "instance"
+    splits = {"train": data.train_split, "val": data.val_split}
+    return {name: data_identity(data, split, instances=instances) for name, split in splits.items()}
+
+
+def shown(recorded: Any) -> str:
+    """Write the digests of a run's data short; they may come from a stranger's file."""
+    if not isinstance(recorded, dict) or not recorded:
+        return "which it did not record"
+    return ", ".join(f"{name} {str(digest)[:8]}…" for name, digest in recorded.items())
+
+
+def is_trained(folder: Path, state: str) -> bool:
+    """Tell whether a run of this status has trained anything that another run could take over."""
+    checkpoints = folder / "checkpoints"
+    kept = (checkpoints / name for name in ("last.ckpt", "previous.ckpt"))
+    return state == FINISHED or any(path.is_file() for path in kept)
+
+
 def check_run(config: TrainConfig, folder: Path) -> tuple[str, list[str]]:
     """Check that a run may start in a folder, or be resumed there with these settings.
 
@@ -73,14 +100,13 @@ def check_run(config: TrainConfig, folder: Path) -> tuple[str, list[str]]:
         The status of the folder, and what is not as before of the machine that computes it.
 
     Raises:
-        ConfigError: it holds a run and ``resume`` is false, or one of other settings.
+        ConfigError: it holds a run and ``resume`` is false, or one of other settings
+            or data.
         RunError: another process works there, it cannot be written or is damaged.
     """
     leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started
     state = check_folder(folder, config.resume) if leads else status(folder)
-    checkpoints = [folder / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt")]
-    trained = state == FINISHED or any(path.is_file() for path in checkpoints)
-    if state == NONE or not trained:
+    if state == NONE or not is_trained(folder, state):
         return state, []
     before = read_settings(folder)
     threads = before.get("trainer.threads")
@@ -94,10 +120,17 @@ def check_run(config: TrainConfig, folder: Path) -> tuple[str, list[str]]:
     ]
     if wrong := [key for key in changed if not has_mark(key, Mark.MACHINE)]:
         told = ", ".join(f"{key}={_shown(before, key)}, not {_shown(now, key)}" for key in wrong)
-        weights = f" and model.weights={checkpoints[0]}" if checkpoints[0].is_file() else ""
+        last = folder / "checkpoints" / "last.ckpt"
+        weights = f" and model.weights={last}" if last.is_file() else ""
         raise ConfigError(
             f"hydra.run.dir={folder}: this run has {told}; resume=true changes no settings: for a "
             f"new run give another hydra.run.dir{weights}"
+        )
+    recorded, data = read_status(folder).get("data"), identity(config)
+    if recorded != data:
+        raise ConfigError(
+            f"hydra.run.dir={folder}: this run is of other data, {shown(recorded)}; "
+            f"data.root={config.data.root or 'null'} has {shown(data)}: give another hydra.run.dir"
         )
     if state == FINISHED:
         return state, []

@@ -217,7 +217,7 @@ def follow(saving: BestAndLast, trainer: FakeTrainer, scores: list[float | None]
 def test_the_best_epoch_is_kept(
     tmp_path: Path, config: TrainConfig, scores: list[float | None], best: float, epoch: int
 ) -> None:
-    saving = BestAndLast(tmp_path / "checkpoints", config)
+    saving = BestAndLast(tmp_path / "checkpoints", config, {})
     follow(saving, FakeTrainer(), scores)
     assert saving.state_dict() == {"best": best, "best_epoch": epoch}
     assert names(tmp_path / "checkpoints") == ["best.ckpt", "last.ckpt"]
@@ -226,23 +226,23 @@ def test_the_best_epoch_is_kept(
 
 
 def test_without_a_score_there_is_no_best(tmp_path: Path, config: TrainConfig) -> None:
-    saving = BestAndLast(tmp_path, config)
+    saving = BestAndLast(tmp_path, config, {})
     follow(saving, FakeTrainer(), [None, math.nan])
     assert names(tmp_path) == ["last.ckpt"]
     assert saving.state_dict() == {"best": -math.inf, "best_epoch": -1}
 
 
 def test_a_validation_apart_from_training_is_no_epoch(tmp_path: Path, config: TrainConfig) -> None:
-    saving, trainer = BestAndLast(tmp_path, config), FakeTrainer()
+    saving, trainer = BestAndLast(tmp_path, config, {}), FakeTrainer()
     trainer.state.fn = "validate"
     saving.on_validation_end(trainer, SimpleNamespace(scores={"val/mIoU": 0.9}))
     assert saving.best == -math.inf
 
 
 def test_a_resumed_run_must_beat_the_best_so_far(tmp_path: Path, config: TrainConfig) -> None:
-    saving, trainer = BestAndLast(tmp_path, config), FakeTrainer()
+    saving, trainer = BestAndLast(tmp_path, config, {}), FakeTrainer()
     follow(saving, trainer, [0.1, 0.5])
-    resumed = BestAndLast(tmp_path, config)
+    resumed = BestAndLast(tmp_path, config, {})
     resumed.load_state_dict(saving.state_dict())
     follow(resumed, trainer, [0.4])
     assert (tmp_path / "best.ckpt").read_text() == "1"
@@ -254,7 +254,7 @@ def test_a_resumed_run_must_beat_the_best_so_far(tmp_path: Path, config: TrainCo
 def test_the_configuration_is_plain_data_in_the_checkpoint(
     tmp_path: Path, config: TrainConfig
 ) -> None:
-    saving = BestAndLast(tmp_path, config)
+    saving = BestAndLast(tmp_path, config, {})
     checkpoint = content()
     saving.on_save_checkpoint(FakeTrainer(), nn.Identity(), checkpoint)
     checkpoint["callbacks"] = {"BestAndLast": saving.state_dict()}

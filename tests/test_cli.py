@@ -7,8 +7,10 @@ import yaml
 
 from seglab import cli, train
 from seglab.config import compose
+from seglab.data.synthetic import SyntheticSpec, write_tree
 from seglab.history import write_json
 from seglab.schema import TrainConfig
+from seglab.settings import identity
 
 
 @pytest.fixture(autouse=True)
@@ -96,8 +98,10 @@ def test_a_missing_checkpoint_is_not_a_usage_error(
 def test_a_dry_run_shows_everything_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    write_tree(tmp_path / "data", SyntheticSpec(train=8, val=2))
+    before = sorted(tmp_path.rglob("*"))
     arguments = ["train", "seed=3", "--dry-run", "hydra.run.dir=runs/mine", "data=voc2007"]
-    assert cli.main(arguments) == 0
+    assert cli.main([*arguments, "data.root=data"]) == 0
     out, err = capsys.readouterr()
     config = yaml.safe_load(out)
     assert config["seed"] == 3
@@ -105,7 +109,7 @@ def test_a_dry_run_shows_everything_and_writes_nothing(
     assert config["data"]["classes"][20] == "tvmonitor"
     assert out.splitlines()[-1] == "# runs/mine: would start"
     assert err == ""
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -135,7 +139,8 @@ def received(folder: Path, state: str, *overrides: str) -> Path:
     config["trainer"]["threads"] = 2
     (folder / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
     if state != "none":
-        write_json(folder / "status.json", {"status": state})
+        data = identity(compose("train", TrainConfig, []).config)
+        write_json(folder / "status.json", {"status": state, "data": data})
         (folder / "checkpoints/last.ckpt").touch()
     return folder
 
@@ -176,7 +181,12 @@ def test_settings_without_effect_and_another_machine_are_accepted_on_resume(
     run = received(tmp_path / "run", "interrupted")
     free = [
         *("data.num_workers=3", "data.eval_batch_size=2", "logger=csv", "pictures.samples=1"),
-        *("data.store.max_gb=1", "checkpoints=last", "sweep.name=x", "data.root=elsewhere"),
+        *(
+            "data.store.max_gb=1",
+            "checkpoints=last",
+            "sweep.name=x",
+            f"data.root={tmp_path / 'copy'}",
+        ),
     ]
     machine = ["trainer=cpu", "trainer.devices=2", "trainer.strategy=ddp", "trainer.threads=1"]
     assert cli.main([*RESUME, f"hydra.run.dir={run}", *free, *machine]) == 0

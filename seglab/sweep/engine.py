@@ -13,7 +13,7 @@ from seglab import signals
 from seglab.errors import ConfigError, RunError, SeglabError
 from seglab.run import FAILED, FINISHED, INTERRUPTED, mark_failed, status
 from seglab.sweep.board import Board, Outcome, read_outcome, show_table, write_csv
-from seglab.sweep.jobs import Job, plan
+from seglab.sweep.jobs import Identities, Job, plan
 from seglab.text import print_plain
 
 INTERVAL = 0.02
@@ -54,6 +54,8 @@ class Sweep:
     ) -> None:
         self.folder, self.keys, self.console, self.dry_run = folder, keys, console, dry_run
         self.outcomes: list[Outcome] = []
+        self.identities = Identities()
+        self.refused = 0
 
     def __call__(self, config: Any) -> NoReturn:
         """Refuse a launcher that would run Hydra's task itself.
@@ -70,7 +72,7 @@ class Sweep:
             ConfigError: what is wrong with all of them.
         """
         jobs = [
-            plan(first + number, overrides, self.folder, self.keys)
+            plan(first + number, overrides, self.folder, self.keys, self.identities)
             for number, overrides in enumerate(batch, 1)
         ]
         if jobs and all(job.config is None for job in jobs) and not self.outcomes:
@@ -82,13 +84,21 @@ class Sweep:
 
     def recall(self, number: int, overrides: Sequence[str], state: str) -> None:
         """Add a job of an earlier call to the table."""
-        job = plan(number, overrides, self.folder, self.keys)
+        job = plan(number, overrides, self.folder, self.keys, self.identities)
         self._add(read_outcome(job, state, job.error))
 
     def preview(self, jobs: Sequence[Job]) -> None:
-        """Say what would be done with jobs."""
+        """Print what would be done with jobs, and what a run of them would refuse."""
+        from seglab.preflight import Checks  # torch takes seconds to import
+
+        checks = Checks()
         for job in jobs:
-            self.say(f"{job.plan:<14}  {job.folder}  {job.error or ' '.join(job.axes)}")
+            plan = job.plan
+            if job.config is not None and job.there != FINISHED:
+                problem = checks.problem(job.config, job.folder)
+                plan, job.error = ("would fail", str(problem)) if problem else (plan, "")
+            self.refused += bool(job.error)
+            self.say(f"{plan:<14}  {job.folder}  {job.error or ' '.join(job.axes)}")
 
     def run(
         self, jobs: Sequence[Job], slots: int, start: Callable[[Job], Running]
@@ -176,8 +186,10 @@ class Sweep:
         """Show what all jobs came to.
 
         Raises:
-            RunError: some did not finish; says which.
+            RunError: some did not finish; says which. Of a dry run: some would be refused.
         """
+        if self.refused:
+            raise RunError(f"jobs that would fail: {self.refused}, listed above")
         self.show()
         if self.outcomes:
             self._compare()

@@ -15,9 +15,9 @@ import yaml
 from seglab.code import version
 from seglab.config import compose
 from seglab.errors import SeglabError
-from seglab.run import FINISHED, INTERRUPTED, NONE, STARTED, status
+from seglab.run import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
 from seglab.schema import Mark, TrainConfig, has_mark
-from seglab.settings import flatten
+from seglab.settings import flatten, identity, is_trained, read_settings, shown
 
 
 @dataclass
@@ -52,14 +52,49 @@ class Job:
         return "is in use" if self.there == STARTED else f"would {plans.get(self.there, 'retry')}"
 
 
-def plan(number: int, overrides: Sequence[str], sweep: Path, keys: Sequence[str]) -> Job:
+class Identities:
+    """The digests of the jobs' data, worked out once for all jobs that read the same files."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, dict[str, str]] = {}
+
+    def of(self, config: TrainConfig) -> dict[str, str]:
+        """Return the digests of a job's training and validation data.
+
+        Raises:
+            ConfigError, DataError: the data set cannot be used.
+        """
+        read = {key: value for key, value in vars(config.data).items() if key not in _LOADING}
+        key = json.dumps([config.model.task, read], sort_keys=True, default=vars)
+        if key not in self.known:
+            self.known[key] = identity(config)
+        return self.known[key]
+
+
+_LOADING = (
+    *("batch_size", "eval_batch_size", "num_workers", "crop_size", "scale", "flip", "photometric"),
+)
+"""Keys of data that say what is done with its samples."""
+
+
+def plan(
+    number: int,
+    overrides: Sequence[str],
+    sweep: Path,
+    keys: Sequence[str],
+    identities: Identities | None = None,
+) -> Job:
     """Compose and check a job, and find its folder.
+
+    The folder's name ends in a digest of what the result depends on. A job there of other data is
+    left alone, and this one gets a folder of its own, with a digest of the data.
 
     Args:
         number: its place in the sweep, from 1.
         overrides: all that the command line says of it.
         sweep: the folder of the sweep.
         keys: what is varied.
+        identities: of the data that other jobs of the sweep read.
     """
     axes = tuple(one for one in overrides if one.split("=", 1)[0].lstrip("+~") in keys)
     try:
@@ -68,13 +103,44 @@ def plan(number: int, overrides: Sequence[str], sweep: Path, keys: Sequence[str]
         folder = sweep / f"{readable(axes)}-{digest(sorted(overrides))}"
         return Job(number, tuple(overrides), axes, folder, error=str(error))
     mark = digest(task_of(composed.plain))
-    found = sorted(sweep.glob(f"*-{mark}"))  # under other axes its name may have been another
-    folder = found[0] if found else sweep / f"{readable(axes)}-{mark}"
-    job = Job(number, tuple(overrides), axes, folder, composed.config, there=status(folder))
+    name = f"{readable(axes)}-{mark}"
+    job = Job(number, tuple(overrides), axes, sweep / name, composed.config)
+    # Under other axes its name may have been another.
+    found = sorted([*sweep.glob(f"*-{mark}"), *sweep.glob(f"*-{mark}-*")])
+    try:
+        _choose_folder(job, found, identities or Identities())
+        job.there = status(job.folder)
+    except SeglabError as error:
+        return Job(number, tuple(overrides), axes, job.folder, error=str(error))
     composed.config.resume = True
     composed.config.logger.group = composed.config.logger.group or sweep.name
     job.notes += changes(job, composed.plain, sweep)
     return job
+
+
+def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> None:
+    """Take the folder of these that holds the job, or one of its own if the data is another.
+
+    Raises:
+        SeglabError: the data set cannot be used, or a folder cannot be read.
+    """
+    assert job.config is not None
+    others: dict[Path, Any] = {}
+    for folder in found:
+        recorded, state = read_status(folder).get("data"), status(folder)
+        if recorded is None and not is_trained(folder, state):
+            continue  # it ended before it looked at any data
+        if recorded == identities.of(job.config):
+            job.folder = folder
+            return
+        others[folder] = recorded
+    if job.folder in others:
+        now = identities.of(job.config)
+        job.notes.append(
+            f"trained on other data, {shown(others[job.folder])}, and left alone; "
+            f"data.root={job.config.data.root or 'null'} has {shown(now)}"
+        )
+        job.folder = job.folder.with_name(f"{job.folder.name}-{digest(now)}")
 
 
 def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,21 +166,30 @@ def readable(axes: Sequence[str]) -> str:
 
 
 def changes(job: Job, plain: Mapping[str, Any], sweep: Path) -> list[str]:
-    """Say what has changed since this job, or one of the same overrides, was finished here."""
+    """Return what has changed since this job, or one of the same overrides, was finished here."""
     if job.there == FINISHED:
-        made = json.loads((job.folder / "status.json").read_text(encoding="utf-8")).get("code", "")
+        made = read_status(job.folder).get("code", "")
         if made != version():
             return [f"finished by other code, {made}, and left alone; this is {version()}"]
-    if job.there != NONE:
+    if job.there != NONE or job.notes:
         return []
-    for given in sorted(sweep.glob("*/.hydra/overrides.yaml")):  # written after config.yaml
-        if tuple(yaml.safe_load(given.read_text(encoding="utf-8"))) == job.overrides:
-            config = given.with_name("config.yaml")
-            before = task_of(yaml.safe_load(config.read_text(encoding="utf-8")))
-            now = task_of(plain)
-            if now.get("trainer.threads") is None:  # what was recorded was settled by the machine
-                before["trainer.threads"] = None
-            differ = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-            told = ", ".join(f"{key}={before.get(key)}" for key in differ[:3])
-            return [f"its configuration has changed: {config.parents[1]} is of {told}"]
+    now = task_of(plain)
+    for folder in sorted(path.parents[1] for path in sweep.glob("*/.hydra/overrides.yaml")):
+        if _overrides(folder) != job.overrides:
+            continue
+        before = {k: v for k, v in read_settings(folder).items() if k in now}
+        if now.get("trainer.threads") is None:  # what was recorded was settled by the machine
+            before["trainer.threads"] = None
+        differ = [key for key in sorted(now) if before.get(key) != now[key]]
+        told = ", ".join(f"{key}={before.get(key)}" for key in differ[:3])
+        return [f"its configuration has changed: {folder} is of {told}"]
     return []
+
+
+def _overrides(folder: Path) -> tuple[str, ...]:
+    """Read the overrides of a run in ``folder``; empty where there are none, or no list."""
+    try:
+        found = yaml.safe_load((folder / ".hydra/overrides.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return ()
+    return tuple(found) if isinstance(found, list) else ()

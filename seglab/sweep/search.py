@@ -19,8 +19,12 @@ from hydra.core.override_parser.types import (
 )
 from hydra.core.utils import JobReturn, JobStatus
 
+from seglab.config import compose
 from seglab.errors import ConfigError
 from seglab.run import FAILED, FINISHED
+from seglab.schema import TrainConfig
+from seglab.settings import shown
+from seglab.sweep.jobs import digest
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -85,18 +89,15 @@ class Search:
     def run(self, sweeper: SeglabSweeper) -> None:
         """Run what the study lacks; interrupted trials first, with their parameters."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        first = [*self.fixed, *(f"{key}={lowest(values)}" for key, values in self.space.items())]
         if self.sweep.dry_run:
             self.sweep.say(f"would complete a study of {self.n_trials} trials in {self.storage}")
             for key, values in self.space.items():
                 self.sweep.say(f"    {key}: {values}")
+            sweeper.launch([first], 0)
             return
         self.sweep.folder.mkdir(parents=True, exist_ok=True)
-        study = optuna.create_study(
-            study_name=self.sweep.folder.name,
-            storage=self.storage,
-            direction=self.direction,  # type: ignore[arg-type]
-            load_if_exists=True,
-        )
+        study = self._study(first)
         before = study.get_trials(deepcopy=False)
         # The same seed would draw the same first trials again.
         study.sampler = optuna.samplers.TPESampler(
@@ -121,6 +122,31 @@ class Search:
             best = study.best_trial
             found = " ".join(f"{key}={value}" for key, value in best.params.items())
             self.sweep.say(f"best trial {best.number + 1}: {self.objective} {best.value}  {found}")
+
+    def _study(self, overrides: Sequence[str]) -> optuna.Study:
+        """Return the study of the sweep, or the one of its name and this data if that is another.
+
+        Raises:
+            ConfigError: the configuration is wrong, whatever the values of the parameters.
+            DataError: the data set cannot be used.
+        """
+        data = self.sweep.identities.of(compose("train", TrainConfig, overrides).config)
+        for name in (self.sweep.folder.name, f"{self.sweep.folder.name}-{digest(data)}"):
+            study = optuna.create_study(
+                study_name=name,
+                storage=self.storage,
+                direction=self.direction,  # type: ignore[arg-type]
+                load_if_exists=True,
+            )
+            if not study.get_trials(deepcopy=False) and "data" not in study.user_attrs:
+                study.set_user_attr("data", data)
+            if (recorded := study.user_attrs.get("data")) == data:
+                break
+            self.sweep.say(
+                f"study {name}: of other data, {shown(recorded)}, and left alone; this is "
+                f"{shown(data)}"
+            )
+        return study
 
     def _ask(self, study: optuna.Study, count: int) -> list[FrozenTrial]:
         """Begin new trials."""
@@ -162,6 +188,13 @@ class Search:
             )
         found = metrics[self.objective]
         return found if found == found else None  # NaN
+
+
+def lowest(values: BaseDistribution) -> Any:
+    """Return a value of a distribution: the first of its categories, or its lower end."""
+    if isinstance(values, optuna.distributions.CategoricalDistribution):
+        return values.choices[0]
+    return values.low  # type: ignore[attr-defined]
 
 
 def distribution(override: Override) -> BaseDistribution:

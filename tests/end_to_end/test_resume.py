@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
+
+CLASSES = "[background,circle,square,triangle,ring,star,cross]"
 
 
 def stored(run: Path) -> dict[str, Any]:
@@ -119,3 +123,69 @@ def test_a_run_that_left_no_checkpoint_starts_with_any_settings(
     assert answer.code == 0, answer.err
     assert stored(tmp_path / "run")["optimizer"]["lr"] == 0.01
     assert [one["step"] for one in status(tmp_path / "run")["history"]] == [0, 0]
+
+
+@pytest.fixture
+def two_roots(tmp_path: Path) -> tuple[Path, Path]:
+    """Return two data sets of equal ids, images and sizes; their masks differ in one pixel."""
+    from seglab.data.synthetic import SyntheticSpec, write_tree
+
+    roots = (tmp_path / "A", tmp_path / "B")
+    for root in roots:
+        write_tree(root, SyntheticSpec(train=8, val=5, width=64, height=48))
+    path = roots[1] / "VOC2007/SegmentationClass/000001.png"
+    with Image.open(path) as mask:
+        pixel = mask.getpixel((0, 0))
+        mask.putpixel((0, 0), 1 if pixel != 1 else 0)
+        mask.save(path)
+    return roots
+
+
+@pytest.mark.parametrize("state", ["finished", "interrupted"])
+def test_a_run_is_not_resumed_on_other_data(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    interrupt: Callable[[int], None],
+    two_roots: tuple[Path, Path],
+    state: str,
+) -> None:
+    run = [*tiny, "data=voc2007", "hydra.run.dir=run"]
+    run = [one for one in run if "synth" not in one] + [f"data.classes={CLASSES}"]
+    interrupt(1 if state == "interrupted" else -1)
+    code = seglab_cli("train", *run, "data.root=A").code
+    assert code == (130 if state == "interrupted" else 0)
+    interrupt(-1)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    answer = seglab_cli("train", *run, "data.root=B", "resume=true")
+    assert answer.code == 2
+    assert "hydra.run.dir=run: this run is of other data" in answer.last_line
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+
+    shutil.copytree(tmp_path / "A", tmp_path / "moved")
+    answer = seglab_cli("train", *run, "data.root=moved", "resume=true")
+    assert answer.code == 0, answer.err
+    assert ("nothing to do" in answer.out) == (state == "finished")
+
+
+def test_a_run_an_evaluation_and_a_score_record_the_data(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    assert seglab_cli("train", *tiny, "data.root=data", "hydra.run.dir=run").code == 0
+    data = status(tmp_path / "run")["data"]
+    assert {*data} == {"train", "val"}
+    assert all(len(digest) == 64 for digest in data.values())
+    for split in ("val", "train"):
+        checkpoint = "checkpoint=run/checkpoints/last.ckpt"
+        ran = seglab_cli("evaluate", checkpoint, f"split={split}", f"hydra.run.dir={split}")
+        assert ran.code == 0, ran.err
+        found = status(tmp_path / split)
+        assert found["data"] == {"val": data[split]}
+        assert found["checkpoint"] == {"name": "last.ckpt", "step": 4, "data": data}
+    (tmp_path / "maps").mkdir()
+    for path in (tmp_path / "data/VOC2007/JPEGImages").iterdir():
+        with Image.open(path) as image:
+            Image.new("L", image.size).save(tmp_path / "maps" / f"{path.stem}.png")
+    own = [one for one in tiny if one.startswith("data.synth")] + ["data.root=data"]
+    assert seglab_cli("score", "predictions=maps", *own, "hydra.run.dir=score").code == 0
+    assert status(tmp_path / "score")["data"] == {"val": data["val"]}

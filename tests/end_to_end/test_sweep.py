@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from processes import processes_of
+
+from seglab.data.synthetic import SyntheticSpec, write_tree
 
 HERE = Path(__file__).parent
 SEGLAB = [sys.executable, "-W", "error", "-m", "seglab.cli"]
@@ -109,6 +113,41 @@ def test_a_sweep_survives_its_jobs_and_the_same_command_finishes_it(sweep: Sweep
     assert log.count("epoch 1/2") == 1, "an interrupted job goes on from its last checkpoint"
     metrics = json.loads((folders[5] / "metrics.json").read_text())
     assert float(sweep.table()[5]["val/mIoU"]) == metrics["val/mIoU"]
+
+
+def test_a_sweep_does_not_return_the_result_of_other_data(sweep: Sweep) -> None:
+    write_tree(sweep.folder / "A", SyntheticSpec(train=8, val=5, width=64, height=48))
+    shutil.copytree(sweep.folder / "A", sweep.folder / "copy")
+    shutil.copytree(sweep.folder / "A", sweep.folder / "B")
+    for path in (sweep.folder / "B/VOC2007/SegmentationClass").iterdir():
+        with Image.open(path) as mask:
+            mask.putdata(
+                [0] * (mask.width * mask.height // 2) + [1] * (mask.width * mask.height // 2)
+            )
+            mask.save(path)
+    classes = "data.classes=[background,circle,square,triangle,ring,star,cross]"
+    sweep.arguments = [one for one in sweep.arguments if "synth" not in one]
+    command = ["data=voc2007", classes, "seed=0,1", "hydra.launcher.n_jobs=2"]
+
+    code, out, err = sweep.run(*command, "data.root=A")
+    assert code == 0, out + err
+    ours = {row["folder"]: row["val/mIoU"] for row in sweep.table()}
+    before = {path: times(Path(sweep.folder / path)) for path in ours}
+
+    code, out, err = sweep.run(*command, "data.root=B")
+    assert code == 0, out + err
+    assert out.count("trained on other data, train ") == 2
+    theirs = {row["folder"]: row["val/mIoU"] for row in sweep.table()}
+    assert len({*ours, *theirs}) == 4
+    assert not {*ours.values()} & {*theirs.values()}
+    assert sweep.statuses() == ["finished"] * 2
+    assert before == {path: times(Path(sweep.folder / path)) for path in ours}
+
+    for root, rows in (("B", theirs), ("copy", ours)):
+        code, out, err = sweep.run(*command, f"data.root={root}")
+        assert code == 0, out + err
+        assert "2 jobs, 2 finished before" in out
+        assert {row["folder"]: row["val/mIoU"] for row in sweep.table()} == rows
 
 
 def test_an_interrupted_sweep_ends_and_marks_its_jobs(sweep: Sweep) -> None:

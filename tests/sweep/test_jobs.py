@@ -12,11 +12,17 @@ from seglab.errors import ConfigError
 from seglab.history import write_json
 from seglab.overrides import parse
 from seglab.schema import TrainConfig
+from seglab.settings import identity
 from seglab.sweep.jobs import digest, plan, readable, task_of
 
 
 def mark(*overrides: str) -> str:
     return digest(task_of(compose("train", TrainConfig, overrides).plain))
+
+
+def data() -> dict[str, str]:
+    """Return the identity of the built-in data."""
+    return identity(compose("train", TrainConfig, []).config)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +62,7 @@ def test_a_job_is_found_again_whatever_else_is_varied(tmp_path: Path) -> None:
     assert first.config.resume
     write_json(first.folder.parent / "x.json", {})
     first.folder.mkdir()
-    write_json(first.folder / "status.json", {"status": "interrupted"})
+    write_json(first.folder / "status.json", {"status": "interrupted", "data": data()})
     again = plan(3, ["seed=1", "optimizer.lr=3e-3"], tmp_path, ["seed", "optimizer.lr"])
     assert again.folder == first.folder
     assert again.axes == ("seed=1", "optimizer.lr=3e-3")
@@ -73,7 +79,9 @@ def test_a_wrong_job_is_wrong_alone(tmp_path: Path) -> None:
 def test_other_code_and_another_configuration_are_noticed(tmp_path: Path) -> None:
     job = plan(1, ["seed=1"], tmp_path, ["seed"])
     job.folder.mkdir()
-    write_json(job.folder / "status.json", {"status": "finished", "code": "0.0.1 (abc)"})
+    write_json(
+        job.folder / "status.json", {"status": "finished", "code": "0.0.1 (abc)", "data": data()}
+    )
     (note,) = plan(1, ["seed=1"], tmp_path, ["seed"]).notes
     assert "finished by other code, 0.0.1 (abc)" in note
 
@@ -93,3 +101,39 @@ def test_several_values_are_several_runs() -> None:
     with pytest.raises(ConfigError, match="give one, or -m"):
         parse(["seed=1,2"])
     assert parse(["seed=1,2", "model=glob(*)"], several=True)[0].is_sweep_override()
+
+
+def test_a_job_of_other_data_is_left_alone_and_this_one_gets_its_own_folder(
+    tmp_path: Path,
+) -> None:
+    first = plan(1, ["seed=1"], tmp_path, ["seed"])
+    theirs = {"train": "0" * 64, "val": "1" * 64}
+    for state in ("finished", "interrupted", "failed"):
+        first.folder.mkdir(exist_ok=True)
+        write_json(first.folder / "status.json", {"status": state, "data": theirs})
+        other = plan(1, ["seed=1"], tmp_path, ["seed"])
+        assert other.plan == "would start"
+        assert other.folder.name.startswith(f"{first.folder.name}-")
+        (note,) = other.notes
+        assert note.startswith("trained on other data, train 00000000…, val 11111111…")
+        assert data()["train"][:8] in note
+    other.folder.mkdir()
+    write_json(other.folder / "status.json", {"status": "finished", "data": data()})
+    again = plan(1, ["seed=1"], tmp_path, ["seed"])
+    assert (again.folder, again.plan) == (other.folder, "would skip")
+
+
+def test_the_data_of_all_jobs_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from seglab.sweep import jobs
+
+    calls = []
+    monkeypatch.setattr(jobs, "identity", lambda config: calls.append(config) or data())
+    identities = jobs.Identities()
+    for again in (False, True):
+        for seed in range(5):
+            overrides = [f"seed={seed}", f"data.crop_size={32 * (seed + 1)}"]
+            job = plan(1, overrides, tmp_path, ["seed", "data.crop_size"], identities)
+            job.folder.mkdir(exist_ok=again)
+            write_json(job.folder / "status.json", {"status": "finished", "data": data()})
+            assert job.plan == ("would skip" if again else "would start")
+    assert len(calls) == 1
