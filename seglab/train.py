@@ -36,6 +36,10 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
 
         check_training_lists(composed.config.data)
     if dry_run:
+        if state != FINISHED:
+            from seglab.preflight import check_job
+
+            check_job(composed.config, composed.folder)
         text = yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True)
         text += "".join(f"# {line}\n" for line in changes)
         print(printable_lines(f"{text}# {composed.folder}: {plan(composed.folder, state)}"))

@@ -128,12 +128,22 @@ def _configured_list(config: DataConfig, split: str) -> SplitList:
     )
 
 
+SYNTHETIC_LISTS = ("train", "val", "trainval")
+"""The lists of the built-in data set."""
+
+
+def built_in_root(config: DataConfig) -> Path:
+    """Return where the built-in data set is, or will be made."""
+    assert config.synth is not None
+    spec = synthetic.SyntheticSpec(**vars(config.synth))
+    return Path(config.root) if config.root else synthetic.default_root(spec)
+
+
 def configured_root(config: DataConfig) -> Path:
     """Return the root of the configured data set; the built-in one is made on first use."""
     if config.synth is not None:
         spec = synthetic.SyntheticSpec(**vars(config.synth))
-        root = Path(config.root) if config.root else synthetic.default_root(spec)
-        return synthetic.ensure(root, spec)
+        return synthetic.ensure(built_in_root(config), spec)
     if config.root is None:
         raise ConfigError(
             f"data.root is not set: give data.root=DIR, the folder "

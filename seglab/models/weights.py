@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model_weights, get_weight
+from torchvision.models import WeightsEnum, get_model_weights, get_weight
 
 from seglab.errors import ConfigError, RunError
 
@@ -74,21 +74,8 @@ def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> Lo
         ConfigError: DEFAULT for a net that has none, or a name that torchvision does not know.
         RunError: no such file, damaged, holding code, of another net altogether, or no network.
     """
-    if weights == DEFAULT:
-        name = node.get("backbone") or str(node["_target_"]).rpartition(".")[-1]
-        try:
-            chosen = get_model_weights(name).DEFAULT
-        except ValueError:
-            raise ConfigError(
-                f"model.weights=DEFAULT: torchvision has no weights for {name}; "
-                "must be null or a file"
-            ) from None
-    elif re.fullmatch(r"\w+_Weights\.\w+", weights):
-        try:
-            chosen = get_weight(weights)
-        except (ValueError, AttributeError):
-            raise ConfigError(f"model.weights={weights}: torchvision has no such weights") from None
-    else:
+    chosen = _torchvisions(node, weights)
+    if chosen is None:
         return fill(net, read_state(Path(weights)), weights)
     try:
         state = chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
@@ -103,6 +90,35 @@ def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> Lo
             "give a local file: model.weights=FILE"
         ) from None
     return fill(net, state, str(chosen))
+
+
+def check_weights(net: nn.Module, node: Mapping[str, Any], weights: str) -> None:
+    """Find what :func:`load_pretrained` would refuse, without fetching anything.
+
+    Raises:
+        ConfigError, RunError: as :func:`load_pretrained`.
+    """
+    if _torchvisions(node, weights) is None:
+        fill(net, read_state(Path(weights)), weights)
+
+
+def _torchvisions(node: Mapping[str, Any], weights: str) -> WeightsEnum | None:
+    """Return torchvision's weights of that name; None if ``weights`` is a file."""
+    if weights == DEFAULT:
+        name = node.get("backbone") or str(node["_target_"]).rpartition(".")[-1]
+        try:
+            return get_model_weights(name).DEFAULT
+        except ValueError:
+            raise ConfigError(
+                f"model.weights=DEFAULT: torchvision has no weights for {name}; "
+                "must be null or a file"
+            ) from None
+    if re.fullmatch(r"\w+_Weights\.\w+", weights):
+        try:
+            return get_weight(weights)
+        except (ValueError, AttributeError):
+            raise ConfigError(f"model.weights={weights}: torchvision has no such weights") from None
+    return None
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

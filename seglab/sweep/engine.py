@@ -55,6 +55,7 @@ class Sweep:
         self.folder, self.keys, self.console, self.dry_run = folder, keys, console, dry_run
         self.outcomes: list[Outcome] = []
         self.identities = Identities()
+        self.refused = 0
 
     def __call__(self, config: Any) -> NoReturn:
         """Refuse a launcher that would run Hydra's task itself.
@@ -87,9 +88,17 @@ class Sweep:
         self._add(read_outcome(job, state, job.error))
 
     def preview(self, jobs: Sequence[Job]) -> None:
-        """Say what would be done with jobs."""
+        """Print what would be done with jobs, and what a run of them would refuse."""
+        from seglab.preflight import Checks  # torch takes seconds to import
+
+        checks = Checks()
         for job in jobs:
-            self.say(f"{job.plan:<14}  {job.folder}  {job.error or ' '.join(job.axes)}")
+            plan = job.plan
+            if job.config is not None and job.there != FINISHED:
+                problem = checks.problem(job.config, job.folder)
+                plan, job.error = ("would fail", str(problem)) if problem else (plan, "")
+            self.refused += bool(job.error)
+            self.say(f"{plan:<14}  {job.folder}  {job.error or ' '.join(job.axes)}")
 
     def run(
         self, jobs: Sequence[Job], slots: int, start: Callable[[Job], Running]
@@ -177,8 +186,10 @@ class Sweep:
         """Show what all jobs came to.
 
         Raises:
-            RunError: some did not finish; says which.
+            RunError: some did not finish; says which. Of a dry run: some would be refused.
         """
+        if self.refused:
+            raise RunError(f"jobs that would fail: {self.refused}, listed above")
         self.show()
         if self.outcomes:
             self._compare()

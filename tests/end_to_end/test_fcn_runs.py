@@ -16,6 +16,7 @@ from torchvision.models import get_model
 from torchvision.models.segmentation import fcn_resnet50
 
 import seglab
+from seglab.data.synthetic import SyntheticSpec, write_tree
 
 FCN = ["model=fcn8s", "model.net.backbone=mobilenet_v2", "optimizer.lr=1e-3"]
 
@@ -288,10 +289,11 @@ def test_what_cannot_be_predicted_is_named(
 
 @pytest.mark.parametrize("name", ["fcn32s", "fcn16s", "fcn8s", "fcn_resnet50", "fcn_resnet101"])
 def test_every_fcn_is_listed_and_takes_its_classes_from_the_data(
-    seglab_cli: Callable[..., Any], name: str
+    seglab_cli: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
+    write_tree(tmp_path / "x", SyntheticSpec(train=8, val=1))
     answer = seglab_cli("train", f"model={name}", "data=voc2007", "data.root=x", "--dry-run")
-    assert answer.code == 0
+    assert answer.code == 0, answer.err
     config = yaml.safe_load(answer.out)
     assert config["model"]["name"] == name
     assert config["model"]["net"]["num_classes"] == 21

@@ -121,7 +121,9 @@ def test_a_sweep_does_not_return_the_result_of_other_data(sweep: Sweep) -> None:
     shutil.copytree(sweep.folder / "A", sweep.folder / "B")
     for path in (sweep.folder / "B/VOC2007/SegmentationClass").iterdir():
         with Image.open(path) as mask:
-            mask.putdata([0] * (mask.width * mask.height // 2) + [1] * (mask.width * mask.height))
+            mask.putdata(
+                [0] * (mask.width * mask.height // 2) + [1] * (mask.width * mask.height // 2)
+            )
             mask.save(path)
     classes = "data.classes=[background,circle,square,triangle,ring,star,cross]"
     sweep.arguments = [one for one in sweep.arguments if "synth" not in one]
