@@ -1,5 +1,8 @@
 """Losses against torch's own; void has no say, in the loss or in its gradient."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from seglab.losses import REGION_LOSSES, SegmentationLoss, cross_entropy, dice, lovasz_softmax
+from seglab.metrics import split_loss
 
 quick = settings(max_examples=30, deadline=None)
 
@@ -54,14 +58,18 @@ def test_equals_torchs(seed: int, num_classes: int, weighted: bool) -> None:
     st.sampled_from([torch.float32, torch.float64]),
     st.sampled_from([1.0, 30.0, 1e4]),
     st.sampled_from([0.0, -60.0, 60.0, 1e3, -1e3]),
+    st.booleans(),
 )
 def test_without_gradients_it_is_the_same_loss(
-    seed: int, num_classes: int, weighted: bool, dtype: torch.dtype, spread: float, shift: float
-) -> None:
+    seed: int, num_classes: int, weighted: bool, dtype: torch.dtype, spread: float, shift: float,
+    cropped: bool,
+) -> None:  # fmt: skip
     """Which is another way of computing it, and left for torch's where floats would overflow."""
     logits, target = batch(seed, num_classes, dtype=dtype)
     logits = (logits * spread + shift).contiguous(memory_format=torch.channels_last)
     weights = torch.linspace(0.1, 2, num_classes, dtype=dtype) if weighted else None
+    if cropped:  # as a net does that pads
+        logits, target = logits[..., :5, :6], target[:, :5, :6]
     wide = None if weights is None else weights.double()
     reference = nn.CrossEntropyLoss(wide, ignore_index=255)(logits.double(), target.long())
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -142,6 +150,30 @@ def test_classes_without_weight_alone_are_zero_too() -> None:
     loss, gradient = loss_and_gradient(logits, target, torch.zeros(5).double())
     assert loss == 0
     assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+@quick
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.sampled_from([0.0, 1e-3, 0.5, 40.0]), min_size=5, max_size=5),
+    st.sampled_from([0.0, 0.1, 1.0]),
+    st.sets(st.integers(0, 4), min_size=1),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_no_weights_make_a_loss_or_a_gradient_that_is_not_finite(
+    seed: int, weights: list[float], smoothing: float, present: set[int], dtype: torch.dtype
+) -> None:
+    """Nor one where the pixels weigh nothing, over which label smoothing spreads other weights."""
+    logits, target = batch(seed, dtype=dtype)
+    target[~torch.isin(target, torch.tensor([*present, 255], dtype=torch.uint8))] = min(present)
+    logits.requires_grad_()
+    loss = cross_entropy(logits, target, torch.tensor(weights, dtype=dtype), smoothing)
+    loss.backward()
+    assert 0 <= loss < 1e6
+    assert logits.grad.isfinite().all()
+    if not any(weights[index] for index in present):
+        assert loss == 0
+        assert not logits.grad.any()
 
 
 def test_terms_are_summed_by_their_weights() -> None:
@@ -272,3 +304,78 @@ def test_the_gradient_of_a_region_loss_is_that_of_its_values(name: str) -> None:
     logits, target = batch(4)
     logits.requires_grad_()
     assert torch.autograd.gradcheck(REGION_LOSSES[name], (logits, target), eps=1e-7)
+
+
+# The loss of a split.
+
+
+def plain_split_loss(
+    images: list[tuple[Tensor, Tensor]], weights: Tensor, smoothing: float, terms: dict[str, float]
+) -> float:
+    """The training loss over all valid pixels of all images, in float64 and plain numpy."""
+    result = 0.0
+    if "cross_entropy" in terms:
+        rows, truth = [], []
+        for logits, target in images:
+            valid = target != 255
+            rows.append(logits.double().movedim(1, -1)[valid].numpy())
+            truth.append(target[valid].long().numpy())
+        flat, true, w = np.concatenate(rows), np.concatenate(truth), weights.double().numpy()
+        largest = flat.max(1, keepdims=True)
+        log = flat - largest - np.log(np.exp(flat - largest).sum(1, keepdims=True))
+        own = -w[true] * log[np.arange(len(true)), true]
+        spread = -(w * log).mean(1)
+        weight = w[true].sum()
+        total = ((1 - smoothing) * own + smoothing * spread).sum()
+        result += terms["cross_entropy"] * (total / weight if weight else math.nan)
+    for name, plain in (("dice", plain_dice), ("lovasz_softmax", plain_lovasz)):
+        if name in terms:
+            values = [plain(*one) for one in images if (one[1] != 255).any()]
+            result += terms[name] * (sum(values) / len(values) if values else math.nan)
+    return result
+
+
+@quick
+@given(
+    st.lists(st.tuples(st.integers(0, 2**32), st.sampled_from([0.0, 0.3, 0.9, 2.0])), min_size=1,
+             max_size=5),
+    st.lists(st.sampled_from([0.0, 0.1, 1.0, 7.0]), min_size=5, max_size=5),
+    st.sampled_from([0.0, 0.1]),
+    st.sampled_from([
+        {"cross_entropy": 1.0},
+        {"cross_entropy": 0.5, "dice": 2.0},
+        {"cross_entropy": 1.0, "lovasz_softmax": 0.3},
+        {"dice": 1.0},
+    ]),
+    st.booleans(),
+)  # fmt: skip
+def test_the_loss_of_a_split_is_the_training_loss_over_its_valid_pixels(
+    spec: list[tuple[int, float]], weights: list[float], smoothing: float,
+    terms: dict[str, float], channels_last: bool,
+) -> None:  # fmt: skip
+    images = []
+    for seed, void in spec:
+        logits, target = batch(seed, void=void, dtype=torch.float32)
+        images += [(logits[:1], target[:1])]
+    loss = SegmentationLoss(list(terms.items()), weights, smoothing)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    with torch.inference_mode():
+        fractions = [
+            loss.fractions(logits.contiguous(memory_format=memory_format), target)
+            for logits, target in images
+        ]
+    assert {one.dtype for one in fractions} == {torch.float64}
+    expected = plain_split_loss(images, torch.tensor(weights), smoothing, terms)
+    assert split_loss(torch.stack(fractions)) == pytest.approx(expected, rel=1e-5, nan_ok=True)
+
+
+@quick
+@given(st.integers(0, 2**32), st.booleans(), st.sampled_from([0.0, 0.1]))
+def test_the_cross_entropy_of_a_split_is_that_of_a_batch_of_all_its_images(
+    seed: int, weighted: bool, smoothing: float
+) -> None:
+    logits, target = batch(seed, dtype=torch.float32)
+    weights = [0.1, 1.0, 2.0, 0.5, 3.0] if weighted else None
+    loss = SegmentationLoss([("cross_entropy", 1.0)], weights, smoothing)
+    fractions = torch.stack([loss.fractions(logits[k : k + 1], target[k : k + 1]) for k in (0, 1)])
+    assert split_loss(fractions) == pytest.approx(float(loss(logits, target)), rel=1e-6)

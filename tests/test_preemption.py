@@ -39,6 +39,7 @@ class SignalAt(L.Callback):
         (4, []),
         (4, ["data.num_workers=1"]),
         (3, ["trainer.accumulate_grad_batches=2"]),
+        (2, ["trainer.accumulate_grad_batches=2"]),  # an incomplete group is still to come
         (5, []),  # the last step of an epoch: its validation is still to come
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from seglab.schedules import factor, lr_factor, schedule
+from seglab.schedules import accumulation_factor, factor, lr_factor, schedule
 from seglab.schema import ScheduleConfig
 
 NAMES = ("poly", "cosine", "constant")
@@ -95,3 +95,13 @@ def test_poly_and_cosine_really_fall(config: ScheduleConfig, total: int) -> None
 def test_the_rate_follows_the_number_of_processes_only_as_chosen(rule: str, factor: float) -> None:
     assert lr_factor(rule, 4) == factor
     assert lr_factor(rule, 1) == 1
+
+
+@given(st.integers(1, 40), st.integers(1, 9))
+def test_batches_of_a_step_count_equally_and_so_do_steps(batches: int, group: int) -> None:
+    """Lightning divides each batch's loss by ``group``."""
+    shares = [accumulation_factor(batch, batches, group) / group for batch in range(batches)]
+    for first in range(0, batches, group):
+        step = shares[first : first + group]
+        assert step == pytest.approx([1 / len(step)] * len(step), rel=1e-15)
+    assert accumulation_factor(batches, math.inf, group) == 1
