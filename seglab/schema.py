@@ -141,7 +141,7 @@ class DataConfig:
     photometric: Annotated[float, Bound(0, 1)]
     store: Annotated[StoreConfig, Mark.NO_EFFECT]
     mask_values: dict[str, str] | None = None
-    allow_overlap: bool = False
+    allow_overlap: Annotated[bool, Mark.NO_EFFECT] = False
 
     def split_name(self, split: str) -> str:
         """Return the list that a command's ``split=`` means.

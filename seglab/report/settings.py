@@ -7,22 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seglab.report.runs import RunRecord
+from seglab.schema import Mark, marked
 
-IGNORED = (
-    "resume",
-    "checkpoint",
-    "checkpoints",
-    "trust",
-    "predictions",
-    "hydra",
-    "logger",
-    "pictures",
-    "sweep",
-    "data.root",
-    "data.store",
-    "data.num_workers",
-    "data.eval_batch_size",
-)
+IGNORED = ("checkpoint", "trust", "predictions", "hydra", *marked(Mark.NO_EFFECT))
 """Settings, and groups of them, that change no result, such as where files lie.
 
 A path says nothing of the data or the weights behind it: :func:`identity` does.

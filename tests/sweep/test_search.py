@@ -93,6 +93,22 @@ def test_failed_trials_pass_and_interrupted_ones_are_taken_up_with_their_values(
     assert study.best_value == 0.5
 
 
+def test_trials_on_other_data_are_another_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seglab.sweep.jobs import Identities
+
+    data = {"train": "a" * 64, "val": "b" * 64}
+    monkeypatch.setattr(Identities, "of", lambda self, config: dict(data))
+    for digest, trials, run in (("a", 2, 2), ("c", 2, 2), ("c", 3, 1), ("a", 2, 0)):
+        data["train"] = digest * 64
+        answers = Answers(lambda values: 0.5)
+        complete(tmp_path, answers, trials)
+        assert len(answers.seen) == run
+    names = optuna.get_all_study_names(f"sqlite:///{tmp_path / 'study' / 'study.db'}")
+    assert len(names) == 2
+
+
 def test_a_number_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"objective=val/best: not in metrics.json; there is val"):
         complete(tmp_path, Answers(lambda values: 0.5), 1, objective="val/best")
