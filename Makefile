@@ -3,7 +3,8 @@
 # make test-slow the longer proofs
 # make fuzz      2,000 damaged or strange inputs, or as many as INPUTS=… says
 # make bench     speed and memory against named peers, a quarter of an hour on an idle machine;
-#                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds
+#                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds;
+#                RUN=DIR, of seglab evaluate, adds how often intervals contain the truth
 # make lock      renew requirements.txt after a change of pyproject.toml
 #
 # TORCH_BACKEND=cpu (or auto) takes PyTorch's own, smaller wheels where their index can be reached.
@@ -38,6 +39,9 @@ bench: $(READY)
 ifdef WEIGHTS
 	$(BIN)/python -m benchmarks.object_eval model.weights=$(WEIGHTS)
 	$(BIN)/python -m benchmarks.object_memory model.weights=$(WEIGHTS)
+endif
+ifdef RUN
+	$(BIN)/python -m benchmarks.coverage $(RUN)
 endif
 
 lint: $(READY)
