@@ -3,6 +3,8 @@
 # make test-slow the longer proofs
 # make fuzz      2,000 damaged or strange inputs, or as many as INPUTS=… says
 # make bench     speed and memory against named peers, a quarter of an hour on an idle machine;
+#                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds;
+#                RUN=DIR, of seglab evaluate, adds how often intervals contain the truth
 #                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds
 # make test-lowest the tests with the lowest versions that pyproject.toml allows
 # make lock      renew requirements.txt after a change of pyproject.toml
@@ -45,6 +47,9 @@ bench: $(READY)
 ifdef WEIGHTS
 	$(BIN)/python -m benchmarks.object_eval model.weights=$(WEIGHTS)
 	$(BIN)/python -m benchmarks.object_memory model.weights=$(WEIGHTS)
+endif
+ifdef RUN
+	$(BIN)/python -m benchmarks.coverage $(RUN)
 endif
 
 lint: $(READY)
