@@ -5,7 +5,6 @@
 # make bench     speed and memory against named peers, a quarter of an hour on an idle machine;
 #                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds;
 #                RUN=DIR, of seglab evaluate, adds how often intervals contain the truth
-#                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds
 # make test-lowest the tests with the lowest versions that pyproject.toml allows
 # make lock      renew requirements.txt after a change of pyproject.toml
 #
