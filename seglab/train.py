@@ -30,7 +30,8 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     there = check_folder(composed.folder, composed.config.resume)
     from seglab.data.lists import check_training_lists  # numpy: not needed for a wrong key
 
-    check_training_lists(composed.config.data)
+    if composed.config.data.synth is None:  # the built-in data set is made when it is used
+        check_training_lists(composed.config.data)
     if dry_run:
         would = {NONE: "would start", FINISHED: "has finished: would be left alone"}
         print(yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True), end="")
