@@ -31,7 +31,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     console = Console()
     composed = compose("train", TrainConfig, overrides)
     state, changes = check_run(composed.config, composed.folder)
-    if state != FINISHED:
+    if state != FINISHED and composed.config.data.synth is None:  # built-in data is made when used
         from seglab.data.lists import check_training_lists  # numpy: not needed for a wrong key
 
         check_training_lists(composed.config.data)

@@ -14,7 +14,7 @@ from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.decode import Progress, checked, no_progress
 from seglab.data.digests import Record
 from seglab.data.identity import usable_folder
-from seglab.data.lists import check_overlap, check_training_lists
+from seglab.data.lists import check_training_lists
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached
 from seglab.data.transforms import flip, generator, pad, photometric, scale_and_crop
@@ -175,8 +175,8 @@ class VOCDataModule(L.LightningDataModule):
                 f"data.batch_size={self.config.batch_size}: the {self.config.train_split} split "
                 f"has {length} samples; a batch cannot be larger"
             )
-        train, val = self.split(self.config.train_split), self.split(self.config.val_split)
-        check_overlap(self.config, train.ids, val.ids)
+        self.split(self.config.val_split)
+        train = self.split(self.config.train_split)
         if isinstance(train, Cached) and not train.path.is_dir():
             raise ConfigError(
                 f"data.store.max_gb={self.config.store.max_gb:g}: the store of the "

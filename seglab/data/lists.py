@@ -73,14 +73,11 @@ class SplitList:
 def check_lists(config: DataConfig, *splits: str) -> None:
     """Check root, folders, classes and the lists of ``splits``, before anything slow is done.
 
-    The built-in data set is made when it is used, and always right.
-
     Raises:
         ConfigError, DataError: says which key, folder or list is wrong.
     """
-    if config.synth is None:
-        for split in dict.fromkeys(splits):
-            _configured_list(config, split)
+    for split in dict.fromkeys(splits):
+        _configured_list(config, split)
 
 
 def check_training_lists(config: DataConfig) -> None:
@@ -89,9 +86,8 @@ def check_training_lists(config: DataConfig) -> None:
     Raises:
         ConfigError, DataError: as :func:`check_lists` and :func:`check_overlap`.
     """
-    if config.synth is None:
-        splits = (config.train_split, config.val_split)
-        check_overlap(config, *(_configured_list(config, split).ids for split in splits))
+    splits = (config.train_split, config.val_split)
+    check_overlap(config, *(_configured_list(config, split).ids for split in splits))
 
 
 def check_overlap(config: DataConfig, train: Sequence[str], val: Sequence[str]) -> None:

@@ -38,7 +38,7 @@ def bar(console: Console) -> Progress:
 
 
 class Checking:
-    """Shows how far the pass over a data set is; see ``seglab.data.store.Progress``."""
+    """Shows how far the pass over a data set is; see ``seglab.data.decode.Progress``."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
