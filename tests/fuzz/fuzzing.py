@@ -17,7 +17,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 
-TESTS = 11
+TESTS = 12
 """How many tests share the inputs of ``make fuzz``."""
 
 SECONDS = 20.0

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+import seglab.preflight  # noqa: F401 (torch takes seconds, of which no input is to blame)
 from seglab.config import compose, override_stored
 from seglab.errors import SeglabError
 from seglab.overrides import dotted
@@ -247,3 +249,39 @@ def test_run_folders(runs: Path, tmp_path: Path, data: st.DataObject) -> None:
             came_to("refused" if spoilt.reason else "accepted")
     finally:
         path.write_bytes(whole)
+
+
+INSIDE = [*FILES, ".hydra", "checkpoints", "predictions", "samples/worst", ".lock", "wandb/x"]
+
+
+@fuzzed(15)
+@given(data=st.data())
+def test_run_folders_that_are_resumed(
+    seglab_cli: Callable[..., Any], tmp_path: Path, data: st.DataObject
+) -> None:
+    from made_up import make_run
+
+    with TemporaryDirectory(dir=tmp_path) as name:
+        run, elsewhere = Path(name) / "run", Path(name) / "elsewhere"
+        make_run(run)
+        (elsewhere / "below").mkdir(parents=True)
+        (elsewhere / "file").write_text("precious")
+        linked = data.draw(st.booleans(), "linked")
+        path = run / data.draw(st.sampled_from(INSIDE if linked else FILES), "path")
+        if linked:
+            target = data.draw(st.sampled_from(["file", "below", "nothing", "../run"]), "target")
+            path.rename(Path(name) / "aside") if path.exists() else None
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(elsewhere / target)
+        else:
+            whole = path.read_bytes() if path.exists() else b""
+            path.write_bytes(data.draw(st.sampled_from(CONTENTS) | damaged(whole), "content"))
+        with trying("resumed run folders") as came_to:
+            answer = seglab_cli("train", "--dry-run", "resume=true", f"hydra.run.dir={run}")
+            if answer.code:
+                assert answer.err.count("\n") == 1, answer.err
+            came_to("refused" if answer.code else "accepted")
+        if linked:
+            assert answer.code == 1, "no link is followed"
+        assert [path.name for path in sorted(elsewhere.rglob("*"))] == ["below", "file"]
+        assert (elsewhere / "file").read_text() == "precious"
