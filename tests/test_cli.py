@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from seglab import cli, train
@@ -132,7 +133,7 @@ def test_a_dry_run_says_what_resuming_would_do(
 
 
 def received(folder: Path, state: str, *overrides: str) -> Path:
-    """Make the folder of a run of the default settings, with an empty checkpoint."""
+    """Make the folder of a run of the default settings, with a checkpoint of no weights."""
     for name in (".hydra", "checkpoints"):
         (folder / name).mkdir(parents=True)
     config = compose("train", TrainConfig, overrides).plain
@@ -141,7 +142,10 @@ def received(folder: Path, state: str, *overrides: str) -> Path:
     if state != "none":
         data = identity(compose("train", TrainConfig, []).config)
         write_json(folder / "status.json", {"status": state, "data": data})
-        (folder / "checkpoints/last.ckpt").touch()
+        place = {"epoch_progress": {"current": {"started": 1, "processed": 1}}}
+        place["epoch_loop.batch_progress"] = {"current": {"processed": 1}}
+        checkpoint = {"seglab": {"config": {}}, "global_step": 1, "loops": {"fit_loop": place}}
+        torch.save(checkpoint, folder / "checkpoints/last.ckpt")
     return folder
 
 

@@ -155,7 +155,8 @@ def test_a_run_killed_after_its_last_epoch_is_completed(
     assert seglab_cli("train", *tiny, "hydra.run.dir=run").code == 0
     metrics, rows = (run / "metrics.json").read_text(), history(run)
     (run / "metrics.json").unlink()
-    (run / "status.json").write_text('{"status": "started"}')
+    status = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps({**status, "status": "started"}))
     assert seglab_cli("train", *tiny, "hydra.run.dir=run", "resume=true").code == 0
     assert (run / "metrics.json").read_text() == metrics
     assert history(run) == rows
