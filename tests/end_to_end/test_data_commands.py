@@ -83,3 +83,25 @@ def test_a_data_set_of_ones_own_trains(
     assert names == {"val/IoU/soil", "val/IoU/leaf", "val/IoU/weed"}
     answer = seglab_cli("evaluate", "checkpoint=run/checkpoints/last.ckpt", "hydra.run.dir=ev")
     assert answer.code == 0, answer.err
+
+
+def test_show_takes_the_configured_splits_and_any_list(
+    seglab_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert seglab_cli("data", "synth", *SMALL, "data.root=made").code == 0
+    lists = tmp_path / "made/VOC2007/ImageSets/Segmentation"
+    (lists / "mine.txt").write_text("000006\n")
+    (lists / "other.txt").write_text("000002\n")
+    (tmp_path / "file.lst").write_text("000004\n")
+    data = ["data=voc2007", "data.root=made", "data.train_split=other", "data.val_split=mine"]
+    shown = {}
+    for split in ("train", "val", "trainval", "file.lst"):
+        answer = seglab_cli("data", "show", *data, f"split={split}")
+        assert answer.code == 0, answer.err
+        shown[split] = answer.out.strip()
+    assert shown == {
+        "train": "sample_000002.png",
+        "val": "sample_000006.png",
+        "trainval": "sample_000001.png",
+        "file.lst": "sample_000004.png",
+    }

@@ -20,6 +20,8 @@ from wandb.sdk.launch.sweeps import utils as sweeps
 from wandb_reader import Logged, read_run
 from wandb_server import close, serving
 
+from seglab.data.synthetic import SyntheticSpec, write_tree
+
 KEY = "0123456789abcdef" * 2 + "01234567"
 CLASSES = ["background", "circle", "square", "triangle", "ring", "star", "cross"]
 
@@ -496,6 +498,7 @@ def test_an_agent_of_a_sweep_calls_seglab_as_sweep_yaml_says(
     command = [word for part in sweep["command"] for word in macros.get(part, [part])]
     assert command[:3] == ["seglab", "train", "experiments=padded_cnn_voc2007"]
     assert "optimizer.lr=0.001" in command
+    write_tree(tmp_path / "VOCdevkit", SyntheticSpec(train=8, val=2))
     assert seglab_cli(*command[1:], "--dry-run").code == 0
 
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
