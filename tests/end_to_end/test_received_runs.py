@@ -70,7 +70,8 @@ def test_a_link_in_a_run_is_not_followed(
     runs = compared(seglab_cli("compare", "runs"), tmp_path)
     assert runs["good"]["state"] == "finished"
     assert runs["bad"]["state"] == "unreadable"
-    assert f"{name}: a link" in runs["bad"]["reason"]
+    assert f"bad/{name}: " in runs["bad"]["reason"]
+    assert "link" in runs["bad"]["reason"]
     assert runs["bad"]["settings"] == runs["bad"]["metrics"] == {}
     assert runs["bad"]["worst"] == runs["bad"]["fixed"] == []
 
@@ -94,9 +95,9 @@ def test_links_of_wandb_are_let_be(
 ) -> None:
     run = made_run(tmp_path / "runs/good")
     (run / "wandb").mkdir()
-    (run / "wandb/latest-run").symlink_to(secret)
+    (run / "wandb/debug-core.log").symlink_to(secret / "status.json")
     assert compared(seglab_cli("compare", "runs"), tmp_path)["good"]["state"] == "finished"
-    (run / "wandb/latest-run").unlink()
+    (run / "wandb/debug-core.log").unlink()
     (run / "wandb").rmdir()
     (run / "wandb").symlink_to(secret)
     assert compared(seglab_cli("compare", "runs"), tmp_path)["good"]["state"] == "unreadable"
@@ -110,7 +111,8 @@ def test_a_pipe_does_not_hang_the_comparison(
     path.unlink(missing_ok=True)
     os.mkfifo(path)
     runs = compared(seglab_cli("compare", "runs"), tmp_path)
-    assert f"{name}: neither a file nor a folder" in runs["bad"]["reason"]
+    assert f"bad/{name}: " in runs["bad"]["reason"]
+    assert "neither a file nor a folder" in runs["bad"]["reason"]
 
 
 def test_a_configuration_is_plain_data(
