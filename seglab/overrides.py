@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks")
 
 REFUSALS = (HydraException, OmegaConfBaseException, ValueError, OSError, RecursionError)
 """What Hydra raises for an override that it cannot use; it lets Python's own errors through."""
+
+MAX_DEPTH = 32
+"""Levels of lists and keys within each other; ours have three."""
 
 MAX_GROUP = 100
 """No group has a longer name; a file system may refuse to look for one."""
@@ -42,6 +46,10 @@ def parse(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
     parser = OverridesParser.create()
     parsed = []
     for line in overrides:
+        if _depth(line) > MAX_DEPTH:  # Hydra and OmegaConf would end at Python's recursion limit
+            raise ConfigError(
+                f"{_short(line)!r} is not key=value: more than {MAX_DEPTH} brackets in each other"
+            )
         try:
             override = parser.parse_override(line)
         except REFUSALS as error:
@@ -53,6 +61,11 @@ def parse(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
             raise ConfigError(f"{line}: several values make several runs; give one, or -m")
         parsed.append(override)
     return parsed
+
+
+def _depth(line: str) -> int:
+    """Return how many brackets are open at most."""
+    return max(accumulate((c in "[{(") - (c in "]})") for c in line), default=0)
 
 
 def _short(text: str, most: int = 300) -> str:
