@@ -95,9 +95,9 @@ def check_folder(folder: Path, resume: bool) -> str:
     if there == STARTED:
         raise RunError(f"{folder}: another process is working on this run")
     if there != NONE and not resume:
+        resume_it = "" if there == FINISHED else "resume=true to resume it, or "
         raise ConfigError(
-            f"hydra.run.dir={folder}: already holds a run ({there}); give resume=true to go on "
-            "with it, or another folder"
+            f"hydra.run.dir={folder}: already holds a run ({there}); give {resume_it}another folder"
         )
     if there == FINISHED:
         return there  # nothing will be written

@@ -213,7 +213,7 @@ class TrainerConfig:
 
     max_epochs: Annotated[int, Bound(1)]
     accelerator: Annotated[str, Mark.MACHINE]
-    devices: Annotated[int | str, Mark.MACHINE]
+    devices: Annotated[int | str, Bound(1), Mark.MACHINE]
     strategy: Annotated[str, Mark.MACHINE]
     precision: str
     channels_last: bool

@@ -280,3 +280,8 @@ def test_help_and_checks_need_no_torch() -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("usage: seglab COMMAND")
     assert result.stderr == "seglab: error: seed=abc: must be a whole number\n"
+
+
+def test_no_device_is_no_number_of_devices():
+    with pytest.raises(ConfigError, match=r"trainer.devices=0: must be at least 1"):
+        compose("train", TrainConfig, ["trainer.devices=0"])

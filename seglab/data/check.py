@@ -11,7 +11,7 @@ import numpy as np
 from seglab.data.classes import VOID
 from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.decode import Progress, no_progress
-from seglab.data.digests import Record, Tally, digest_files, in_order
+from seglab.data.digests import Record, Tally, digest_files, hash_files, in_order
 from seglab.data.files import read_boxes
 from seglab.data.identity import RecordFile, usable_folder
 from seglab.data.layout import Pixels, SplitFiles, split_files
@@ -48,7 +48,7 @@ class DataCheck:
         train, val = (splits.get(s) for s in (self.config.train_split, self.config.val_split))
         if train is not None and val is not None:
             yield from self._overlap(*train, *val)
-        if train is not None and train[1] is not None:
+        if train is not None and train[1] is not None and train[1].counts is not None:
             try:
                 check_foreground(self.config, train[0].classes, train[1])
             except DataError as error:
@@ -57,7 +57,7 @@ class DataCheck:
                 self.notes += absent_classes(self.config, train[0].classes, train[1])
 
     def _split_problems(self, files: SplitFiles) -> Generator[str, None, Record | None]:
-        """Yield the problems of one split; return its record if all of it can be decoded."""
+        """Yield the problems of one split; return its record, without counts if all is not well."""
         kinds = [files]
         with suppress(DataError):  # there need not be instance maps
             kinds.append(split_files(self.config, files.split, instances=True))
@@ -67,6 +67,8 @@ class DataCheck:
             sound = False
             yield line
         if len(tallies[0]) < len(files):
+            with suppress(DataError):  # a file is missing
+                return hash_files(files).record("")
             return None
         folder = usable_folder(self.config)
         for kind, tally in zip(kinds, tallies, strict=True):

@@ -33,8 +33,10 @@ def between(interval: Interval) -> str:
 
 def what_differs(run: RunRecord, comparison: Comparison) -> list[str]:
     """Return the settings that tell a run from the others, as ``key=value``."""
-    keys = (comparison.differing[: comparison.named] or comparison.differing)[:NARROW]
-    return [f"{key}={setting(run, key)}" for key in keys if setting(run, key)]
+    keys = comparison.differing[:NARROW]
+    shown = [f"{key}={setting(run, key)}" for key in keys if setting(run, key)]
+    more = len(comparison.differing) - len(keys)
+    return [*shown, f"and {more} more: compare.csv"] if more else shown
 
 
 def lines(comparison: Comparison) -> Iterator[str]:

@@ -198,7 +198,7 @@ class Sweep:
             names = ", ".join(f"{one.job.folder.name} ({one.status})" for one in lost)
             raise RunError(
                 f"{len(lost)} of {len(self.outcomes)} jobs did not finish: {names}; the same "
-                "command again takes them up"
+                f"command again, with sweep.name={self.folder.name}, resumes or retries them"
             )
 
     def _compare(self) -> None:

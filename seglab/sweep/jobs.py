@@ -137,8 +137,8 @@ def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> N
     if job.folder in others:
         now = identities.of(job.config)
         job.notes.append(
-            f"trained on other data, {shown(others[job.folder])}, and left alone; "
-            f"data.root={job.config.data.root or 'null'} has {shown(now)}"
+            f"data.root={job.config.data.root or 'null'} has {shown(now)}; {job.folder.name} was "
+            f"trained on other data, {shown(others[job.folder])}, and is left alone"
         )
         job.folder = job.folder.with_name(f"{job.folder.name}-{digest(now)}")
 

@@ -98,3 +98,17 @@ def test_equal_images_of_other_ids_are_reported(
     assert [
         (Path(pair[0]).name, Path(pair[1].split(",")[0]).name) for pair in pairs if len(pair) == 2
     ] == [("twin.jpg", "000004.jpg"), ("twin.jpg", "000005.jpg")]
+
+
+def test_equal_images_are_listed_beside_a_mask_that_cannot_be_read(
+    seglab_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_tree(tmp_path / "made", SyntheticSpec(train=4, val=2, width=64, height=48))
+    voc = tmp_path / "made/VOC2007"
+    shutil.copy(voc / "JPEGImages/000001.jpg", voc / "JPEGImages/000005.jpg")
+    shutil.copy(voc / "SegmentationClass/000001.png", voc / "SegmentationClass/000005.png")
+    (voc / "SegmentationClass/000002.png").write_bytes(b"no PNG")
+    answer = seglab_cli("data", "check", "data=synthetic", f"data.root={tmp_path / 'made'}")
+    assert answer.code == 1
+    assert "000005.jpg: the same image as" in answer.out
+    assert "000002.png: cannot be decoded" in answer.out

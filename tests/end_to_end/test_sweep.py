@@ -136,7 +136,7 @@ def test_a_sweep_does_not_return_the_result_of_other_data(sweep: Sweep) -> None:
 
     code, out, err = sweep.run(*command, "data.root=B")
     assert code == 0, out + err
-    assert out.count("trained on other data, train ") == 2
+    assert out.count("was trained on other data, train ") == 2
     theirs = {row["folder"]: row["val/mIoU"] for row in sweep.table()}
     assert len({*ours, *theirs}) == 4
     assert not {*ours.values()} & {*theirs.values()}

@@ -115,7 +115,7 @@ def test_a_job_of_other_data_is_left_alone_and_this_one_gets_its_own_folder(
         assert other.plan == "would start"
         assert other.folder.name.startswith(f"{first.folder.name}-")
         (note,) = other.notes
-        assert note.startswith("trained on other data, train 00000000…, val 11111111…")
+        assert "was trained on other data, train 00000000…, val 11111111…, and is left" in note
         assert data()["train"][:8] in note
     other.folder.mkdir()
     write_json(other.folder / "status.json", {"status": "finished", "data": data()})
