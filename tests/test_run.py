@@ -139,7 +139,7 @@ def test_a_folder_with_a_run_is_refused_without_resume(tmp_path: Path, state: st
         check_folder(tmp_path, resume=False)
     assert f"hydra.run.dir={tmp_path}" in str(refusal.value)
     assert state in str(refusal.value)
-    with pytest.raises(ConfigError, match=r"resume=true"), Run(tmp_path, {}, resume=False):
+    with pytest.raises(ConfigError, match=r"another folder"), Run(tmp_path, {}, resume=False):
         pass
     assert names(tmp_path) == ["status.json"]
     assert check_folder(tmp_path, resume=True) == state
