@@ -5,6 +5,7 @@
 # make bench     speed and memory against named peers, a quarter of an hour on an idle machine;
 #                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds;
 #                RUN=DIR, of seglab evaluate, adds how often intervals contain the truth
+# make same BASE=COMMIT  whether short runs of a commit and of HEAD compute the same, bit by bit
 # make test-lowest the tests with the lowest versions that pyproject.toml allows
 # make lock      renew requirements.txt after a change of pyproject.toml
 #
@@ -16,7 +17,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 READY := .venv/.ready
 
-.PHONY: demo test test-slow test-lowest fuzz bench lint lock clean
+.PHONY: demo test test-slow test-lowest same fuzz bench lint lock clean
 
 demo: $(READY)
 	$(BIN)/seglab train
@@ -50,6 +51,9 @@ endif
 ifdef RUN
 	$(BIN)/python -m benchmarks.coverage $(RUN)
 endif
+
+same: $(READY)
+	$(BIN)/python -m benchmarks.same $(BASE)
 
 lint: $(READY)
 	$(BIN)/ruff check .
