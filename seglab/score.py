@@ -49,7 +49,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.data.identity import data_identity
     from seglab.metrics import SegmentationMetrics
     from seglab.report import reported
-    from seglab.tracking.progress import Checking
+    from seglab.tracking.bars import Checking
     from seglab.tracking.samples import KeepSamples
     from seglab.tracking.tables import show_metrics, show_paths
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,3 +107,20 @@ def test_show_takes_the_configured_splits_and_any_list(
         "trainval": "sample_000001.png",
         "file.lst": "sample_000004.png",
     }
+
+
+@pytest.mark.parametrize(
+    ("action", "unneeded"), [("check", ("torch", "lightning")), ("show", ("lightning",))]
+)
+def test_looking_at_data_does_not_wait_for_what_trains(
+    tmp_path: Path, action: str, unneeded: tuple[str, ...]
+) -> None:
+    program = f"""
+import sys
+from seglab.cli import main
+assert main(["data", "{action}", *{SMALL}]) == 0
+assert not set({unneeded}) & set(sys.modules)
+"""
+    command = [sys.executable, "-c", program]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
