@@ -40,7 +40,7 @@ def refuse_links(folder: Path) -> None:
             if entry.is_symlink():
                 raise RunError(
                     f"{entry.path}: refused: a symbolic link to {Path(entry.path).readlink()}; "
-                    "nothing inside a folder of results is read or written through a link"
+                    "nothing inside such a folder is read or written through a link"
                 )
             if not entry.is_file() and not entry.is_dir():
                 raise RunError(f"{entry.path}: refused: neither a file nor a folder")
