@@ -72,3 +72,14 @@ def _of_a_tool(link: Path, folder: Path) -> bool:
             home = folder.joinpath(*parts[:depth]).resolve()
             return fnmatch(link.name, TOOLS[name]) or link.resolve().is_relative_to(home)
     return False
+
+
+def refuse_outside(path: Path, folder: Path) -> None:
+    """Check that a file of a received folder, if it is there, lies within it, links followed.
+
+    Raises:
+        RunError: names the file and where it really is.
+    """
+    real = Path(os.path.realpath(path))  # which, unlike Path.resolve, takes loops on any Python
+    if not real.is_relative_to(os.path.realpath(folder)):
+        raise RunError(f"{path}: refused: a link that leads out of {folder}, to {real}")
