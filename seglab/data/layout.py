@@ -115,6 +115,22 @@ class SplitFiles(SplitList):
         """Return height and width of an image, as shown, from its header."""
         return image_size(self.images[index])
 
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Bytes of image and maps together."""
+        return 5 if self.instances else 4
+
+    def decoded_bytes(self, index: int) -> int:
+        """Return how much memory a decoded sample takes, from its image's header.
+
+        0 where that cannot be read: decoding it reports that.
+        """
+        try:
+            height, width = self.size(index)
+        except DataError:
+            return 0
+        return height * width * self.bytes_per_pixel
+
     def read(self, index: int) -> Pixels:
         """Decode and check one sample.
 
