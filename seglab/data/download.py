@@ -41,7 +41,8 @@ def download_voc(
 
     Works in ``root/.download-<year>``, which is closed to others, and moves the finished folder in
     place in one step. An archive that lies there complete, from a try that failed later or put
-    there by hand, is used again; nothing there is written through a link. A ``root/VOC<year>`` that holds segmentations is left as it is, and nothing is fetched.
+    there by hand, is used again; nothing there is written through a link. A ``root/VOC<year>``
+    that holds segmentations is left as it is, and nothing is fetched.
 
     Args:
         root: the folder that holds ``VOC2007`` and its like; made where it is missing.
