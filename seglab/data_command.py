@@ -39,6 +39,8 @@ def synth(config: DataCommandConfig, console: Console) -> None:
     synthetic.ensure(root, spec)
     said = "was there already" if there else f"{spec.train} training, {spec.val} validation images"
     print_plain(f"{root}: {said}", console)
+    if config.data.root is None:
+        print_plain("that is in the cache; give data.root=DIR for a folder of your choice", console)
 
 
 def show(config: DataCommandConfig, console: Console) -> None:
