@@ -9,12 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from seglab.cells import FORMULA
 from seglab.history import History
 from seglab.spreadsheet import read_table, write_table
 from seglab.sweep.board import Outcome, write_csv
 from seglab.sweep.jobs import Job
-
-FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 BAD = [
     "=1+2",
