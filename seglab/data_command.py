@@ -39,6 +39,8 @@ def synth(config: DataCommandConfig, console: Console) -> None:
     synthetic.ensure(root, spec)
     said = "was there already" if there else f"{spec.train} training, {spec.val} validation images"
     print_plain(f"{root}: {said}", console)
+    if config.data.root is None:
+        print_plain("that is in the cache; give data.root=DIR for a folder of your choice", console)
 
 
 def show(config: DataCommandConfig, console: Console) -> None:
@@ -47,17 +49,17 @@ def show(config: DataCommandConfig, console: Console) -> None:
 
     split = config.data.split_name(config.split)
     check_lists(config.data, split)
-    from seglab.data.datamodule import open_dataset
+    from seglab.data.voc import VOCSegmentation
     from seglab.tracking.pictures import sample_sheet
 
-    dataset = open_dataset(config.data, split)
+    dataset = VOCSegmentation.configured(config.data, split)
     if config.index >= len(dataset):
         raise ConfigError(
             f"index={config.index}: {dataset.list_file} has {len(dataset)} samples, "
             f"so 0 to {len(dataset) - 1}"
         )
     if (dataset.folder / "SegmentationObject").is_dir():
-        dataset = open_dataset(config.data, split, instances=True)
+        dataset = VOCSegmentation.configured(config.data, split, instances=True)
     sample = dataset[config.index]
     height, width = sample.size
     picture = sample_sheet(
@@ -81,14 +83,12 @@ def check(config: DataCommandConfig, console: Console) -> None:
     """Read every sample of both splits, masks, instances and annotations, and list each problem."""
     from seglab.data.check import DataCheck
     from seglab.data.lists import check_lists
+    from seglab.tracking.bars import Checking
 
     progress: Progress | None = None
     for split in dict.fromkeys((config.data.train_split, config.data.val_split)):
         with suppress(DataError):  # listed below
             check_lists(config.data, split)
-            # Here, because torch takes seconds to import, and a missing list is found without it.
-            from seglab.tracking.progress import Checking
-
             progress = Checking(console)
     checking = DataCheck(config.data, progress) if progress else DataCheck(config.data)
     found = 0

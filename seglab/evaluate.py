@@ -68,8 +68,9 @@ def measure(
     from seglab.process import prepare, rank
     from seglab.report import reported
     from seglab.tasks.build import build_task
+    from seglab.tracking.bars import Checking
     from seglab.tracking.predictions import PredictionPictures
-    from seglab.tracking.progress import Checking, EvaluationProgress
+    from seglab.tracking.progress import EvaluationProgress
     from seglab.tracking.samples import KeepEvaluation, KeepSamples
     from seglab.tracking.track import track
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from seglab.cells import marked, unmarked
+
 PART = ".part"
 """How the name of a file ends that is still being written; it also begins with a dot."""
 
@@ -90,7 +92,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 class History:
-    """``metrics.csv``: one row a step, whatever is logged at that step, in one growing table."""
+    """``metrics.csv``: one row a step, whatever is logged at that step, in one growing table.
+
+    A column may have a class's name in its own, which no spreadsheet runs: :mod:`seglab.cells`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -100,14 +105,14 @@ class History:
         self.size = 0  # of the written row, in bytes
         if path.is_file():
             with path.open(encoding="utf-8", newline="") as file:
-                self.columns = list(csv.DictReader(file).fieldnames or [])
+                self.columns = list(_reader(file).fieldnames or [])
 
     def rows(self) -> list[dict[str, str]]:
         """Read the table back."""
         if not self.path.is_file():
             return []
         with self.path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+            return list(_reader(file))
 
     def last(self, column: str) -> float:
         """Return the latest value of a column; NaN where there is none."""
@@ -176,8 +181,16 @@ class History:
     def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         with atomic(self.path) as file:
             writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
+            writer.writerow({name: marked(name) for name in self.columns})
             writer.writerows(rows)
+
+
+def _reader(file: IO[str]) -> csv.DictReader[str]:
+    """Return a reader of rows under the names of the columns as they were logged."""
+    reader = csv.DictReader(file)
+    if reader.fieldnames:
+        reader.fieldnames = [unmarked(name) for name in reader.fieldnames]
+    return reader
 
 
 def _overwrite_end(path: Path, count: int, text: bytes) -> None:

@@ -44,11 +44,12 @@ from seglab.targets import build
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
 from seglab.text import print_plain
+from seglab.tracking.bars import Checking
 from seglab.tracking.batches import batch_sizes
 from seglab.tracking.finite import FiniteNumbers
 from seglab.tracking.history import HistoryLogger
 from seglab.tracking.predictions import PredictionPictures
-from seglab.tracking.progress import Checking, TrainingProgress
+from seglab.tracking.progress import TrainingProgress
 from seglab.tracking.samples import KeepEvaluation, KeepSamples
 from seglab.tracking.track import track
 

@@ -40,7 +40,7 @@ def refuse_links(folder: Path) -> None:
             if entry.is_symlink():
                 raise RunError(
                     f"{entry.path}: refused: a symbolic link to {Path(entry.path).readlink()}; "
-                    "nothing inside a folder of results is read or written through a link"
+                    "nothing inside such a folder is read or written through a link"
                 )
             if not entry.is_file() and not entry.is_dir():
                 raise RunError(f"{entry.path}: refused: neither a file nor a folder")
@@ -72,3 +72,14 @@ def _of_a_tool(link: Path, folder: Path) -> bool:
             home = folder.joinpath(*parts[:depth]).resolve()
             return fnmatch(link.name, TOOLS[name]) or link.resolve().is_relative_to(home)
     return False
+
+
+def refuse_outside(path: Path, folder: Path) -> None:
+    """Check that a file of a received folder, if it is there, lies within it, links followed.
+
+    Raises:
+        RunError: names the file and where it really is.
+    """
+    real = Path(os.path.realpath(path))  # which, unlike Path.resolve, takes loops on any Python
+    if not real.is_relative_to(os.path.realpath(folder)):
+        raise RunError(f"{path}: refused: a link that leads out of {folder}, to {real}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -26,6 +28,12 @@ REFUSALS = (HydraException, OmegaConfBaseException, ValueError, OSError, Recursi
 
 MAX_DEPTH = 32
 """Levels of lists and keys within each other; ours have three."""
+
+PLAIN_NAME = re.compile(r"[A-Za-z_][\w -]*", re.ASCII)
+"""What Hydra's grammar takes for a text without quotes."""
+
+MAX_QUOTED = 2000
+"""Characters of a line that an error repeats in quotes."""
 
 MAX_GROUP = 100
 """No group has a longer name; a file system may refuse to look for one."""
@@ -54,13 +62,33 @@ def parse(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
             override = parser.parse_override(line)
         except REFUSALS as error:
             reason = (str(error).splitlines() or ["it cannot be read"])[0]
-            raise ConfigError(f"{_short(line)!r} is not key=value: {_short(reason)}") from None
+            raise ConfigError(
+                f"{_short(line)!r} is not key=value: {_short(reason)}{_quoting(line, parser)}"
+            ) from None
         if not override.key_or_group:
             raise ConfigError(f"{line!r} is not key=value: there is no key")
         if override.is_sweep_override() and not several:
             raise ConfigError(f"{line}: several values make several runs; give one, or -m")
         parsed.append(override)
     return parsed
+
+
+def _quoting(line: str, parser: OverridesParser) -> str:
+    """Return the end of an error: the line with the names of its list in quotes, if that parses."""
+    key, _, value = line.partition("=")
+    if len(line) > MAX_QUOTED or not (value.startswith("[") and value.endswith("]")):
+        return ""
+    items = [item.strip() for item in value[1:-1].split(",")]
+    if any(item.isdecimal() for item in items):
+        return ""  # no list of names
+    names = [item if PLAIN_NAME.fullmatch(item) else f'"{item}"' for item in items]
+    quoted = f"{key}=[{','.join(names)}]"
+    try:
+        if parser.parse_override(quoted).value() != items:
+            return ""
+    except REFUSALS:
+        return ""
+    return f"; names with brackets or other signs need quotes: {shlex.quote(quoted)}"
 
 
 def _depth(line: str) -> int:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from seglab.config import compose
 from seglab.errors import ConfigError, DataError
+from seglab.links import refuse_outside
 from seglab.run import Run, check_folder
 from seglab.schema import ScoreConfig
 
@@ -26,7 +27,8 @@ def main(overrides: list[str]) -> dict[str, float]:
     """Score ``predictions=DIR`` against a split and write ``metrics.json`` into a run folder.
 
     The definition is that of ``VOCevalseg.m`` in the VOC development kit: one confusion matrix
-    over all pixels of the split whose truth is not void.
+    over all pixels of the split whose truth is not void. No file is read through a link that leads
+    out of ``predictions``, which may come from a stranger.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
@@ -49,12 +51,14 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.data.identity import data_identity
     from seglab.metrics import SegmentationMetrics
     from seglab.report import reported
-    from seglab.tracking.progress import Checking
+    from seglab.tracking.bars import Checking
     from seglab.tracking.samples import KeepSamples
     from seglab.tracking.tables import show_metrics, show_paths
 
     console = Console()
     dataset = open_dataset(config.data, split)
+    for name in dataset.ids:
+        refuse_outside(predictions / f"{name}.png", predictions)
     missing = [name for name in dataset.ids if not (predictions / f"{name}.png").is_file()]
     if missing:
         more = f" ({len(missing) - 1} more are missing)" if len(missing) > 1 else ""

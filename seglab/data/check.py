@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from seglab.data.ahead import in_order
 from seglab.data.classes import VOID
 from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.decode import Progress, no_progress
-from seglab.data.digests import Record, Tally, digest_files, hash_files, in_order
+from seglab.data.digests import Record, Tally, digest_files, hash_files
 from seglab.data.files import read_boxes
 from seglab.data.identity import RecordFile, usable_folder
 from seglab.data.layout import Pixels, SplitFiles, split_files
@@ -129,7 +130,9 @@ def problems(
     be decoded are added to ``tallies``, of which the last covers all files of the others.
     """
     digested = tallies[-1].files if tallies else None
-    checks = in_order(lambda index: _check_sample(files, index, digested), len(files))
+    checks = in_order(
+        lambda index: _check_sample(files, index, digested), len(files), files.decoded_bytes
+    )
     for lines, pixels, digests in progress(checks, len(files), f"checking {files.split}"):
         yield from lines
         if pixels is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from seglab.data.texts import quoted, read_lines
 from seglab.errors import ConfigError, DataError
 
 VOID = 255
@@ -18,6 +19,12 @@ VOID_NAMES = ("void", "ignored")
 
 MAX_CLASSES = 255
 """Class maps are uint8, and 255 is void."""
+
+MAX_NAME_LENGTH = 200
+"""Characters of a class name, which tables and pages show in full."""
+
+MAX_LABELMAP_BYTES = 2**20
+"""A label map of 255 classes takes a few thousand."""
 
 VOC_CLASSES = (
     "background",
@@ -77,13 +84,10 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
     Returns the colour of each class, in the order of the file.
 
     Raises:
-        DataError: not a text file, a line that is not of this form, or a name or colour that
-            stands twice.
+        DataError: not a text file of at most 1 MiB, a line that is not of this form, too many, or
+            a name or colour that stands twice.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a label map: {error}") from None
+    lines = read_lines(path, MAX_LABELMAP_BYTES, "a label map")
     colours: dict[str, Colour] = {}
     for number, raw in enumerate(lines, 1):
         line = raw.strip()
@@ -96,13 +100,17 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
             red, green, blue = (int(part) for part in parts)
         except ValueError:
             raise DataError(
-                f"{path}:{number}: {line!r} is not 'name:red,green,blue:parts:actions'"
+                f"{path}:{number}: {quoted(line)} is not 'name:red,green,blue:parts:actions'"
             ) from None
         colour = (red, green, blue)
         if not name or any(not 0 <= channel <= 255 for channel in colour):
-            raise DataError(f"{path}:{number}: {line!r} needs a name and three values in 0..255")
+            raise DataError(
+                f"{path}:{number}: {quoted(line)} needs a name and three values in 0..255"
+            )
         if name in colours or colour in colours.values():
-            raise DataError(f"{path}:{number}: the name or colour of {line!r} stands twice")
+            raise DataError(f"{path}:{number}: the name or colour of {quoted(line)} stands twice")
+        if len(colours) == MAX_CLASSES + len(VOID_NAMES):
+            raise DataError(f"{path}: more than {MAX_CLASSES} classes; 255 is void")
         colours[name] = colour
     if not colours:
         raise DataError(f"{path}: no class in it; a line reads 'name:red,green,blue:parts:actions'")
@@ -113,7 +121,8 @@ def check_class_names(names: list[str] | tuple[str, ...], source: str) -> tuple[
     """Return ``names`` as a tuple; ``source`` names the key or file in the error.
 
     Raises:
-        DataError: fewer than two names, more than 255, an empty name, or one that stands twice.
+        DataError: fewer than two names, more than 255, a name that is empty, of more than 200
+            characters, or stands twice.
     """
     if not 2 <= len(names) <= MAX_CLASSES:
         raise DataError(
@@ -122,6 +131,11 @@ def check_class_names(names: list[str] | tuple[str, ...], source: str) -> tuple[
     for index, name in enumerate(names):
         if not name.strip():
             raise DataError(f"{source}: class {index} has an empty name")
+        if len(name) > MAX_NAME_LENGTH:
+            raise DataError(
+                f"{source}: class {index} has a name of {len(name):,} characters; at most "
+                f"{MAX_NAME_LENGTH} are allowed"
+            )
         if name in names[:index]:
             raise DataError(f"{source}: class {name!r} stands twice")
     return tuple(names)

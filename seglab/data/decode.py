@@ -9,7 +9,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from seglab.data.digests import Record, Tally, digest_files, in_order
+from seglab.data.ahead import in_order
+from seglab.data.digests import Record, Tally, digest_files
 from seglab.data.folders import check_inside, make_private
 from seglab.data.identity import RecordFile
 from seglab.data.layout import Pixels, SplitFiles
@@ -38,7 +39,8 @@ def decode(files: SplitFiles, tally: Tally, progress: Progress = no_progress) ->
         except DataError as error:
             return error
 
-    for loaded in progress(in_order(load, len(files)), len(files), f"checking {files.split}"):
+    loading = in_order(load, len(files), files.decoded_bytes)
+    for loaded in progress(loading, len(files), f"checking {files.split}"):
         if isinstance(loaded, DataError):
             problems.append(loaded)
             continue

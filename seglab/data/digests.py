@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
+from seglab.data.ahead import in_order
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.errors import DataError
 
-AHEAD = 32
-"""How many results may wait for a slow consumer; decoded samples are large."""
-
 SHORT = 16
 """Hex digits that a record keeps of each file's digest."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -105,14 +96,3 @@ def hash_files(files: SplitFiles) -> Tally:
     for digests in in_order(lambda index: digest_files(files, index), len(files)):
         tally.add(digests)
     return tally
-
-
-def in_order(function: Callable[[int], T], length: int) -> Iterator[T]:
-    """Yield ``function(0), function(1), …``, computed on all cores, a bounded number ahead."""
-    indices = iter(range(length))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        waiting = deque(pool.submit(function, index) for index in islice(indices, AHEAD))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(function, index) for index in islice(indices, 1))
-            yield result

@@ -14,7 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 
-from seglab.errors import ConfigError, DataError
+from seglab.data.folders import check_made
+from seglab.errors import ConfigError, DataError, RunError
+from seglab.links import refuse_links
 
 YEARS = range(2007, 2013)
 """The years of PASCAL VOC that have segmentations."""
@@ -37,9 +39,10 @@ def download_voc(
 ) -> Path:
     """Fetch VOC's training and validation data of a year and return its folder ``root/VOC<year>``.
 
-    Works in ``root/.download-<year>`` and moves the finished folder in place in one step. An
-    archive that lies there complete, from a try that failed later or put there by hand, is used
-    again. A ``root/VOC<year>`` that holds segmentations is left as it is, and nothing is fetched.
+    Works in ``root/.download-<year>``, which is closed to others, and moves the finished folder in
+    place in one step. An archive that lies there complete, from a try that failed later or put
+    there by hand, is used again; nothing there is written through a link. A ``root/VOC<year>``
+    that holds segmentations is left as it is, and nothing is fetched.
 
     Args:
         root: the folder that holds ``VOC2007`` and its like; made where it is missing.
@@ -50,7 +53,8 @@ def download_voc(
     Raises:
         ConfigError: there is no such year.
         DataError: the server or the disk fails, the checksum is wrong, the archive holds something
-            unsafe or lacks the wanted folder, or ``root/VOC<year>`` is something else.
+            unsafe or lacks the wanted folder, or ``root/VOC<year>`` is something else; somebody
+            else made ``root/.download-<year>``, or it is or holds a link.
     """
     if year not in YEARS:
         raise ConfigError(f"year={year}: VOC has segmentations for {YEARS[0]} to {YEARS[-1]}")
@@ -70,8 +74,10 @@ def download_voc(
 
     work = root / f".download-{year}"
     archive, unpacked = work / name, work / "unpacked"
+    _check_work(work)
     try:
         work.mkdir(parents=True, exist_ok=True)
+        work.chmod(0o700)
         shutil.rmtree(unpacked, ignore_errors=True)  # the rest of a try that was killed
         _fetch(url, md5, archive)
         try:
@@ -95,6 +101,19 @@ def download_voc(
     return target
 
 
+def _check_work(work: Path) -> None:
+    """Check a working folder that is there: a received root may hold one, with links inside.
+
+    Raises:
+        DataError: it is a link or holds one, or somebody else made it.
+    """
+    check_made(work, "give another data.root")
+    try:
+        refuse_links(work)
+    except RunError as error:
+        raise DataError(f"{error}; delete it") from None
+
+
 def _torchvision_source(year: int) -> Source:
     from torchvision.datasets.voc import DATASET_YEAR_DICT
 
@@ -103,10 +122,14 @@ def _torchvision_source(year: int) -> Source:
 
 
 def _fetch(url: str, md5: str, archive: Path) -> None:
-    """Download with torchvision's loader, which shows progress, unless it is there already."""
-    from torchvision.datasets.utils import download_url
+    """Download with torchvision's loader, which shows progress, unless it is there whole."""
+    from torchvision.datasets.utils import check_integrity, download_url
 
     by_hand = f"; an archive fetched by other means may be put at {archive}"
+    if archive.exists():
+        if check_integrity(archive, md5):
+            return
+        archive.unlink()  # the loader would write into it: a hard link has another name elsewhere
     whole = False
     try:
         with _patience(PATIENCE):

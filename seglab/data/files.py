@@ -14,13 +14,18 @@ from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import parse
+from defusedxml.ElementTree import fromstring
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from seglab.data.classes import MAX_NAME_LENGTH
+from seglab.data.texts import read_bytes
 from seglab.errors import DataError
 
 MAX_PIXELS = 89_478_485
 """Pictures with more pixels are refused before they are decoded (Pillow's own warning bound)."""
+
+MAX_ANNOTATION_BYTES = 16 * 2**20
+"""An object takes a few hundred."""
 
 ORIENTATION = 0x0112
 """The EXIF tag of a picture's orientation (EXIF 2.32, section 4.6.4)."""
@@ -39,8 +44,6 @@ _DECODER_ERRORS = (
     TypeError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # where warnings are errors
 )
 """What Pillow's readers raise for a damaged file."""
 
@@ -83,16 +86,15 @@ def open_picture(
             picture = Image.open(path, formats=formats)
         with picture:
             if picture.width * picture.height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: {picture.width}x{picture.height} pixels; "
-                    f"more than {MAX_PIXELS:,} are refused"
-                )
+                raise Image.DecompressionBombError
             if checksums and picture.format == "PNG":
                 with Image.open(path, formats=formats) as whole:
                     whole.verify()
             yield picture
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"{path}: more than {MAX_PIXELS:,} pixels are refused") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: cannot be decoded: not a {' or '.join(formats)} file") from None
     except _DECODER_ERRORS as error:
@@ -194,10 +196,11 @@ def read_boxes(path: Path) -> tuple[Box, ...]:
     """Read the objects of a VOC annotation; its corners are 1-based and inclusive.
 
     Raises:
-        DataError: malformed XML, entity declarations, or an object without name or corners.
+        DataError: malformed XML or more than 16 MiB of it, entity declarations, or an object
+            without corners or without a name of at most 200 characters.
     """
     try:
-        root = parse(path).getroot()
+        root = fromstring(read_bytes(path, MAX_ANNOTATION_BYTES))
     except (ParseError, DefusedXmlException, ValueError, LookupError, OSError) as error:
         raise DataError(f"{path}: not a well-formed annotation: {error}") from None
     return tuple(_box(path, item) for item in root.iterfind("object"))
@@ -219,8 +222,11 @@ def _box(path: Path, item: Element) -> Box:
             raise DataError(f"{path}: <{tag}> is {text(tag)!r}, not a number")
         return value
 
+    name = text("name")
+    if len(name) > MAX_NAME_LENGTH:
+        raise DataError(f"{path}: <name> of more than {MAX_NAME_LENGTH} characters")
     return Box(
-        text("name"),
+        name,
         number("bndbox/xmin") - 1,
         number("bndbox/ymin") - 1,
         number("bndbox/xmax"),

@@ -5,8 +5,8 @@ ids, and the files' sizes and times (``SplitFiles.stat_keys``). It contains:
 
 - ``identity``: hex SHA-256 over classes, meaning of mask values, and for each sample its id and
   the SHA-256 of its files. A moved or copied data set has the same, whatever its files' times.
-- ``changes``: when the files' inodes last changed. Where it is another now, the bytes are read
-  again before the record is believed.
+- ``changes``: which inodes the files are, and when they last changed. Where it is another now, as
+  for a copy, the bytes are read again before the record is believed.
 - ``counts``: pixels of each value 0..255 over all class maps; null until all have been decoded
   and checked.
 - ``files``: the first 16 hex digits of the SHA-256 of each sample's files, one string for images,

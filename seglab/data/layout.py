@@ -115,6 +115,22 @@ class SplitFiles(SplitList):
         """Return height and width of an image, as shown, from its header."""
         return image_size(self.images[index])
 
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Bytes of image and maps together."""
+        return 5 if self.instances else 4
+
+    def decoded_bytes(self, index: int) -> int:
+        """Return how much memory a decoded sample takes, from its image's header.
+
+        0 where that cannot be read: decoding it reports that.
+        """
+        try:
+            height, width = self.size(index)
+        except DataError:
+            return 0
+        return height * width * self.bytes_per_pixel
+
     def read(self, index: int) -> Pixels:
         """Decode and check one sample.
 
@@ -141,8 +157,9 @@ class SplitFiles(SplitList):
 
         The first covers classes, ids, and the size and modification time of every file, so that an
         edited or replaced file is noticed, and a folder that was merely moved, or copied with its
-        times, is not. The second covers when the files' inodes last changed, which nobody can set:
-        where it is another, files of the same sizes and times may hold something else.
+        times, is not. The second covers which inodes the files are and when they last changed,
+        which nobody can set: where it is another, files of the same sizes and times may hold
+        something else. Times alone do not tell data sets apart that one clock tick saw written.
 
         Raises:
             DataError: a file that is gone.
@@ -157,7 +174,7 @@ class SplitFiles(SplitList):
                 except OSError as error:
                     raise DataError(f"{file}: {error.strerror or error}") from None
                 stats.update(f"|{file.name}|{stat.st_size}|{stat.st_mtime_ns}".encode())
-                changes.update(f"|{stat.st_ctime_ns}".encode())
+                changes.update(f"|{stat.st_dev}|{stat.st_ino}|{stat.st_ctime_ns}".encode())
         return stats.hexdigest(), changes.hexdigest()
 
     def _find(self, folder: Path, name: str, suffixes: Sequence[str]) -> Path:

@@ -17,11 +17,13 @@ from seglab.data.classes import (
     read_labelmap,
 )
 from seglab.data.masks import LabelTable, labelmap_table, value_table
+from seglab.data.texts import read_lines
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
 YEARS = range(2007, 2013)
 MAX_ID_BYTES = 200  # most file systems take 255, a suffix included
+MAX_LIST_BYTES = 128 * 2**20  # some million ids, and read within a few times as much memory
 
 
 class SplitList:
@@ -152,23 +154,21 @@ def read_ids(path: Path) -> list[str]:
     """Read a list of ids, one a line; stray spaces, blank lines and CRLF do not matter.
 
     Raises:
-        DataError: an empty list, an id that stands twice or leads out of its folder.
+        DataError: an empty list or one of over 128 MiB, an id that stands twice or leads out of
+            its folder.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a list of ids: {error}") from None
+    lines = read_lines(path, MAX_LIST_BYTES, "a list of ids")
     ids = [line.strip() for line in lines if line.strip()]
     if not ids:
         raise DataError(f"{path}: empty; it should name one image id a line")
     seen: set[str] = set()
     for name in ids:
+        if len(name.encode()) > MAX_ID_BYTES:
+            raise DataError(f"{path}: {name[:40]!r}… is too long for the name of a file")
         if name in seen:
             raise DataError(f"{path}: id {name!r} stands twice")
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
             raise DataError(f"{path}: id {name!r} leads out of its folder")
-        if len(name.encode()) > MAX_ID_BYTES:
-            raise DataError(f"{path}: {name[:40]!r}… is too long for the name of a file")
         seen.add(name)
     return ids
 

@@ -21,6 +21,9 @@ from seglab.errors import DataError
 
 MASK_VALUES = "data.mask_values"
 
+BLOCK_PIXELS = 2**20
+"""How many pixels of a colour mask are looked up at once: it takes some thirty bytes for each."""
+
 
 @dataclass(frozen=True)
 class LabelTable:
@@ -126,20 +129,24 @@ def _labels_of_values(path: Path, pixels: np.ndarray, values: Mapping[int, int])
 
 
 def _labels_of_colours(path: Path, rgb: np.ndarray, table: LabelTable) -> np.ndarray:
-    packed = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
-    values, inverse = np.unique(packed, return_inverse=True)
     known = {(r << 16) + (g << 8) + b: label for (r, g, b), label in table.colours.items()}
-    labels = np.empty(len(values), dtype=np.uint8)
-    for index, value in enumerate(values.tolist()):
-        if value not in known:
-            row, column = np.argwhere(packed == value)[0]
-            colour = (value >> 16, value >> 8 & 255, value & 255)
-            raise DataError(
-                f"{path}: colour {colour} at row {row}, column {column} belongs to no class; "
-                f"{table.source} should name it{_written(colour, table)}"
-            )
-        labels[index] = known[value]
-    return labels[inverse].reshape(packed.shape)
+    labels = np.empty(rgb.shape[:2], dtype=np.uint8)
+    rows = max(1, BLOCK_PIXELS // rgb.shape[1])
+    for top in range(0, rgb.shape[0], rows):
+        block = rgb[top : top + rows].astype(np.int32)
+        packed = block @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+        values, inverse = np.unique(packed, return_inverse=True)
+        for value in values.tolist():
+            if value not in known:
+                row, column = np.argwhere(packed == value)[0]
+                colour = (value >> 16, value >> 8 & 255, value & 255)
+                raise DataError(
+                    f"{path}: colour {colour} at row {top + row}, column {column} belongs to no "
+                    f"class; {table.source} should name it{_written(colour, table)}"
+                )
+        meaning = np.array([known[value] for value in values.tolist()], dtype=np.uint8)
+        labels[top : top + rows] = meaning[inverse].reshape(packed.shape)
+    return labels
 
 
 def _written(colour: Colour, table: LabelTable) -> str:

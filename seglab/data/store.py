@@ -176,8 +176,7 @@ def _fill(
     """Write the store of a split and its record, whole or not at all."""
     files = place.files
     sizes = [_size(files, index) for index in range(len(files))]
-    pixel_bytes = 5 if files.instances else 4
-    needed = sum(height * width * pixel_bytes for height, width in sizes)
+    needed = sum(height * width for height, width in sizes) * files.bytes_per_pixel
     if needed > max_bytes:
         raise ConfigError(
             f"data.store.max_gb={max_bytes / 1e9:g}: the {files.split} split needs "

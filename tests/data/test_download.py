@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import os
 import socket
 import tarfile
 import threading
@@ -265,6 +266,50 @@ def test_a_rest_of_an_interrupted_try_is_no_obstacle(server: Server, tmp_path: P
     (tmp_path / ".download-2007" / "voc.tar").write_bytes(b"half")
     download_voc(tmp_path, 2007, source=source)
     assert tree(tmp_path) == [f"VOC2007/{LIST}"]
+
+
+@pytest.mark.parametrize("name", ["", "voc.tar", "unpacked", "deep/down"])
+@pytest.mark.parametrize("dangling", [False, True])
+def test_nothing_is_written_through_a_link_in_a_received_root(
+    server: Server, tmp_path: Path, name: str, dangling: bool
+) -> None:
+    source = server.offer(tar(f"VOCdevkit/VOC2007/{LIST}"), "VOCdevkit/VOC2007")
+    victim = tmp_path / "victim"
+    if not dangling:
+        victim.mkdir()
+        (victim / "precious").write_text("precious")
+    target = victim / "precious" if name == "voc.tar" else victim
+    link = tmp_path / "root" / ".download-2007" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(target)
+    with pytest.raises(DataError, match=rf"{link}: .*link.*delete it") as caught:
+        download_voc(tmp_path / "root", 2007, source=source)
+    assert "\n" not in str(caught.value)
+    assert tree(victim) == ([] if dangling else ["precious"])
+    assert dangling or (victim / "precious").read_text() == "precious"
+    assert victim.exists() is not dangling
+    assert not server.asked
+
+
+def test_a_hard_link_in_place_of_the_archive_is_not_written_into(
+    server: Server, tmp_path: Path
+) -> None:
+    source = server.offer(tar(f"VOCdevkit/VOC2007/{LIST}"), "VOCdevkit/VOC2007")
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "root/.download-2007").mkdir(parents=True)
+    (tmp_path / "root/.download-2007/voc.tar").hardlink_to(tmp_path / "precious")
+    download_voc(tmp_path / "root", 2007, source=source)
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert tree(tmp_path / "root") == [f"VOC2007/{LIST}"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_a_working_folder_of_somebody_else_is_refused(server: Server, tmp_path: Path) -> None:
+    source = server.offer(tar(f"VOCdevkit/VOC2007/{LIST}"), "VOCdevkit/VOC2007")
+    (tmp_path / ".download-2007").mkdir()
+    os.chown(tmp_path / ".download-2007", 12345, 12345)
+    with pytest.raises(DataError, match=r"\.download-2007: made by another user; delete it"):
+        download_voc(tmp_path, 2007, source=source)
 
 
 def test_a_folder_of_that_name_without_segmentations_is_left_alone(tmp_path: Path) -> None:

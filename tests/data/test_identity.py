@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +59,8 @@ def swap_contents(first: Path, second: Path) -> None:
     """Let two masks of one size trade their bytes, times and lengths staying as they are."""
     size = max(first.stat().st_size, second.stat().st_size)
     for path in (first, second):
-        path.write_bytes(path.read_bytes().ljust(size, b"\0"))  # PNG readers stop at IEND
+        if path.stat().st_size < size:  # only then: writing changes the time
+            path.write_bytes(path.read_bytes().ljust(size, b"\0"))  # PNG readers stop at IEND
     one, two = first.read_bytes(), second.read_bytes()
     edit_in_place(first, two)
     edit_in_place(second, one)
@@ -139,6 +141,38 @@ def test_other_masks_of_the_same_sizes_and_times_are_other_data(
         module = VOCDataModule(one)
         pixels = module.split("train")[0].class_map.numpy()
         assert np.array_equal(pixels, SplitFiles.configured(one, "train").read(0).class_map)
+
+
+def test_data_written_in_one_tick_of_the_clock_are_told_apart(
+    tree: Tree, config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes, modification and change times are equal, as where one clock tick saw both written."""
+    swap_contents(tree.mask("a"), tree.mask("c"))
+    other = tmp_path / "other"
+    shutil.copytree(tree.root, other)
+    there = other / "VOC2007/SegmentationClass"
+    swap_contents(there / "a.png", there / "c.png")
+    real = Path.stat
+
+    def coarse(self: Path, **arguments: bool) -> object:
+        status = real(self, **arguments)
+        fields = ("st_mode", "st_size", "st_mtime_ns", "st_dev", "st_ino", "st_uid", "st_mtime")
+        return SimpleNamespace(st_ctime_ns=0, **{name: getattr(status, name) for name in fields})
+
+    monkeypatch.setattr(Path, "stat", coarse)
+    first, second = identity(config), identity(replace(config, root=str(other)))
+    assert first["train"] != second["train"]
+    assert first["val"] == second["val"]
+
+
+def test_a_moved_data_set_is_not_read_again(
+    tree: Tree, config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = identity(config)
+    tree.root.rename(tmp_path / "moved")
+    forbid_decoding(monkeypatch)
+    monkeypatch.setattr("seglab.data.identity.hash_files", None)
+    assert identity(replace(config, root=str(tmp_path / "moved"))) == first
 
 
 def test_a_checked_data_set_is_not_decoded_again(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from PIL import Image
 
 from seglab.data.classes import palette
+from seglab.overrides import parse
 
 SMALL = ["data.synth.train=4", "data.synth.val=3"]
 
@@ -38,6 +42,44 @@ def test_show_draws_a_sample(seglab_cli: Callable[..., Any], tmp_path: Path) -> 
     assert answer.code == 2
     assert "index=3" in answer.last_line
     assert "0 to 2" in answer.last_line
+
+
+def test_synth_without_a_root_names_its_folder_and_the_key(
+    seglab_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    answer = seglab_cli("data", "synth", *SMALL)
+    assert answer.code == 0
+    assert Path(answer.out.split(": ")[0], "VOC2007/JPEGImages").is_dir()
+    assert "give data.root=DIR for a folder of your choice" in answer.out
+    assert "data.root=DIR" not in seglab_cli("data", "synth", *SMALL, "data.root=made").out
+
+
+@pytest.mark.parametrize(
+    "names", [["background", "leaf [young]"], ["a", "b (c)", "d"], ["a", "b=c"], ["R&D", "it's"]]
+)
+def test_class_names_that_need_quotes_are_shown_with_them(
+    seglab_cli: Callable[..., Any], names: list[str]
+) -> None:
+    given = f"data.classes=[{', '.join(names)}]"
+    answer = seglab_cli("data", "check", "data=folder", "data.root=none", given)
+    assert answer.code == 2
+    assert answer.err.count("\n") == 1
+    _, _, shown = answer.last_line.partition("need quotes: ")
+    (argument,) = shlex.split(shown)
+    assert parse([argument])[0].value() == names
+    again = seglab_cli("data", "check", "data=folder", "data.root=none", argument)
+    assert "data.root=none: no such folder" in again.last_line
+
+
+@pytest.mark.parametrize(
+    "given", ["data.classes=[a,b", "data.classes=[a]]b", "data.root=[=x", "data.classes=[1,[2]"]
+)
+def test_a_broken_list_is_not_answered_with_quotes(
+    seglab_cli: Callable[..., Any], given: str
+) -> None:
+    answer = seglab_cli("data", "check", given)
+    assert answer.code == 2
+    assert "need quotes" not in answer.last_line
 
 
 def test_download_names_the_years_there_are(seglab_cli: Callable[..., Any]) -> None:
@@ -105,3 +147,20 @@ def test_show_takes_the_configured_splits_and_any_list(
         "trainval": "sample_000001.png",
         "file.lst": "sample_000004.png",
     }
+
+
+@pytest.mark.parametrize(
+    ("action", "unneeded"), [("check", ("torch", "lightning")), ("show", ("lightning",))]
+)
+def test_looking_at_data_does_not_wait_for_what_trains(
+    tmp_path: Path, action: str, unneeded: tuple[str, ...]
+) -> None:
+    program = f"""
+import sys
+from seglab.cli import main
+assert main(["data", "{action}", *{SMALL}]) == 0
+assert not set({unneeded}) & set(sys.modules)
+"""
+    command = [sys.executable, "-c", program]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from seglab.links import first_link, refuse_links
 
@@ -114,6 +116,53 @@ def test_a_folder_that_the_command_line_names_may_be_a_link(
     (tmp_path / "linked_maps").symlink_to(tmp_path / "real_maps")
     assert seglab_cli("predict", *maps, "output=linked_maps").code == 0
     assert len(list((tmp_path / "real_maps").glob("*.png"))) == 1
+
+
+@pytest.fixture
+def predictions(seglab_cli: Callable[..., Any], tmp_path: Path) -> Path:
+    """Return a folder of perfect predictions for the data set in ``made``."""
+    answer = seglab_cli("data", "synth", "data.root=made", "data.synth.train=2", "data.synth.val=3")
+    assert answer.code == 0
+    (tmp_path / "maps").mkdir()
+    for path in (tmp_path / "made/VOC2007/SegmentationClass").iterdir():
+        with Image.open(path) as mask:
+            labels = np.array(mask)
+        Image.fromarray(np.where(labels == 255, 0, labels)).save(tmp_path / "maps" / path.name)
+    return tmp_path / "maps"
+
+
+SCORE = ["score", "predictions=maps", "data=voc2007", "data.root=made", "hydra.run.dir=run"]
+
+
+@pytest.mark.parametrize("kind", ["file", "nothing", "chain"])
+def test_score_reads_no_prediction_through_a_link_that_leads_out(
+    seglab_cli: Callable[..., Any], tmp_path: Path, predictions: Path, kind: str
+) -> None:
+    path = predictions / "000004.png"
+    secret = tmp_path / "secret.png"
+    path.rename(secret)
+    if kind == "nothing":
+        secret.unlink()
+    if kind == "chain":
+        (predictions / "middle.png").symlink_to(secret)
+        secret = predictions / "middle.png"
+    path.symlink_to(secret)
+    answer = seglab_cli(*SCORE)
+    assert answer.code == 1
+    assert "maps/000004.png: refused: a link that leads out of maps" in answer.last_line
+    assert not (tmp_path / "run").exists()
+
+
+def test_score_takes_links_within_its_predictions_and_a_link_to_them(
+    seglab_cli: Callable[..., Any], tmp_path: Path, predictions: Path
+) -> None:
+    (predictions / "kept").mkdir()
+    (predictions / "000004.png").rename(predictions / "kept/x.png")
+    (predictions / "000004.png").symlink_to("kept/x.png")
+    predictions.rename(tmp_path / "scratch")
+    predictions.symlink_to(tmp_path / "scratch")
+    assert seglab_cli(*SCORE).code == 0
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["val/mIoU"] == 1
 
 
 def test_the_links_that_wandb_and_submitit_make_are_let_be(tmp_path: Path) -> None:

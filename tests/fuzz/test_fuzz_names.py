@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from made_up import make_run
 from rich.console import Console
 
+from seglab.cells import FORMULA
 from seglab.compare import show
 from seglab.report import build
-from seglab.spreadsheet import FORMULA, read_table, write_table
+from seglab.spreadsheet import read_table, write_table
 from seglab.tracking.tables import show_metrics
 
 PIECES = [

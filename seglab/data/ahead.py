@@ -1,0 +1,53 @@
+"""Results computed ahead of their consumer, on all cores, in order and within bounds."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice, repeat
+from typing import TypeVar
+
+AHEAD = 32
+"""How many results may wait for a slow consumer."""
+
+AHEAD_BYTES = 2**30
+"""How large the results may be that wait or are being made; one alone may be larger."""
+
+T = TypeVar("T")
+
+
+def in_order(
+    function: Callable[[int], T], length: int, size: Callable[[int], int] | None = None
+) -> Iterator[T]:
+    """Yield ``function(0), function(1), …``, a bounded number of results and bytes ahead.
+
+    Args:
+        function: what is computed.
+        length: how often.
+        size: how many bytes a result will take, quickly; None: next to none.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sizes: Iterator[Callable[[], int]] = repeat(int)  # int() is 0
+        if size is not None:  # asked for ahead as well: a slow disk takes its time for a header
+            sizes = (pool.submit(size, index).result for index in range(length))
+        upcoming = deque(islice(sizes, AHEAD))
+        waiting: deque[tuple[Future[T], int]] = deque()
+        taken = started = 0
+        try:
+            for _ in range(length):
+                while started < length and len(waiting) < AHEAD:
+                    size_of_next = upcoming[0]()
+                    if waiting and taken + size_of_next > AHEAD_BYTES:
+                        break
+                    upcoming.popleft()
+                    upcoming.extend(islice(sizes, 1))
+                    waiting.append((pool.submit(function, started), size_of_next))
+                    taken, started = taken + size_of_next, started + 1
+                future, freed = waiting.popleft()
+                yield future.result()
+                del future  # it holds the result
+                taken -= freed
+        finally:
+            pool.shutdown(cancel_futures=True)

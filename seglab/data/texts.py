@@ -1,0 +1,38 @@
+"""Small text files of a data set, which may come from a stranger: read within bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seglab.errors import DataError
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """Read a file of at most ``most`` bytes.
+
+    Raises:
+        DataError: it is larger.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise DataError(f"{path}: more than {most:,} bytes are refused")
+    return content
+
+
+def read_lines(path: Path, most: int, kind: str) -> list[str]:
+    """Read the lines of a UTF-8 file of at most ``most`` bytes; ``kind`` is what it should be.
+
+    Raises:
+        DataError: it is larger, cannot be read, or is no text.
+    """
+    try:
+        return read_bytes(path, most).decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as {kind}: {error}") from None
+
+
+def quoted(text: str, most: int = 80) -> str:
+    """Return a text in quotes, for an error, cut where it is long."""
+    return repr(text) if len(text) <= most else f"{text[:most]!r}…"
