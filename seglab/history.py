@@ -14,8 +14,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from seglab.errors import RunError
+
 PART = ".part"
 """How the name of a file ends that is still being written; it also begins with a dot."""
+
+MAX_HEAD = 2**20
+"""Bytes of the longest first line of a history."""
 
 _PART = re.compile(r"\.(.+\.[a-z0-9_]{8}|previous\.ckpt\.\d+)\.part")  # mkstemp's eight characters
 
@@ -93,14 +98,18 @@ class History:
     """``metrics.csv``: one row a step, whatever is logged at that step, in one growing table."""
 
     def __init__(self, path: Path) -> None:
+        """Read the names of the columns.
+
+        Raises:
+            RunError: the file is not a history; names it.
+        """
         self.path = path
         self.columns: list[str] = []
         self.pending: dict[str, Any] = {}
         self.written: dict[str, Any] = {}
         self.size = 0  # of the written row, in bytes
         if path.is_file():
-            with path.open(encoding="utf-8", newline="") as file:
-                self.columns = list(csv.DictReader(file).fieldnames or [])
+            self.columns = _columns(path)
 
     def rows(self) -> list[dict[str, str]]:
         """Read the table back."""
@@ -178,6 +187,22 @@ class History:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _columns(path: Path) -> list[str]:
+    """Read the first line; what a loss of power has torn comes after it."""
+    with path.open("rb") as file:
+        line = file.readline(MAX_HEAD)
+    try:
+        names = next(csv.reader([line.decode()]), [])
+        if names and "step" not in names:
+            raise ValueError("no column 'step'")
+    except (ValueError, csv.Error) as error:
+        raise RunError(
+            f"{path}: damaged, or not the history of a run: {error}; delete it to continue the run "
+            "without its history"
+        ) from None
+    return names
 
 
 def _overwrite_end(path: Path, count: int, text: bytes) -> None:

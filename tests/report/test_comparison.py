@@ -288,7 +288,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1]\n" + "".join(
         ("metrics.json", f'{{"a": {"[" * 100_000}', "metrics.json: "),
         ("metrics.json", f'{{"val/mIoU": {"9" * 400}}}', "too large"),
         ("status.json", "[]", "status.json: "),
-        (".hydra/config.yaml", BOMB, "holds aliases"),
+        (".hydra/config.yaml", BOMB, "an anchor or alias"),
         (".hydra/config.yaml", "!!python/object/apply:os.system [false]", "config.yaml: "),
     ],
 )
