@@ -20,7 +20,7 @@ PART = ".part"
 """How the name of a file ends that is still being written; it also begins with a dot."""
 
 MAX_HEAD = 2**20
-"""Bytes of the longest first line of a history."""
+"""Bytes that the names of the columns may take."""
 
 _PART = re.compile(r"\.(.+\.[a-z0-9_]{8}|previous\.ckpt\.\d+)\.part")  # mkstemp's eight characters
 
@@ -190,16 +190,19 @@ class History:
 
 
 def _columns(path: Path) -> list[str]:
-    """Read the first line; what a loss of power has torn comes after it."""
+    """Read the names of the columns; what a loss of power has torn comes after them."""
     with path.open("rb") as file:
-        line = file.readline(MAX_HEAD)
+        text = file.read(MAX_HEAD).decode(errors="surrogateescape")
     try:
-        names = next(csv.reader([line.decode()]), [])
+        names = list(csv.DictReader(io.StringIO(text, newline="")).fieldnames or [])
+        for name in names:
+            name.encode()  # refuses what was not UTF-8
         if names and "step" not in names:
             raise ValueError("no column 'step'")
     except (ValueError, csv.Error) as error:
+        reason = "not UTF-8" if isinstance(error, UnicodeError) else error
         raise RunError(
-            f"{path}: damaged, or not the history of a run: {error}; delete it to continue the run "
+            f"{path}: damaged, or not the history of a run: {reason}; delete it to resume the run "
             "without its history"
         ) from None
     return names

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from seglab.errors import ConfigError, RunError
@@ -15,7 +15,7 @@ from seglab.links import refuse_links
 from seglab.received import read_json, read_yaml
 from seglab.report.curves import Curves, read_curves
 from seglab.run import FINISHED, read_metrics, status
-from seglab.settings import read_settings
+from seglab.settings import WEIGHTS, read_settings
 
 UNREADABLE = "unreadable"
 
@@ -37,6 +37,8 @@ class RunRecord:
         evaluation: the counts of its last evaluation, if it kept them.
         data: the digest of the data of each split that it used, ``train`` and ``val``.
         checkpoint: the file name of the checkpoint that an evaluation measured.
+        step: that of this checkpoint; None where it is not known.
+        weights: what tells ``model.weights`` from those of the other runs; empty without.
         trained_on: the digests of the data that this checkpoint was trained on.
     """
 
@@ -53,6 +55,8 @@ class RunRecord:
     evaluation: KeptEvaluation | None = None
     data: dict[str, str] = field(default_factory=dict)
     checkpoint: str = ""
+    step: int | None = None
+    weights: str = ""
     trained_on: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -88,15 +92,41 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
                 "folders of them"
             )
         found |= {_place(path): reason for path, reason in here.items()}
-    return [
+    runs = [
         RunRecord(folder, name, reason=reason) if reason else read_run(folder, name)
         for (folder, reason), name in zip(found.items(), names(list(found)), strict=True)
     ]
+    name_weights(runs)
+    return runs
 
 
 def _place(path: Path) -> Path:
     """Return the one path of a run folder; of a link, where the link itself is."""
     return path.parent.resolve() / path.name if path.is_symlink() else path.resolve()
+
+
+def name_weights(runs: Sequence[RunRecord]) -> None:
+    """Name the weights that runs start from: by as much of the path as tells them apart.
+
+    Equal content is one thing whatever its path; what is not known to be equal is told apart by its
+    path, and other content under the same path by its digest.
+    """
+    paths: dict[str, str] = {}
+    given = [run for run in runs if isinstance(run.settings.get("model.weights"), str)]
+    for run in given:
+        path = run.settings["model.weights"]
+        paths.setdefault(run.data.get(WEIGHTS, path), path)
+    for run in given:
+        path = run.settings["model.weights"]
+        mine = run.data.get(WEIGHTS, path)
+        parts = PurePath(paths[mine]).parts
+        others = [PurePath(other).parts for key, other in paths.items() if key != mine]
+        length = 1
+        while length < len(parts) and parts[-length:] in [one[-length:] for one in others]:
+            length += 1
+        run.weights = str(PurePath(*parts[-length:]))
+        if parts[-length:] in [one[-length:] for one in others] and WEIGHTS in run.data:
+            run.weights += f" {mine[:8]}…"
 
 
 def find_runs(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -156,6 +186,8 @@ def _status(run: RunRecord) -> None:
     checkpoint = said.get("checkpoint") or {}
     run.data = _texts(said.get("data"))
     run.checkpoint = str(checkpoint.get("name", ""))
+    step = checkpoint.get("step")
+    run.step = step if isinstance(step, int) else None
     run.trained_on = _texts(checkpoint.get("data"))
     try:
         run.state = status(run.folder)
