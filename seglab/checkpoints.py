@@ -132,7 +132,11 @@ class BestAndLast(Checkpoint):
     ) -> None:
         """Keep the configuration and the identity of the data beside the weights."""
         self.before()
-        checkpoint[KEY] = {"config": asdict(self.config), "data": self.data}
+        checkpoint[KEY] = {
+            "config": asdict(self.config),
+            "data": self.data,
+            "processes": trainer.world_size,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best score so far, so that a resumed run knows what it must beat."""
@@ -171,11 +175,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class Position(NamedTuple):
-    """How far a checkpoint is: its step, its epoch, and how many batches of that are behind."""
+    """How far a checkpoint is.
+
+    Attributes:
+        step: the optimiser's.
+        epoch: the one that is under way or to come.
+        batches: how many of them each process has done in that epoch.
+        processes: how many there were; None where the checkpoint does not say.
+    """
 
     step: int
     epoch: int
     batches: int
+    processes: int | None = None
 
 
 START = Position(0, 0, 0)
@@ -222,7 +234,13 @@ def position(checkpoint: dict[str, Any]) -> Position:
     epochs = loops["epoch_progress"]["current"]
     batches = loops["epoch_loop.batch_progress"]["current"]["processed"]
     in_epoch = epochs["started"] > epochs["processed"]
-    return Position(checkpoint["global_step"], epochs["processed"], batches if in_epoch else 0)
+    processes = checkpoint[KEY].get("processes")
+    return Position(
+        checkpoint["global_step"],
+        epochs["processed"],
+        batches if in_epoch else 0,
+        processes if isinstance(processes, int) else None,
+    )
 
 
 def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from seglab.errors import RunError
 from seglab.report import PAGE, TABLE, build
 from seglab.report.comparison import Comparison
-from seglab.report.table import between, lines, number, what_differs
+from seglab.report.table import between, kind, lines, number, what_differs
 from seglab.run import FINISHED
 from seglab.text import plain, print_plain, printable
 
@@ -44,7 +44,8 @@ def show(comparison: Comparison, console: Console) -> None:
         table.add_column("what differs", overflow="fold")
     for run, interval in zip(comparison.runs, comparison.intervals, strict=True):
         finished = run.state == FINISHED
-        cells = [run.name, number(run.miou) if finished else run.state, between(interval)]
+        name = f"{run.name} ({kind(run)})" if kind(run) else run.name
+        cells = [name, number(run.miou) if finished else run.state, between(interval)]
         if comparison.differing:
             cells.append("\n".join(map(printable, what_differs(run, comparison))))
         table.add_row(*map(plain, cells), style="" if finished else "dim")

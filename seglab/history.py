@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from seglab.cells import marked, unmarked
+from seglab.errors import RunError
 
 PART = ".part"
 """How the name of a file ends that is still being written; it also begins with a dot."""
+
+MAX_HEAD = 2**20
+"""Bytes that the names of the columns may take."""
 
 _PART = re.compile(r"\.(.+\.[a-z0-9_]{8}|previous\.ckpt\.\d+)\.part")  # mkstemp's eight characters
 
@@ -98,14 +102,18 @@ class History:
     """
 
     def __init__(self, path: Path) -> None:
+        """Read the names of the columns.
+
+        Raises:
+            RunError: the file is not a history; names it.
+        """
         self.path = path
         self.columns: list[str] = []
         self.pending: dict[str, Any] = {}
         self.written: dict[str, Any] = {}
         self.size = 0  # of the written row, in bytes
         if path.is_file():
-            with path.open(encoding="utf-8", newline="") as file:
-                self.columns = list(_reader(file).fieldnames or [])
+            self.columns = _columns(path)
 
     def rows(self) -> list[dict[str, str]]:
         """Read the table back."""
@@ -191,6 +199,25 @@ def _reader(file: IO[str]) -> csv.DictReader[str]:
     if reader.fieldnames:
         reader.fieldnames = [unmarked(name) for name in reader.fieldnames]
     return reader
+
+
+def _columns(path: Path) -> list[str]:
+    """Read the names of the columns; what a loss of power has torn comes after them."""
+    with path.open("rb") as file:
+        text = file.read(MAX_HEAD).decode(errors="surrogateescape")
+    try:
+        names = list(_reader(io.StringIO(text, newline="")).fieldnames or [])
+        for name in names:
+            name.encode()  # refuses what was not UTF-8
+        if names and "step" not in names:
+            raise ValueError("no column 'step'")
+    except (ValueError, csv.Error) as error:
+        reason = "not UTF-8" if isinstance(error, UnicodeError) else error
+        raise RunError(
+            f"{path}: damaged, or not the history of a run: {reason}; delete it to resume the run "
+            "without its history"
+        ) from None
+    return names
 
 
 def _overwrite_end(path: Path, count: int, text: bytes) -> None:

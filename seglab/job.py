@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
@@ -37,9 +35,9 @@ from seglab.models.weights import load_pretrained
 from seglab.preemption import SaveAndStop, is_asked, listening
 from seglab.process import Threads, prepare, rank, world_size
 from seglab.report import reported
-from seglab.run import FINISHED, Follower, Run, mark_failed
+from seglab.run import FINISHED, Follower, Run, mark_failed, read_metrics, read_status
 from seglab.schema import TrainConfig, TrainerConfig
-from seglab.settings import check_run
+from seglab.settings import WEIGHTS, check_processes, check_run, weights_identity
 from seglab.targets import build
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
@@ -128,6 +126,7 @@ def run_job(
     if config.model.weights is not None and last is None:
         report = load_pretrained(task.net, config.model.net, config.model.weights)
         print_plain(str(report), console)
+    weights = weights_identity(config) if last is None else recorded_weights(folder)
     task.build_optimizer()  # so that a wrong argument is found now; training builds its own
     tracking.prepare(folder, task.classes, len(data.split(config.data.val_split)))
     owner = Run if leads else Follower
@@ -137,7 +136,7 @@ def run_job(
         overrides,
         resume=config.resume,
         step=reached.step,
-        facts={"data": data.identity},
+        facts={"data": {**data.identity, **weights}},
     )
     pictures = PredictionPictures(
         run.predictions,
@@ -162,6 +161,7 @@ def run_job(
     callbacks += [build_callback(name, node) for name, node in config.callbacks.items()]
     callbacks.append(SaveAndStop(run.checkpoints))
     trainer = build_trainer(config.trainer, folder, callbacks)
+    check_processes(config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0)
     samples = len(data.split(config.data.train_split))
     for line in batch_sizes(config, samples, trainer.world_size):
         print_plain(line, console)
@@ -182,6 +182,12 @@ def run_job(
     if leads:
         saving.tidy()
     return JobResult(folder, metrics, sorted(pictures.written))
+
+
+def recorded_weights(folder: Path) -> dict[str, Any]:
+    """Return the digest of the weights that a run started from, if it recorded one."""
+    data = read_status(folder).get("data")
+    return {WEIGHTS: data[WEIGHTS]} if isinstance(data, dict) and WEIGHTS in data else {}
 
 
 def build_callback(name: str, node: Any) -> L.Callback:
@@ -300,11 +306,3 @@ def final_metrics(
     training = {"train/loss": run.history.last("train/loss")}
     best = {"best/val/mIoU": saving.best, "best/epoch": saving.best_epoch}
     return {**task.scores, **training, **best}
-
-
-def read_metrics(folder: Path) -> dict[str, float]:
-    """Read ``metrics.json``; null becomes NaN. Empty where there is none."""
-    if not (folder / "metrics.json").is_file():
-        return {}
-    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return {name: math.nan if value is None else value for name, value in found.items()}

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from seglab.checkpoints import find_last
+from seglab.checkpoints import START, find_last
 from seglab.data.layout import SplitFiles
 from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.errors import ConfigError, SeglabError
@@ -17,7 +17,7 @@ from seglab.job import build_callback, build_trainer
 from seglab.launch import ranks
 from seglab.models.weights import check_weights
 from seglab.schema import Mark, TrainConfig, has_mark
-from seglab.settings import flatten
+from seglab.settings import check_processes, flatten
 from seglab.tasks.build import build_task
 
 HARMLESS = ("seed", "schedule", "optimizer.lr", "optimizer.weight_decay", "trainer.max_epochs")
@@ -32,13 +32,14 @@ def check_job(config: TrainConfig, folder: Path) -> None:
     """
     samples = _check_data(config)
     task = build_task(config)
-    last = find_last(folder / "checkpoints")[0] if config.resume else None
+    last, reached, _ = find_last(folder / "checkpoints") if config.resume else (None, START, "")
     if config.model.weights is not None and last is None:
         check_weights(task.net, config.model.net, config.model.weights)
     task.build_optimizer()
     callbacks = [build_callback(name, node) for name, node in config.callbacks.items()]
     build_trainer(config.trainer, folder, callbacks)
     size, split, processes = config.data.batch_size, config.data.train_split, ranks(config.trainer)
+    check_processes(config, reached.processes, processes, within_epoch=reached.batches > 0)
     if samples < size:
         raise ConfigError(
             f"data.batch_size={size}: the {split} split has {samples} samples; a batch cannot be "

@@ -6,7 +6,7 @@ A folder holds ``.hydra/config.yaml``, ``status.json``, ``metrics.csv`` (history
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +23,7 @@ from seglab.disk import disk_errors, explain
 from seglab.errors import ConfigError, RunError
 from seglab.history import History, atomic, delete_parts, write_json
 from seglab.links import refuse_links
+from seglab.received import DamagedError, read_json
 from seglab.schema import Mark, marked
 
 NONE, STARTED, FINISHED, FAILED, INTERRUPTED = (
@@ -73,12 +74,12 @@ def status(folder: Path) -> str:
 def _said(folder: Path) -> str:
     """Return what ``status.json`` says, whoever works there."""
     try:
-        said = json.loads((folder / "status.json").read_text(encoding="utf-8"))["status"]
+        said = read_json(folder / "status.json").get("status")
     except (FileNotFoundError, NotADirectoryError):
         return NONE
     except OSError as error:
         raise RunError(f"{folder}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError):
+    except DamagedError:
         return FAILED
     return str(said) if said in (STARTED, FINISHED, INTERRUPTED) else FAILED
 
@@ -156,19 +157,22 @@ class Run:
             # Those who only look at a run's status hold the lock for an instant.
             self.lock.acquire(timeout=LOOK)
             self._check_again()
+            self.history = History(self.folder / "metrics.csv")
             for name in WRITTEN:
                 delete_parts(self.folder / name)
             (self.folder / ".hydra").mkdir(exist_ok=True)
             for name, value in (("config", dict(self.config)), ("overrides", self.overrides)):
                 with atomic(self.folder / ".hydra" / f"{name}.yaml") as file:
                     yaml.safe_dump(value, file, sort_keys=False, allow_unicode=True)
-            self.history = History(self.folder / "metrics.csv")
             self.started = _now()
             if self.step is not None:
                 self.facts["history"] = [*_starts(self.folder), self._start(self.step)]
             self._write_status(STARTED)
         except Timeout:
             raise RunError(f"{self.folder}: another process is working on this run") from None
+        except RunError:
+            self.lock.release()
+            raise
         except OSError as error:
             self.lock.release()
             raise explain(error, self.folder) or RunError(
@@ -180,7 +184,6 @@ class Run:
         """Look whether another process began and ended between our look and our lock."""
         there = _said(self.folder)
         if there == FINISHED or (there != NONE and not self.resume):
-            self.lock.release()
             raise RunError(f"{self.folder}: another process has been at work on this run")
 
     def __exit__(
@@ -279,10 +282,37 @@ def mark_failed(folder: Path, error: str) -> None:
 def read_status(folder: Path) -> dict[str, Any]:
     """Read ``status.json``; empty where there is none, or none that can be read."""
     try:
-        entry = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(folder / "status.json")
+    except (OSError, DamagedError):
         return {}
-    return entry if isinstance(entry, dict) else {}
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """Read ``metrics.json``; null becomes NaN. Empty where there is none.
+
+    Raises:
+        RunError: it cannot be read, is damaged, or contains what is no number; names the file.
+    """
+    path = folder / "metrics.json"
+    try:
+        found = read_json(path)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return {name: _number(path, name, value) for name, value in found.items()}
+
+
+def _number(path: Path, name: str, value: Any) -> float:
+    try:
+        if isinstance(value, str | bool):
+            raise ValueError(f"{name} is {value!r}")
+        number = math.nan if value is None else float(value)
+        if math.isinf(number):
+            raise ValueError(f"{name} is {number}")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DamagedError(f"{path}: damaged, or not written by seglab: {error}") from None
+    return number
 
 
 def _starts(folder: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ Knows no torch.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from math import inf, isfinite
@@ -343,6 +343,22 @@ def _marked(mark: Mark, schema: Any, prefix: str) -> Iterator[str]:
         for part in (hint, *get_args(hint)):  # an optional group is a union
             if is_dataclass(part):
                 yield from _marked(mark, part, f"{key}.")
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    """Return the plain values that keys of a run have where a configuration lacks them."""
+    return dict(_defaults(TrainConfig, ""))
+
+
+def _defaults(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    hints = get_type_hints(schema)
+    for spec in fields(schema):
+        if spec.default is not MISSING:
+            yield prefix + spec.name, spec.default
+        for part in (hints[spec.name], *get_args(hints[spec.name])):
+            if is_dataclass(part):
+                yield from _defaults(part, f"{prefix}{spec.name}.")
 
 
 def has_mark(key: str, mark: Mark) -> bool:

@@ -184,6 +184,8 @@ def config() -> TrainConfig:
 class FakeTrainer:
     """Saves the number of the epoch, as Lightning's Trainer would save the weights."""
 
+    world_size = 3
+
     is_global_zero = True
 
     def __init__(self) -> None:

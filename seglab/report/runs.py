@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
-
-import yaml
 
 from seglab.errors import ConfigError, RunError
 from seglab.kept import KeptEvaluation, read_evaluation
 from seglab.links import refuse_links
+from seglab.received import read_json, read_yaml
 from seglab.report.curves import Curves, read_curves
-from seglab.run import FINISHED, status
+from seglab.run import FINISHED, read_metrics, status
+from seglab.settings import WEIGHTS, read_settings
 
 UNREADABLE = "unreadable"
-
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast
 
 
 @dataclass
@@ -40,6 +37,8 @@ class RunRecord:
         evaluation: the counts of its last evaluation, if it kept them.
         data: the digest of the data of each split that it used, ``train`` and ``val``.
         checkpoint: the file name of the checkpoint that an evaluation measured.
+        step: that of this checkpoint; None where it is not known.
+        weights: what tells ``model.weights`` from those of the other runs; empty without.
         trained_on: the digests of the data that this checkpoint was trained on.
     """
 
@@ -56,6 +55,8 @@ class RunRecord:
     evaluation: KeptEvaluation | None = None
     data: dict[str, str] = field(default_factory=dict)
     checkpoint: str = ""
+    step: int | None = None
+    weights: str = ""
     trained_on: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -91,15 +92,41 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
                 "folders of them"
             )
         found |= {_place(path): reason for path, reason in here.items()}
-    return [
+    runs = [
         RunRecord(folder, name, reason=reason) if reason else read_run(folder, name)
         for (folder, reason), name in zip(found.items(), names(list(found)), strict=True)
     ]
+    name_weights(runs)
+    return runs
 
 
 def _place(path: Path) -> Path:
     """Return the one path of a run folder; of a link, where the link itself is."""
     return path.parent.resolve() / path.name if path.is_symlink() else path.resolve()
+
+
+def name_weights(runs: Sequence[RunRecord]) -> None:
+    """Name the weights that runs start from: by as much of the path as tells them apart.
+
+    Equal content is one thing whatever its path; what is not known to be equal is told apart by its
+    path, and other content under the same path by its digest.
+    """
+    paths: dict[str, str] = {}
+    given = [run for run in runs if isinstance(run.settings.get("model.weights"), str)]
+    for run in given:
+        path = run.settings["model.weights"]
+        paths.setdefault(run.data.get(WEIGHTS, path), path)
+    for run in given:
+        path = run.settings["model.weights"]
+        mine = run.data.get(WEIGHTS, path)
+        parts = PurePath(paths[mine]).parts
+        others = [PurePath(other).parts for key, other in paths.items() if key != mine]
+        length = 1
+        while length < len(parts) and parts[-length:] in [one[-length:] for one in others]:
+            length += 1
+        run.weights = str(PurePath(*parts[-length:]))
+        if parts[-length:] in [one[-length:] for one in others] and WEIGHTS in run.data:
+            run.weights += f" {mine[:8]}…"
 
 
 def find_runs(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -153,12 +180,14 @@ def read_run(folder: Path, name: str) -> RunRecord:
 
 
 def _status(run: RunRecord) -> None:
-    said = json.loads((run.folder / "status.json").read_text(encoding="utf-8"))
+    said = read_json(run.folder / "status.json")
     run.started, run.ended = str(said.get("started", "")), str(said.get("ended", ""))
     run.reason = str(said.get("error", ""))
     checkpoint = said.get("checkpoint") or {}
     run.data = _texts(said.get("data"))
     run.checkpoint = str(checkpoint.get("name", ""))
+    step = checkpoint.get("step")
+    run.step = step if isinstance(step, int) else None
     run.trained_on = _texts(checkpoint.get("data"))
     try:
         run.state = status(run.folder)
@@ -171,35 +200,20 @@ def _texts(values: Any) -> dict[str, str]:
 
 
 def _settings(run: RunRecord) -> None:
-    text = (run.folder / ".hydra" / "config.yaml").read_text(encoding="utf-8")
-    run.settings = dict(flat(_plain(text)))
+    run.settings = read_settings(run.folder)
     overrides = run.folder / ".hydra" / "overrides.yaml"
     if overrides.is_file():
-        given = _plain(overrides.read_text(encoding="utf-8"))
-        run.overrides = [str(one) for one in given or []]
-
-
-def _plain(text: str) -> Any:
-    """Load YAML without aliases, of which a few lines may stand for more than memory holds."""
-    if "*" in text and any(
-        isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader)
-    ):
-        raise ValueError("holds aliases, which a configuration has none of")
-    return yaml.load(text, Loader)
+        run.overrides = [str(one) for one in read_yaml(overrides) or []]
 
 
 def _metrics(run: RunRecord) -> None:
-    path = run.folder / "metrics.json"
-    if path.is_file() or run.state == FINISHED:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        run.metrics = {
-            str(name): math.nan if value is None else float(value) for name, value in found.items()
-        }
-        for name, value in run.metrics.items():
-            if math.isinf(value) or (
-                name == "val/mIoU" and not (math.isnan(value) or 0 <= value <= 1)
-            ):
-                raise ValueError(f"{name} is {value}")
+    metrics = read_metrics(run.folder)
+    if not metrics and run.state == FINISHED:
+        raise ValueError("missing or empty")
+    miou = metrics.get("val/mIoU", math.nan)
+    if not (math.isnan(miou) or 0 <= miou <= 1):
+        raise ValueError(f"val/mIoU is {miou}")
+    run.metrics = metrics
 
 
 def _history(run: RunRecord) -> None:
@@ -218,12 +232,3 @@ _FILES = {
     _evaluation: "evaluation.npz",
 }
 """Which file a reader reads, for its error."""
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted names and values of a configuration; lists stay whole."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -11,6 +11,9 @@ from typing import Any
 
 from seglab.report.runs import RunRecord
 from seglab.report.settings import CHECKPOINT, TRAIN_DATA, VAL_DATA, identity, ignored
+from seglab.settings import WEIGHTS
+
+BEST = "best.ckpt"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,11 @@ def _all_but_the_seed(run: RunRecord) -> str | None:
     if run.kind == "evaluate" and TRAIN_DATA not in known:
         return None  # two such checkpoints may have been trained on anything
     settings = {k: v for k, v in run.settings.items() if k != "seed" and not ignored(k)}
+    if WEIGHTS in run.data:  # by content, wherever the file is
+        settings["model.weights"] = run.data[WEIGHTS]
     data = [known.get(key) for key in (TRAIN_DATA, VAL_DATA, CHECKPOINT)]
+    if run.checkpoint == BEST:  # each seed has its best epoch at a step of its own
+        data[-1] = BEST
     if VAL_DATA not in known:  # by an older seglab: its folder is all that is known of it
         data.append(str(run.settings.get("data.root")))
     return json.dumps([run.kind, data, settings], sort_keys=True, default=str)

@@ -29,12 +29,14 @@ def ignored(key: str) -> bool:
 def identity(run: RunRecord) -> dict[str, str]:
     """Return the digests of the data that a run was trained and measured on, as far as known.
 
-    Of an evaluation: the data that its checkpoint was trained on, and the checkpoint's file name.
+    Of an evaluation: the data that its checkpoint was trained on, and the checkpoint's file name
+    and step.
     """
     trained_on = run.data.get("train") or run.trained_on.get("train")
     known = {TRAIN_DATA: trained_on, VAL_DATA: run.data.get("val")}
     if run.kind == "evaluate":
-        known[CHECKPOINT] = run.checkpoint or Path(str(run.settings["checkpoint"])).name
+        name = run.checkpoint or Path(str(run.settings["checkpoint"])).name
+        known[CHECKPOINT] = name if run.step is None else f"{name}, step {run.step}"
     return {key: value for key, value in known.items() if value}
 
 
@@ -48,7 +50,7 @@ def setting(run: RunRecord, key: str) -> str:
     if key in run.settings:
         value = run.settings[key]
         if key == "model.weights" and isinstance(value, str):
-            value = Path(value).name
+            value = run.weights or Path(value).name
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return _given(run).get(key, "")
 

@@ -11,7 +11,7 @@ from seglab.counts import UNRELIABLE
 from seglab.report.comparison import Comparison, Interval
 from seglab.report.runs import RunRecord
 from seglab.report.seeds import Repeat
-from seglab.report.settings import setting
+from seglab.report.settings import CHECKPOINT, identity, setting
 from seglab.run import FINISHED
 from seglab.spreadsheet import write_table
 
@@ -22,6 +22,12 @@ NARROW = 6
 def number(value: float) -> str:
     """Return a number with four decimals; a dash for NaN."""
     return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def kind(run: RunRecord) -> str:
+    """Return how a result came about, where it is not that of a training."""
+    known = identity(run).get(CHECKPOINT)
+    return "" if run.kind == "train" else f"{run.kind} {known}" if known else run.kind
 
 
 def between(interval: Interval) -> str:

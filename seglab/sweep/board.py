@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +15,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from seglab.run import FINISHED, INTERRUPTED
+from seglab.errors import RunError
+from seglab.run import FAILED, FINISHED, INTERRUPTED, read_metrics, read_status
 from seglab.spreadsheet import write_table
 from seglab.sweep.jobs import Job
 from seglab.text import plain, print_plain, printable, styled
@@ -48,25 +48,23 @@ class Outcome:
 
 def read_outcome(job: Job, status: str, error: str = "") -> Outcome:
     """Read what a job left in its folder."""
-    said = _read(job.folder / "status.json")
-    metrics = {
-        name: math.nan if value is None else value
-        for name, value in _read(job.folder / "metrics.json").items()
-    }
-    seconds = math.nan
-    if "ended" in said:
-        begin, end = (datetime.fromisoformat(said[key]) for key in ("started", "ended"))
-        seconds = (end - begin).total_seconds()
-    text = error or said.get("error", "")
-    return Outcome(job, status, metrics if status != "failed" else {}, seconds, text)
+    entry = read_status(job.folder)
+    metrics: dict[str, float] = {}
+    if status != FAILED:
+        try:
+            metrics = read_metrics(job.folder)
+        except RunError as damage:
+            status, error = FAILED, f"{damage}; delete {job.folder} to train it again"
+    return Outcome(job, status, metrics, _duration(entry), error or str(entry.get("error", "")))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _duration(entry: Mapping[str, Any]) -> float:
+    """Return the seconds between start and end of a status; NaN where it does not say."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        start, end = (datetime.fromisoformat(entry[key]) for key in ("started", "ended"))
+        return (end - start).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return math.nan
 
 
 def progress_of(job: Job) -> tuple[float, str]:
@@ -74,14 +72,13 @@ def progress_of(job: Job) -> tuple[float, str]:
     epochs = job.config.trainer.max_epochs if job.config else 1
     try:
         with (job.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError:
-        return 0.0, ""
-    latest: dict[str, str] = {}
-    for row in rows:
-        latest |= {name: value for name, value in row.items() if value}
-    done = (int(float(latest["epoch"])) + 1) / epochs if "val/mIoU" in latest else 0.0
-    shown = [f"{name} {float(latest[name]):.3f}" for name in _SHOWN if name in latest]
+            latest: dict[str, str] = {}
+            for row in csv.DictReader(file):
+                latest |= {name: value for name, value in row.items() if value}
+        done = (int(float(latest["epoch"])) + 1) / epochs if "val/mIoU" in latest else 0.0
+        shown = [f"{name} {float(latest[name]):.3f}" for name in _SHOWN if name in latest]
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, csv.Error):
+        return 0.0, ""  # none yet, or damaged, which the job itself reports
     return min(done, 1.0), "  ".join(shown)
 
 

@@ -10,14 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seglab.code import version
 from seglab.config import compose
-from seglab.errors import SeglabError
+from seglab.errors import RunError, SeglabError
+from seglab.received import read_yaml
 from seglab.run import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
 from seglab.schema import Mark, TrainConfig, has_mark
-from seglab.settings import flatten, identity, is_trained, read_settings, shown
+from seglab.settings import flatten, inputs, is_trained, other_inputs, read_settings, same_inputs
 
 
 @dataclass
@@ -53,21 +52,23 @@ class Job:
 
 
 class Identities:
-    """The digests of the jobs' data, worked out once for all jobs that read the same files."""
+    """The digests of the jobs' data and weights, once for all jobs that read the same files."""
 
     def __init__(self) -> None:
         self.known: dict[str, dict[str, str]] = {}
 
     def of(self, config: TrainConfig) -> dict[str, str]:
-        """Return the digests of a job's training and validation data.
+        """Return the digests of a job's data, and of the weights that it starts from.
 
         Raises:
-            ConfigError, DataError: the data set cannot be used.
+            ConfigError, DataError, RunError: they cannot be used.
         """
         read = {key: value for key, value in vars(config.data).items() if key not in _LOADING}
-        key = json.dumps([config.model.task, read], sort_keys=True, default=vars)
+        key = json.dumps(
+            [config.model.task, config.model.weights, read], sort_keys=True, default=vars
+        )
         if key not in self.known:
-            self.known[key] = identity(config)
+            self.known[key] = inputs(config)
         return self.known[key]
 
 
@@ -86,15 +87,15 @@ def plan(
 ) -> Job:
     """Compose and check a job, and find its folder.
 
-    The folder's name ends in a digest of what the result depends on. A job there of other data is
-    left alone, and this one gets a folder of its own, with a digest of the data.
+    The folder's name ends in a digest of what the result depends on. A job there of other data
+    or weights is left alone, and this one gets a folder of its own, with a digest of them.
 
     Args:
         number: its place in the sweep, from 1.
         overrides: all that the command line says of it.
         sweep: the folder of the sweep.
         keys: what is varied.
-        identities: of the data that other jobs of the sweep read.
+        identities: of the files that other jobs of the sweep read.
     """
     axes = tuple(one for one in overrides if one.split("=", 1)[0].lstrip("+~") in keys)
     try:
@@ -119,7 +120,7 @@ def plan(
 
 
 def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> None:
-    """Take the folder of these that holds the job, or one of its own if the data is another.
+    """Take the folder of these that holds the job, or one of its own if its files are others.
 
     Raises:
         SeglabError: the data set cannot be used, or a folder cannot be read.
@@ -130,16 +131,15 @@ def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> N
         recorded, state = read_status(folder).get("data"), status(folder)
         if recorded is None and not is_trained(folder, state):
             continue  # it ended before it looked at any data
-        if recorded == identities.of(job.config):
+        if same_inputs(recorded, identities.of(job.config)):
             job.folder = folder
             return
         others[folder] = recorded
     if job.folder in others:
         now = identities.of(job.config)
-        job.notes.append(
-            f"data.root={job.config.data.root or 'null'} has {shown(now)}; {job.folder.name} was "
-            f"trained on other data, {shown(others[job.folder])}, and is left alone"
-        )
+        of_data, here, there = other_inputs(job.config, others[job.folder], now)
+        verb = "was trained on" if of_data else "started from"
+        job.notes.append(f"{here}; {job.folder.name} {verb} {there}, and is left alone")
         job.folder = job.folder.with_name(f"{job.folder.name}-{digest(now)}")
 
 
@@ -177,7 +177,10 @@ def changes(job: Job, plain: Mapping[str, Any], sweep: Path) -> list[str]:
     for folder in sorted(path.parents[1] for path in sweep.glob("*/.hydra/overrides.yaml")):
         if _overrides(folder) != job.overrides:
             continue
-        before = {k: v for k, v in read_settings(folder).items() if k in now}
+        try:
+            before = {k: v for k, v in read_settings(folder).items() if k in now}
+        except RunError:
+            continue  # not the folder of this job
         if now.get("trainer.threads") is None:  # what was recorded was settled by the machine
             before["trainer.threads"] = None
         differ = [key for key in sorted(now) if before.get(key) != now[key]]
@@ -189,7 +192,7 @@ def changes(job: Job, plain: Mapping[str, Any], sweep: Path) -> list[str]:
 def _overrides(folder: Path) -> tuple[str, ...]:
     """Read the overrides of a run in ``folder``; empty where there are none, or no list."""
     try:
-        found = yaml.safe_load((folder / ".hydra/overrides.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        found = read_yaml(folder / ".hydra" / "overrides.yaml")
+    except (OSError, RunError):
         return ()
     return tuple(found) if isinstance(found, list) else ()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import yaml
-
 from seglab.cores import cores
+from seglab.errors import RunError
 from seglab.launch import WANDB, Process, call, ranks, visible_devices, warm
 from seglab.run import FINISHED
+from seglab.settings import read_settings
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job
@@ -101,8 +101,7 @@ def settle_threads(job: Job, slots: int) -> None:
 def recorded_threads(job: Job) -> int | None:
     """Return the threads that an earlier attempt of a job had; None if there was none."""
     try:
-        config = yaml.safe_load((job.folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
-    except OSError:
+        threads = read_settings(job.folder).get("trainer.threads")
+    except RunError:  # none, or damaged: if it matters, the job says so
         return None
-    threads: int = config["trainer"]["threads"]
-    return threads
+    return threads if isinstance(threads, int) and threads > 0 else None

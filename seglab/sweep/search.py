@@ -23,7 +23,7 @@ from seglab.config import compose
 from seglab.errors import ConfigError
 from seglab.run import FAILED, FINISHED
 from seglab.schema import TrainConfig
-from seglab.settings import shown
+from seglab.settings import same_inputs, shown
 from seglab.sweep.jobs import digest
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Search:
             )
             if not study.get_trials(deepcopy=False) and "data" not in study.user_attrs:
                 study.set_user_attr("data", data)
-            if (recorded := study.user_attrs.get("data")) == data:
+            if same_inputs(recorded := study.user_attrs.get("data"), data):
                 break
             self.sweep.say(
                 f"study {name}: of other data, {shown(recorded)}, and left alone; this is "

@@ -18,6 +18,7 @@ from torch import nn
 
 from seglab.data.digests import Record
 from seglab.process import rank
+from seglab.run import NONE, status
 from seglab.schema import TrainConfig
 from seglab.tracking.wandb.artifacts import upload_checkpoints
 from seglab.tracking.wandb.callback import WandbResults
@@ -112,7 +113,8 @@ class WandbTracking(Tracking):
         config = self.config
         if self.first and chosen_mode(config.logger.mode) == "online":
             self.connection.result()
-        self.session = Session(folder, config.logger, self.console)
+        resumes = status(folder) != NONE
+        self.session = Session(folder, config.logger, self.console, resumes=resumes)
         self.logger = WandbLogger(self.session)
         images = config.logger.table_images
         self.shown = WandbResults(self.logger, classes, total, config.pictures, images)

@@ -220,6 +220,31 @@ def test_an_interrupted_run_goes_on_under_its_id_and_one_command_uploads_both_pa
         assert server.exit_codes[first.run.run_id] == 0
 
 
+def test_a_new_run_does_not_log_to_a_run_whose_files_are_in_its_folder_already(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    interrupt: Callable[[int], None],
+) -> None:
+    planted = tmp_path / "run/wandb/run-20260101_000000-deadbeef"
+    planted.mkdir(parents=True)
+    (planted / "run-deadbeef.wandb").touch()
+    arguments = [*tiny, "hydra.run.dir=run", "resume=true"]
+    interrupt(1)
+    assert seglab_cli("train", *arguments).code == 130
+    (own,) = {one for one in run_files(tmp_path / "run") if "deadbeef" not in one.name}
+    run_id = read_run(own).run.run_id
+    assert run_id != "deadbeef"
+
+    # One whose name is not W&B's is left alone by a resumed run too.
+    (planted.parent / "run-29990101_000000-x").mkdir()
+    (planted.parent / "run-29990101_000000-x/run-stranger.wandb").touch()
+    interrupt(-1)
+    answer = seglab_cli("train", *arguments)
+    assert answer.code == 0, answer.err
+    assert f"W&B: resumes run {run_id}" in answer.out
+
+
 @pytest.mark.parametrize(
     ("behaviour", "said"),
     [

@@ -30,6 +30,24 @@ class Trouble(L.Callback):
         os.kill(os.getpid(), getattr(signal, what))
 
 
+class StopAfter(L.Callback):
+    """Interrupts a run after its first ``steps`` steps, as Ctrl-C does; notes who saw what.
+
+    ``FOLDER/seen.txt`` gets a line per batch: epoch and ids.
+    """
+
+    def __init__(self, steps: int, folder: str) -> None:
+        self.steps, self.seen = steps, Path(folder) / "seen.txt"
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, index: int
+    ) -> None:
+        with self.seen.open("a") as file:
+            file.write(f"{trainer.current_epoch} {' '.join(batch.ids)}\n")
+        if trainer.global_step == self.steps and trainer.global_rank == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 class Sleeper(L.Callback):
     """Leaves ``asleep`` in the run folder, and sleeps for a minute in the second step."""
 

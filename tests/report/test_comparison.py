@@ -74,7 +74,6 @@ def test_what_differs_are_settings_not_paths(made_run: Made, tmp_path: Path) -> 
             tmp_path / f"run{number}",
             settings={
                 "optimizer": {"lr": rate, "hidden": number},
-                "model": {"weights": f"/{number}/w.pth"},
             },
             overrides=[f"optimizer.lr={rate}", f"data.root=/some/{number}", "experiments=smoke"],
             root=f"/some/{number}",
@@ -84,6 +83,45 @@ def test_what_differs_are_settings_not_paths(made_run: Made, tmp_path: Path) -> 
     assert result.differing == ["optimizer.lr", "optimizer.hidden"]
     assert {setting(run, "optimizer.lr") for run in result.runs} == {"0.1", "0.01"}
     assert setting(result.runs[0], "experiments") == "smoke"
+
+
+def test_weights_are_told_apart_by_content_or_by_as_much_of_their_path_as_it_takes(
+    made_run: Made, tmp_path: Path
+) -> None:
+    def run(name: str, weights: str, content: str | None = None, seed: int = 0) -> None:
+        data = {"train": A, "val": B} | ({"weights": content * 64} if content else {})
+        settings = {"model": {"weights": weights}}
+        made_run(tmp_path / name, data=data, settings=settings, seed=seed)
+
+    run("a", "/x/a/checkpoints/best.ckpt")
+    run("b", "/y/b/checkpoints/best.ckpt")
+    result = compare(read_runs([tmp_path]))
+    runs = {one.name: one for one in result.runs}
+    assert "model.weights" in result.differing
+    assert setting(runs["a"], "model.weights") == "a/checkpoints/best.ckpt"
+    assert setting(runs["b"], "model.weights") == "b/checkpoints/best.ckpt"
+    assert result.repeats == []
+
+    run("here", "/x/w.pth", "c")
+    run("moved", "/y/w.pth", "c", seed=1)
+    run("replaced", "/x/w.pth", "d", seed=2)
+    result = compare(read_runs([tmp_path / name for name in ("here", "moved", "replaced")]))
+    runs = {one.name: one for one in result.runs}
+    assert [{one.name for one in group.runs} for group in result.groups] == [{"here", "moved"}]
+    assert setting(runs["here"], "model.weights") == setting(runs["moved"], "model.weights")
+    assert setting(runs["replaced"], "model.weights").endswith("w.pth dddddddd…")
+
+
+def test_a_table_says_what_is_no_result_of_training(
+    made_run: Made, tmp_path: Path, seglab_cli: Callable[..., Any]
+) -> None:
+    made_run(tmp_path / "runs/trained")
+    checkpoint = {"name": "last.ckpt", "step": 12, "data": {"train": A, "val": B}}
+    made_run(tmp_path / "runs/measured", data={"val": B}, checkpoint=checkpoint)
+    answer = seglab_cli("compare", "runs")
+    assert answer.code == 0, answer.err
+    assert "measured (evaluate last.ckpt, step 12)" in answer.out
+    assert "trained (" not in answer.out
 
 
 def test_a_choice_of_a_group_differs_by_name(made_run: Made, tmp_path: Path) -> None:
@@ -161,24 +199,27 @@ def test_where_no_identity_was_recorded_the_root_tells_data_apart(
 def test_evaluations_of_seeds_are_averaged_only_for_like_checkpoints(
     made_run: Made, tmp_path: Path
 ) -> None:
-    def evaluation(name: str, seed: int, file: str, trained_on: str | None) -> None:
-        checkpoint: dict[str, Any] = {"name": file, "step": 80 + seed}
+    def evaluation(name: str, seed: int, file: str, trained_on: str | None, step: int = 80) -> None:
+        checkpoint: dict[str, Any] = {"name": file, "step": step}
         if trained_on:
             checkpoint["data"] = {"train": trained_on, "val": B}
         made_run(tmp_path / name, seed=seed, data={"val": B}, checkpoint=checkpoint)
 
     for seed in (0, 1):
         evaluation(f"last{seed}", seed, "last.ckpt", A)
+        evaluation(f"best{seed}", seed, "best.ckpt", A, step=10 * seed)
+    evaluation("longer", 2, "last.ckpt", A, step=4000)
     evaluation("best", 2, "best.ckpt", A)
     evaluation("elsewhere", 3, "last.ckpt", C)
     for seed in (4, 5):
         evaluation(f"unknown{seed}", seed, "last.ckpt", None)
     made_run(tmp_path / "trained", seed=6, data={"train": A, "val": B})
     result = compare(read_runs([tmp_path]))
-    assert [{run.name for run in group.runs} for group in result.groups] == [{"last0", "last1"}]
+    groups = [{run.name for run in group.runs} for group in result.groups]
+    assert sorted(map(sorted, groups)) == [["best", "best0", "best1"], ["last0", "last1"]]
     assert result.differing[:2] == ["train data", "checkpoint"]
     by_name = {run.name: run for run in result.runs}
-    assert setting(by_name["best"], "checkpoint") == "best.ckpt"
+    assert setting(by_name["best"], "checkpoint") == "best.ckpt, step 80"
     assert setting(by_name["trained"], "train data") == setting(by_name["best"], "train data")
 
 
@@ -288,7 +329,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1]\n" + "".join(
         ("metrics.json", f'{{"a": {"[" * 100_000}', "metrics.json: "),
         ("metrics.json", f'{{"val/mIoU": {"9" * 400}}}', "too large"),
         ("status.json", "[]", "status.json: "),
-        (".hydra/config.yaml", BOMB, "holds aliases"),
+        (".hydra/config.yaml", BOMB, "an anchor or alias"),
         (".hydra/config.yaml", "!!python/object/apply:os.system [false]", "config.yaml: "),
     ],
 )

@@ -7,6 +7,9 @@ const settingOf = (run, key) => run.differing[key] ?? "";
 function tableColumns() {
   const columns = [
     { head: "run", value: (run) => run.name },
+    ...(report.runs.some((run) => run.kind !== "train")
+      ? [{ head: "kind", value: (run) => run.kind }]
+      : []),
     { head: "state", value: (run) => run.state },
     { head: "val/mIoU", number: true, value: miou },
     { head: "95 % interval", number: true, value: (run) => run.low, text: interval },

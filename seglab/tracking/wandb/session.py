@@ -7,6 +7,7 @@ end, and raises once its service process has died.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 RUN_FILES = "*run-*/run-*.wandb"
 """Where W&B writes what is logged, below the ``wandb`` folder of a run folder."""
 
+RUN_FOLDER = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-([a-z0-9]{8})")
+"""What W&B calls the folder of such a file; the eight characters are the run's id."""
+
 
 class Session:
     """A W&B run in a run folder; does nothing any more once W&B has failed.
@@ -37,10 +41,16 @@ class Session:
         folder: the run folder; W&B's files go to ``folder/wandb``.
         config: project, group and the like, and how long the server may take.
         console: where the one line about the run is said.
+        resumes: whether this job resumes the run of the folder, so that what lies in ``wandb`` is
+            of the same run; otherwise it is left alone.
     """
 
-    def __init__(self, folder: Path, config: LoggerConfig, console: Console) -> None:
+    def __init__(
+        self, folder: Path, config: LoggerConfig, console: Console, *, resumes: bool
+    ) -> None:
         self.folder, self.config, self.console = folder, config, console
+        self.foreign: set[Path] = set()
+        self.foreign = set() if resumes else {*self.files()}
         self.run: Run | None = None
         self.said: str | None = None  # why not everything is on the server
         self.failed = False
@@ -86,6 +96,8 @@ class Session:
         # An agent of a W&B sweep gives each of its runs an id, which must be taken.
         given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
         arguments["id"] = earlier[-1].stem[4:] if earlier else given or secrets.token_hex(4)
+        if earlier:
+            self._say(f"W&B: resumes run {arguments['id']}, of which this folder has a part")
         arguments["resume"] = "allow" if earlier else None
         self.arguments, self.prepare, self.server = arguments, prepare, connection.server
         if connection.online:
@@ -162,7 +174,14 @@ class Session:
             name = path.parent.name  # [offline-]run-TIME-ID
             return name.removeprefix("offline-"), name.startswith("offline-")
 
-        return sorted((self.folder / "wandb").glob(RUN_FILES), key=start)
+        own = (
+            path
+            for path in (self.folder / "wandb").glob(RUN_FILES)
+            if (named := RUN_FOLDER.fullmatch(path.parent.name))
+            and path.stem == f"run-{named[1]}"
+            and path not in self.foreign
+        )
+        return sorted(own, key=start)
 
     def _staging(self) -> Path:
         return self.folder.resolve() / "wandb" / "data"

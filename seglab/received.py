@@ -1,0 +1,103 @@
+"""Reads YAML and JSON that may come from a stranger, as plain data of bounded size and depth.
+
+A run folder may have been handed on. libyaml's composer and Python's JSON decoder recurse once per
+level, so that a deep file ends the process or raises RecursionError in whatever comes after it.
+Knows no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seglab.errors import RunError
+
+MAX_BYTES = 2**20
+"""No such file is larger: the configuration of a run takes four kilobytes."""
+
+MAX_DEPTH = 32
+"""Mappings and lists within each other; a configuration has about six."""
+
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast
+
+
+class DamagedError(RunError):
+    """A file whose content is not what seglab writes."""
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file without anchors and aliases.
+
+    Raises:
+        OSError: it cannot be read.
+        DamagedError: too large or too deep, or not plain data; names the file.
+    """
+    text = _text(path)
+    try:
+        depth = 0
+        for event in yaml.parse(text, LOADER):  # does not recurse
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ValueError(f"more than {MAX_DEPTH} levels")
+            # A few lines of aliases of lists of aliases stand for gigabytes.
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+                raise ValueError("it contains an anchor or alias")
+        value = yaml.load(text, LOADER)
+        _check_plain(value)
+    except (ValueError, yaml.YAMLError) as error:
+        raise _damaged(path, error) from None
+    return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that contains an object.
+
+    Raises:
+        OSError: it cannot be read.
+        DamagedError: too large or too deep, not JSON, or no object; names the file.
+    """
+    try:
+        value = json.loads(_text(path))
+        if not isinstance(value, dict):
+            raise ValueError("not a JSON object")
+        _check_plain(value)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
+    return value
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    try:
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
+        return data.decode()
+    except ValueError as error:
+        raise _damaged(path, error) from None
+
+
+def _check_plain(value: Any) -> None:
+    """Check depth and types; YAML also has dates, sets and bytes, and keys of any type."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        if not level:
+            return
+        below: list[Any] = []
+        for item in level:
+            parts = [*item, *item.values()] if isinstance(item, dict) else item
+            if isinstance(item, dict | list):
+                below += parts
+            elif item is not None and not isinstance(item, str | int | float):
+                raise ValueError(f"a value of type {type(item).__name__}")
+        level = below
+    raise ValueError(f"more than {MAX_DEPTH} levels")
+
+
+def _damaged(path: Path, error: Exception) -> DamagedError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return DamagedError(f"{path}: damaged, or not written by seglab: {reason}")
