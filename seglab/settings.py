@@ -17,7 +17,7 @@ import yaml
 
 from seglab.errors import ConfigError, RunError
 from seglab.run import FINISHED, NONE, check_folder, read_status, status
-from seglab.schema import Mark, TrainConfig, has_mark
+from seglab.schema import Mark, TrainConfig, check_values, has_mark
 
 MAX_BYTES = 2**20
 """No configuration is larger: that of a run takes four kilobytes."""
@@ -112,6 +112,7 @@ def check_run(config: TrainConfig, folder: Path) -> tuple[str, list[str]]:
     threads = before.get("trainer.threads")
     if config.trainer.threads is None and isinstance(threads, int) and threads > 0:
         config.trainer.threads = threads
+        check_values(config)  # the folder may be somebody else's
     now = dict(flatten(asdict(config)))
     changed = [
         key
