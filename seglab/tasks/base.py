@@ -203,7 +203,7 @@ class Task(L.LightningModule):
         largest = torch.finfo(torch.float32).max
         for group in optimizer.param_groups:
             for name in ("lr", "weight_decay"):
-                if group[name] > largest:  # torch's kernels would raise OverflowError or such
+                if group.get(name, 0) > largest:  # torch's kernels overflow
                     raise ConfigError(
                         f"optimizer.{name}={getattr(config, name)}: {group[name]:g} for "
                         f"{group['name']}; must be at most {largest:g}, the largest float32"

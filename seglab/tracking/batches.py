@@ -42,16 +42,21 @@ def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = N
     if split is None:
         samples = len(data.split(config.data.train_split))
         batches = samples // (config.data.batch_size * world_size())
-        _check_share("trainer.limit_train_batches", limits.limit_train_batches, batches)
+        check_share("trainer.limit_train_batches", limits.limit_train_batches, batches)
     images = data.split(split or config.data.val_split)
     sizes = [images.size(index) for index in range(len(images))]
     total = len(evaluation_batches(sizes, config.data.eval_batch_size))
     # A process without a batch gets an empty one.
     batches = max(1, total // world_size())
-    _check_share("trainer.limit_val_batches", limits.limit_val_batches, batches)
+    check_share("trainer.limit_val_batches", limits.limit_val_batches, batches)
 
 
-def _check_share(key: str, limit: float | None, batches: int) -> None:
+def check_share(key: str, limit: float | None, batches: int) -> None:
+    """Check that ``limit``, if it is a share and not a number, is at least one of the batches.
+
+    Raises:
+        ConfigError: it is less, at which Lightning would stop only after everything is read.
+    """
     if isinstance(limit, float) and batches and int(batches * limit) == 0:
         raise ConfigError(
             f"{key}={limit}: less than one of {batches} batches; give a share of at least "
