@@ -171,7 +171,32 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise RunError(f"checkpoint={path}: damaged, or not a checkpoint: {reason}") from None
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise RunError(f"checkpoint={path}: not a seglab checkpoint: it holds no configuration")
+    own = checkpoint[KEY]
+    if not isinstance(own, dict) or not isinstance(own.get("config"), dict):
+        raise RunError(f"checkpoint={path}: damaged: its configuration is no group of keys")
+    if (problem := state_problem(checkpoint.get("state_dict"))) is not None:
+        raise RunError(f"checkpoint={path}: damaged: {problem}")
     return checkpoint
+
+
+def state_problem(state: Any) -> str | None:
+    """Return why ``state`` is no state dict of plain real tensors; None if it is one."""
+    if not isinstance(state, dict) or not state:
+        return "it holds no state dict"
+    for name, value in state.items():
+        if not isinstance(name, str):
+            return f"its state dict has the key {name!r}, which is no name"
+        if not isinstance(value, torch.Tensor):
+            return f"{name} is of type {type(value).__name__}, not a tensor"
+        kinds = {
+            "sparse": value.layout != torch.strided,
+            "without data": value.is_meta,
+            "complex": value.is_complex(),
+            "quantized": value.is_quantized,
+        }
+        if wrong := [kind for kind, holds in kinds.items() if holds]:
+            return f"{name} is {wrong[0]}, not a plain tensor of real numbers"
+    return None
 
 
 class Position(NamedTuple):
@@ -208,8 +233,8 @@ def find_last(folder: Path) -> tuple[Path | None, Position, str]:
         if not path.is_file():
             continue
         try:
-            reached = position(read_checkpoint(path))
-        except (RunError, KeyError) as error:
+            reached = position(read_checkpoint(path), path)
+        except RunError as error:
             problems.append(str(error).removeprefix("checkpoint="))
             continue
         note = f"{problems[0]}; goes on from {path}, step {reached.step}" if problems else ""
@@ -228,19 +253,31 @@ def set_aside(folder: Path) -> None:
         (folder / LAST).replace(folder / DAMAGED)
 
 
-def position(checkpoint: dict[str, Any]) -> Position:
-    """Return how far a checkpoint is."""
-    loops = checkpoint["loops"]["fit_loop"]
-    epochs = loops["epoch_progress"]["current"]
-    batches = loops["epoch_loop.batch_progress"]["current"]["processed"]
-    in_epoch = epochs["started"] > epochs["processed"]
-    processes = checkpoint[KEY].get("processes")
-    return Position(
-        checkpoint["global_step"],
-        epochs["processed"],
-        batches if in_epoch else 0,
-        processes if isinstance(processes, int) else None,
-    )
+def position(checkpoint: dict[str, Any], path: Path) -> Position:
+    """Return how far a checkpoint is that training can be resumed from.
+
+    Raises:
+        RunError: it lacks what training goes on with, such as the optimiser's state; Lightning
+            would begin that part from the start, without a word.
+    """
+    for key, kind in (("optimizer_states", list), ("lr_schedulers", list), ("callbacks", dict)):
+        states = checkpoint.get(key)
+        if not isinstance(states, kind) or not states:
+            raise RunError(f"checkpoint={path}: damaged: it holds no {key}")
+    if BestAndLast.__qualname__ not in checkpoint["callbacks"]:
+        raise RunError(f"checkpoint={path}: damaged: its callbacks hold no best score")
+    try:
+        loops = checkpoint["loops"]["fit_loop"]
+        epochs = loops["epoch_progress"]["current"]
+        batches = loops["epoch_loop.batch_progress"]["current"]["processed"]
+        in_epoch = epochs["started"] > epochs["processed"]
+        found = checkpoint["global_step"], epochs["processed"], batches if in_epoch else 0
+        processes = checkpoint[KEY].get("processes")
+    except (AttributeError, KeyError, TypeError, IndexError):
+        raise RunError(f"checkpoint={path}: damaged: its loops tell no step and epoch") from None
+    if not all(type(number) is int and number >= 0 for number in found):
+        raise RunError(f"checkpoint={path}: damaged: its step or epoch is no number")
+    return Position(*found, processes if type(processes) is int else None)
 
 
 def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:

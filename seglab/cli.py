@@ -126,7 +126,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _interrupted(error: KeyboardInterrupt) -> int:
-    print("seglab: interrupted", file=sys.stderr)
+    hint = f"; {error}" if error.args else ""
+    print(printable(f"seglab: interrupted{hint}"), file=sys.stderr)
     return signals.exit_code(error)
 
 

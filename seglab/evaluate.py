@@ -28,13 +28,15 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.launch import run
     from seglab.tracking.tables import show_metrics, show_paths
     from seglab.tracking.wandb.artifacts import local_checkpoint
-    from seglab.trust import received_config
+    from seglab.trust import check_received_list, received_config
 
     path = local_checkpoint(composed.config.checkpoint)
     stored = stored_config(read_checkpoint(path))
     stored = received_config(stored, path, composed.config.trust)
     stored["trainer"]["limit_val_batches"] = None  # a run may have looked at a part of the split
     config = override_stored(stored, rest)
+    if not composed.config.trust:
+        check_received_list(config.data, composed.config.split, path, rest)
     job = (config, path, composed, overrides, rest)
     scores: dict[str, float]
     scores, pictures, doubtful = run(measure, config.trainer, *job)
@@ -69,6 +71,7 @@ def measure(
     from seglab.report import reported
     from seglab.tasks.build import build_task
     from seglab.tracking.bars import Checking
+    from seglab.tracking.batches import check_limits
     from seglab.tracking.predictions import PredictionPictures
     from seglab.tracking.progress import EvaluationProgress
     from seglab.tracking.samples import KeepEvaluation, KeepSamples
@@ -80,6 +83,7 @@ def measure(
     data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
     split = config.data.split_name(composed.config.split)
     samples = data.split(split)
+    check_limits(config, data, split)
     task = build_task(config)
     task.metrics.per_image = True
     checkpoint = read_checkpoint(path)

@@ -37,13 +37,13 @@ from seglab.process import Threads, prepare, rank, world_size
 from seglab.report import reported
 from seglab.run import FINISHED, Follower, Run, mark_failed, read_metrics, read_status
 from seglab.schema import TrainConfig, TrainerConfig
-from seglab.settings import WEIGHTS, check_processes, check_run, weights_identity
+from seglab.settings import WEIGHTS, check_processes, check_run, is_trained, weights_identity
 from seglab.targets import build
 from seglab.tasks.base import Task
 from seglab.tasks.build import build_task
 from seglab.text import print_plain
 from seglab.tracking.bars import Checking
-from seglab.tracking.batches import batch_sizes
+from seglab.tracking.batches import batch_sizes, check_limits
 from seglab.tracking.finite import FiniteNumbers
 from seglab.tracking.history import HistoryLogger
 from seglab.tracking.predictions import PredictionPictures
@@ -82,6 +82,8 @@ def start_job(
     state, _ = check_run(config, folder)
     if state == FINISHED:  # before there are ranks to agree on it
         return JobResult(folder, read_metrics(folder), [], skipped=True)
+    if not is_trained(folder, state):
+        config.model.check_weights_file()
     try:
         result: JobResult = launch.run(
             run_job, config.trainer, config, folder, overrides, quiet=quiet
@@ -114,6 +116,7 @@ def run_job(
     instances = config.model.task == "instance"
     data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
     data.check()
+    check_limits(config, data)
     for line in data.warnings():
         print_plain(f"warning: {line}", console)
     L.seed_everything(config.seed, verbose=False)
@@ -237,7 +240,7 @@ def build_trainer(
         trainer = L.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
-            strategy=strategy(config.strategy),
+            strategy=strategy(config),
             precision=config.precision,  # type: ignore[arg-type]
             max_epochs=config.max_epochs,
             deterministic=config.deterministic,  # type: ignore[arg-type]
@@ -260,6 +263,13 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
+    except ImportError as error:  # such as transformer_engine
+        raise ConfigError(f"trainer.precision={config.precision}: {error}") from None
+    if world_size() == 1 and trainer.num_devices != launch.ranks(config):
+        # Otherwise Lightning would start the missing processes itself.
+        raise ConfigError(
+            f"trainer.devices={config.devices!r}: give a number, or a list such as 0,1"
+        )
     # A signal is a matter of signals.py: Lightning would broadcast it from within its handler.
     trainer._signal_connector = _NoHandlers(trainer)
     if config.precision.startswith("16") and trainer.precision.startswith("bf16"):
@@ -267,11 +277,15 @@ def build_trainer(
     return trainer
 
 
-def strategy(name: str) -> str | PlainDDP:
-    """Return the strategy of a name; of several processes, one that unpickles nothing."""
-    if world_size() == 1 or name not in ("auto", "ddp", "ddp_find_unused_parameters_true"):
-        return name
-    return PlainDDP(find_unused_parameters=name.endswith("true"))
+def strategy(config: TrainerConfig) -> str | PlainDDP:
+    """Return Lightning's strategy; that of several processes unpickles nothing.
+
+    One process gets ``auto``, whatever is configured: Lightning's ``ddp`` would join a group of
+    one, by a TCPStore that listens on all network interfaces.
+    """
+    if max(world_size(), launch.ranks(config)) == 1:
+        return "auto"
+    return PlainDDP(find_unused_parameters=config.strategy.endswith("true"))
 
 
 class _NoHandlers(_SignalConnector):

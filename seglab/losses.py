@@ -177,8 +177,6 @@ class SegmentationLoss(nn.Module):
         label_smoothing: for the cross entropy.
     """
 
-    class_weights: Tensor | None
-
     def __init__(
         self,
         terms: Sequence[tuple[str, float]],
@@ -187,16 +185,16 @@ class SegmentationLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.terms, self.label_smoothing = tuple(terms), label_smoothing
-        weights = None if class_weights is None else torch.tensor(class_weights)
-        self.register_buffer("class_weights", weights, persistent=False)
+        # No buffer: trainer.precision=bf16-true would round it to three digits.
+        self.class_weights = None if class_weights is None else torch.tensor(class_weights)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of logits ``(B, K, H, W)`` against a class map ``(B, H, W)`` uint8."""
-        logits = logits.float()  # the sum over a batch's pixels overflows in half precision
+        logits, weights = self._prepared(logits)
         parts = []
         for name, weight in self.terms:
             if name == "cross_entropy":
-                part = cross_entropy(logits, target, self.class_weights, self.label_smoothing)
+                part = cross_entropy(logits, target, weights, self.label_smoothing)
             else:
                 part = REGION_LOSSES[name](logits, target)
             parts.append(weight * part)
@@ -221,16 +219,27 @@ class SegmentationLoss(nn.Module):
             ``(T, 2)`` float64, a numerator, times the weight of its term, and a denominator for
             each of the T terms.
         """
-        logits = logits.float()
+        logits, weights = self._prepared(logits)
         counts = target.flatten().bincount(minlength=VOID + 1)[: logits.shape[1]].double()
         rows = []
         for name, weight in self.terms:
             if name == "cross_entropy":
-                weights, smoothing = self.class_weights, self.label_smoothing
-                numerator = cross_entropy_sum(logits, target, weights, smoothing)
+                numerator = cross_entropy_sum(logits, target, weights, self.label_smoothing)
                 denominator = (counts if weights is None else counts * weights).sum()
             else:
                 numerator = REGION_LOSSES[name](logits, target)
                 denominator = counts.any().double()
             rows.append(torch.stack([weight * numerator.double(), denominator]))
         return torch.stack(rows)
+
+    def _prepared(self, logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return logits and class weights of one dtype on one device: float64, or else float32.
+
+        In half precision the sum over a batch's pixels overflows.
+        """
+        if logits.dtype != torch.float64:
+            logits = logits.float()
+        if self.class_weights is None:
+            return logits, None
+        self.class_weights = self.class_weights.to(logits.device)
+        return logits, self.class_weights.to(logits.dtype)

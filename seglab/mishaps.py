@@ -9,11 +9,12 @@ from contextlib import contextmanager
 import lightning as L
 import torch
 
-from seglab.errors import RunError
+from seglab.errors import ConfigError, RunError
 from seglab.schema import TrainConfig
 
 _CPU = re.compile(r"can't allocate memory|not enough memory: you tried to allocate|std::bad_alloc")
 _ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+ ?\w+)")
+_NORM = re.compile(r"Expected more than 1 (value per channel|spatial element) when training")
 _WORKER = re.compile(
     r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (is killed by signal: \w+|exited)"
 )
@@ -46,9 +47,19 @@ class Mishaps(L.Callback):
         Raises:
             RunError: memory ran out, says of what size and what to lower; or a loading process
                 died.
+            ConfigError: a norm was given one number to take the variance of.
         """
         try:
             yield
+        except ValueError as error:
+            if not _NORM.search(str(error)):
+                raise
+            data = self.config.data
+            raise ConfigError(
+                f"data.batch_size={data.batch_size} data.crop_size={data.crop_size}: a norm of "
+                f"model={self.config.model.name} gets one number per channel, which has no "
+                "variance; raise data.batch_size, or else data.crop_size"
+            ) from None
         except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
             text = str(error)
             if died := _WORKER.search(text):

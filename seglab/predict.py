@@ -9,7 +9,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from seglab.config import compose_own, override_stored
-from seglab.errors import DataError, RunError
+from seglab.errors import ConfigError, DataError, RunError
 from seglab.schema import PredictConfig
 from seglab.text import print_plain
 
@@ -30,12 +30,14 @@ def main(overrides: list[str]) -> Path:
     """
     composed, rest = compose_own("predict", PredictConfig, overrides)
     output = Path(composed.config.output)
+    _check_output(output, Path(composed.config.input))
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from torch.utils.data import DataLoader
 
     from seglab.checkpoints import load_weights, read_checkpoint, stored_config
     from seglab.data.images import ImageBatches, find_images
     from seglab.job import build_trainer, interruptible
+    from seglab.launch import ranks
     from seglab.mishaps import Mishaps
     from seglab.process import prepare
     from seglab.tasks.build import build_task
@@ -49,8 +51,11 @@ def main(overrides: list[str]) -> Path:
     path = local_checkpoint(composed.config.checkpoint)
     checkpoint = read_checkpoint(path)
     stored = received_config(stored_config(checkpoint), path, composed.config.trust)
-    stored["trainer"]["devices"] = 1  # one process writes the files
     config = override_stored(stored, rest)
+    if ranks(config.trainer) > 1:
+        raise ConfigError(
+            f"trainer.devices={config.trainer.devices}: predict runs in one process; must be 1"
+        )
     config.trainer.threads = prepare(config.trainer.threads)
     tracking = track(config, "predict", rest, console)
     images = find_images(Path(composed.config.input))
@@ -66,9 +71,6 @@ def main(overrides: list[str]) -> Path:
     mishaps = Mishaps(config, "prediction")
     callbacks = [mishaps, writing, progress, *tracking.callbacks]
     trainer = build_trainer(config.trainer, output, callbacks)
-    for part in (writing.overlays, output / "instances", output / "wandb"):
-        if part.is_symlink():
-            raise RunError(f"{part}: refused: a symbolic link; no output goes through one")
     try:
         writing.overlays.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,6 +91,34 @@ def main(overrides: list[str]) -> Path:
         if unreadable:  # within the block, so that W&B marks the run as failed too
             _report(unreadable, len(images), console)
     return output
+
+
+def _check_output(output: Path, source: Path) -> None:
+    """Check that class maps and overlays can be written, and that no photograph is in their way.
+
+    Raises:
+        ConfigError: a file is where a folder is needed, or the output contains a photograph.
+        RunError: a symbolic link inside the output.
+    """
+    for folder in (output, *output.parents):
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"output={output}: {folder} is a file, not a folder")
+    for part in (output / "overlays", output / "instances", output / "wandb"):
+        if part.is_symlink():
+            raise RunError(f"{part}: refused: a symbolic link; no output goes through one")
+        if part.exists() and not part.is_dir():
+            raise ConfigError(f"output={output}: {part} is a file, not a folder")
+    if not output.is_dir() or not source.exists():
+        return
+    files = [source] if source.is_file() else [path for path in source.iterdir() if path.is_file()]
+    # Of a link, both places: prediction would replace the link, or the photograph behind it.
+    folders = {place for path in files for place in (path.parent.resolve(), path.resolve().parent)}
+    for folder in sorted({source.resolve(), *folders} if source.is_dir() else folders):
+        if any(parent.samefile(output) for parent in (folder, *folder.parents)):
+            raise ConfigError(
+                f"output={output}: contains photographs of input={source}, which class maps could "
+                "overwrite; give another folder"
+            )
 
 
 def _report(unreadable: list[str], total: int, console: Console) -> NoReturn:

@@ -19,6 +19,7 @@ from seglab.models.weights import check_weights
 from seglab.schema import Mark, TrainConfig, has_mark
 from seglab.settings import check_processes, flatten
 from seglab.tasks.build import build_task
+from seglab.tracking.batches import check_share
 
 HARMLESS = ("seed", "schedule", "optimizer.lr", "optimizer.weight_decay", "trainer.max_epochs")
 """Settings of which the schema allows no value that a run would refuse later."""
@@ -50,6 +51,8 @@ def check_job(config: TrainConfig, folder: Path) -> None:
             f"data.batch_size={size}: {processes} processes need {size * processes} samples a "
             f"step; the {split} split has {samples}"
         )
+    limit = config.trainer.limit_train_batches
+    check_share("trainer.limit_train_batches", limit, samples // (size * processes))
 
 
 def _check_data(config: TrainConfig) -> int:

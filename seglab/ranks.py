@@ -147,6 +147,7 @@ def _rank(sender: Connection, work: Sequence[Any], meeting: Sequence[Any]) -> No
     function, arguments, quiet, log = work
     rank, count, store, accelerator = meeting
     settle(log)
+    signals.leave_it_to_the_parent()
     # Lightning's names: it takes the processes as started.
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
     try:

@@ -7,14 +7,16 @@ Knows no torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from math import inf, isfinite
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, RunError
 
 
 class Bound:
@@ -59,6 +61,20 @@ class Range:
 
     def __str__(self) -> str:
         return "a list of 2, the lower one first"
+
+
+class ZeroOr:
+    """Zero, or a number from ``low`` to ``high``; each of a list."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def allows(self, value: float) -> bool:
+        """Tell whether ``value`` is zero or within."""
+        return value == 0 or self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"0, or from {self.low:g} to {self.high:g}"
 
 
 class OneOf:
@@ -152,6 +168,15 @@ class DataConfig:
         return {"val": self.val_split, "train": self.train_split}.get(split, split)
 
 
+DEFAULT = "DEFAULT"
+"""Stands for torchvision's best weights of a net or, for an FCN, of its backbone."""
+
+
+def is_torchvisions(weights: str) -> bool:
+    """Tell whether ``model.weights`` names weights of torchvision's, and not a file."""
+    return weights == DEFAULT or re.fullmatch(r"\w+_Weights\.\w+", weights) is not None
+
+
 @dataclass
 class ModelConfig:
     """A net (anything that maps images to logits), its task and its weights."""
@@ -165,6 +190,17 @@ class ModelConfig:
     aux_weight: Annotated[float, Bound(0)]
     mean: Annotated[list[float], Length(3, 3)]
     std: Annotated[list[float], Bound(above=0), Length(3, 3)]
+
+    def check_weights_file(self) -> None:
+        """Look whether the file that ``weights`` names is there; it is not read.
+
+        Raises:
+            RunError: it is not.
+        """
+        if self.weights is None or is_torchvisions(self.weights):
+            return
+        if not Path(self.weights).is_file():
+            raise RunError(f"model.weights={self.weights}: no such file")
 
 
 @dataclass
@@ -180,7 +216,8 @@ class LossConfig:
     """The loss: a weighted sum of terms."""
 
     terms: Annotated[list[LossTerm], Length(1, inf)]
-    class_weights: Annotated[list[float] | None, Bound(0)]
+    # The loss divides by the sum of the weights in float32: 1e-38 makes it infinite or NaN.
+    class_weights: Annotated[list[float] | None, ZeroOr(1e-6, 1e6)]
     label_smoothing: Annotated[float, Bound(0, 1)]
 
 
@@ -207,6 +244,16 @@ class ScheduleConfig:
     warmup_factor: Annotated[float, Bound(0, 1)]
 
 
+STRATEGIES = (
+    "auto",
+    "ddp",
+    "ddp_find_unused_parameters_false",
+    "ddp_find_unused_parameters_true",
+)
+"""Of these, several processes use ``PlainDDP``. Lightning's others start processes of their own,
+which listen on all network interfaces and unpickle what they are sent."""
+
+
 @dataclass
 class TrainerConfig:
     """How long, on what, and how exactly: the part of Lightning's Trainer that seglab uses."""
@@ -214,12 +261,12 @@ class TrainerConfig:
     max_epochs: Annotated[int, Bound(1)]
     accelerator: Annotated[str, Mark.MACHINE]
     devices: Annotated[int | str, Bound(1), Mark.MACHINE]
-    strategy: Annotated[str, Mark.MACHINE]
+    strategy: Annotated[str, OneOf(*STRATEGIES), Mark.MACHINE]
     precision: str
     channels_last: bool
     compile: bool
     sync_batchnorm: bool
-    threads: Annotated[int | None, Bound(1), Mark.MACHINE]
+    threads: Annotated[int | None, Bound(1, 1024), Mark.MACHINE]  # more end in a crash of OpenMP
     deterministic: Annotated[bool | str, OneOf(True, False, "warn")]
     accumulate_grad_batches: Annotated[int, Bound(1)]
     gradient_clip_val: Annotated[float | None, Bound(above=0)]
@@ -383,7 +430,7 @@ def check_values(config: Any, prefix: str = "") -> None:
                 raise ConfigError(f"{key}={item}: must be a finite number")
             for rule in rules:
                 if (
-                    isinstance(rule, Bound | OneOf | Name)
+                    isinstance(rule, Bound | ZeroOr | OneOf | Name)
                     and item is not None
                     and not rule.allows(item)
                 ):

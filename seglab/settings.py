@@ -17,7 +17,7 @@ from typing import Any
 from seglab.errors import ConfigError, RunError
 from seglab.received import DamagedError, read_json, read_yaml
 from seglab.run import FINISHED, NONE, check_folder, status
-from seglab.schema import Mark, TrainConfig, defaults, has_mark
+from seglab.schema import Mark, TrainConfig, check_values, defaults, has_mark
 
 NOT_SET = "(not set)"
 """Stands for the value of a key that the settings lack."""
@@ -161,6 +161,7 @@ def check_run(config: TrainConfig, folder: Path) -> tuple[str, list[str]]:
     threads = before.get("trainer.threads")
     if config.trainer.threads is None and isinstance(threads, int) and threads > 0:
         config.trainer.threads = threads
+        check_values(config)  # the folder may be somebody else's
     now = dict(flatten(asdict(config)))
     changed = [
         key

@@ -24,6 +24,7 @@ class _State:
     received: int | None = None
     on_first: Callable[[int], None] | None = None
     handled = False
+    speaks = True
 
 
 def received() -> int | None:
@@ -75,8 +76,15 @@ def instead(on_first: Callable[[int], None]) -> Iterator[None]:
             _State.on_first = before
 
 
+def leave_it_to_the_parent() -> None:
+    """Print nothing about signals in this process: the one that sends them on has done so."""
+    _State.speaks = False
+
+
 def say(text: str) -> None:
     """Write a line to stderr, from a signal's handler."""
+    if not _State.speaks:
+        return
     os.write(2, f"\nseglab: {text}\n".encode())
 
 

@@ -9,9 +9,9 @@ import yaml
 from rich.console import Console
 
 from seglab.config import compose
-from seglab.run import FINISHED, INTERRUPTED, NONE
+from seglab.run import FINISHED, INTERRUPTED, NONE, status
 from seglab.schema import TrainConfig
-from seglab.settings import check_run
+from seglab.settings import check_run, is_trained
 from seglab.sweep.command import sweep
 from seglab.text import print_plain, printable_lines
 
@@ -31,6 +31,8 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     console = Console()
     composed = compose("train", TrainConfig, overrides)
     state, changes = check_run(composed.config, composed.folder)
+    if not is_trained(composed.folder, state):  # otherwise the weights are those of the run
+        composed.config.model.check_weights_file()
     if state != FINISHED and composed.config.data.synth is None:  # built-in data is made when used
         from seglab.data.lists import check_training_lists  # numpy: not needed for a wrong key
 
@@ -51,7 +53,14 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     from seglab.job import start_job
     from seglab.tracking.tables import show_metrics, show_paths
 
-    result = start_job(composed.config, composed.folder, composed.overrides)
+    try:
+        result = start_job(composed.config, composed.folder, composed.overrides)
+    except KeyboardInterrupt as interruption:
+        if status(composed.folder) == INTERRUPTED:
+            interruption.args = (
+                f"hydra.run.dir={composed.folder} resume=true, with the same settings, resumes it",
+            )
+        raise
     if result.skipped:
         print_plain(f"{result.folder}: finished before; nothing to do", console)
     else:

@@ -9,12 +9,17 @@ checkpoint is only read from.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.errors import ConfigError, RunError
+from seglab.overrides import home, parse
+from seglab.schema import DataConfig
 
 _SMP = (
     *("DPT", "DeepLabV3", "DeepLabV3Plus", "FPN", "Linknet", "MAnet", "PAN", "PSPNet"),
@@ -46,6 +51,15 @@ SMP_ARGUMENTS = re.compile(
 WORD = re.compile(r"[\w.+-]*", re.ASCII)
 """What a string among a net's arguments may be: no path, no URL, no ``hf-hub:NAME``."""
 
+OWN = {
+    "data": (("data", "base"), ("store", "num_workers")),
+    "trainer": (("trainer", "default"), ("devices", "strategy")),
+}
+"""Keys that no checkpoint sets: they decide what is written and started here, and no number."""
+
+MAX_SYNTHETIC_PIXELS = 2**30
+"""Of the built-in data that a checkpoint may ask for: 5,000 pictures of 500 x 400 pixels."""
+
 MAX_DEPTH = 32
 """Levels of keys within keys; ours have five."""
 
@@ -55,7 +69,8 @@ def received_config(stored: Any, path: Path, trust: bool) -> dict[str, Any]:
 
     It is plain data, and resolved: whoever wrote it is not to read this machine's environment by
     ``${oc.env:…}``. What would be written goes where the command line or the defaults say: the
-    store, the built-in data set, and what is logged.
+    store, the built-in data set, and what is logged. So do the number of processes and how they are
+    started; ``trainer.threads`` and ``trainer.accelerator`` stay, because the result is theirs.
 
     Args:
         stored: the configuration in the checkpoint.
@@ -76,6 +91,8 @@ def received_config(stored: Any, path: Path, trust: bool) -> dict[str, Any]:
     for group in ("trainer", "data"):
         if not isinstance(config.get(group), dict):
             raise RunError(f"checkpoint={path}: its configuration has no {group}")
+    if "threads" not in config["trainer"]:
+        raise RunError(f"checkpoint={path}: its configuration has no trainer.threads")
     for problem in () if trust else _problems(config):
         raise ConfigError(
             f"checkpoint={path}: {problem}; it is built only with trust=true, which lets the "
@@ -104,6 +121,9 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
         for name in TARGETS[target]:
             if node.get(name, "not null") is not None:
                 yield f"{key}.{name}={node.get(name, '(not set)')}: must be null, or it is fetched"
+    pixels = _synthetic_pixels(config["data"].get("synth"))
+    if pixels > MAX_SYNTHETIC_PIXELS:
+        yield f"data.synth: {pixels:,} pixels, of which {MAX_SYNTHETIC_PIXELS:,} are allowed"
     model = config.get("model")
     net = model.get("net") if isinstance(model, dict) else None
     for key, value in _leaves(net, "model.net"):
@@ -112,15 +132,58 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _read_only(config: dict[str, Any]) -> None:
-    """Take out what says where something is written or logged."""
+    """Take out what says where something is written or logged, and what is started."""
     config["logger"] = {"name": "csv"}
+    for group, (file, keys) in OWN.items():
+        text = (home() / "conf" / Path(*file)).with_suffix(".yaml").read_text(encoding="utf-8")
+        defaults = yaml.safe_load(text)
+        config[group].update({key: defaults[key] for key in keys})
     data = config["data"]
-    if isinstance(data.get("store"), dict):
-        data["store"]["dir"] = None
     root = data.get("root")
     if data.get("synth") is not None and isinstance(root, str):
         # The built-in data is made where it is missing: only in this user's cache folder.
         data["root"] = root if _is_there(Path(root)) else None
+
+
+def _synthetic_pixels(synth: Any) -> int:
+    """Return how many pixels the built-in data of a configuration has; 0 if that is malformed."""
+    try:
+        train, val, width, height = (int(synth[key]) for key in ("train", "val", "width", "height"))
+    except (TypeError, KeyError, ValueError, OverflowError):  # the schema refuses it
+        return 0
+    return (train + val) * width * height
+
+
+def check_received_list(data: DataConfig, split: str, path: Path, overrides: Sequence[str]) -> None:
+    """Check that ``split=val`` or ``train`` of a checkpoint is a list of its own data set.
+
+    The path of a list of somebody else's could be any file, whose lines errors would show.
+
+    Args:
+        data: the checkpoint's, with ``overrides`` applied.
+        split: ``val`` or ``train``; anything else is the user's own.
+        path: the checkpoint, for errors.
+        overrides: of the command line; a list that they name may be anywhere.
+
+    Raises:
+        ConfigError: it is outside ``data.root``.
+    """
+    key = f"data.{split}_split"
+    given = {override.key_or_group for override in parse(overrides)}
+    name = data.split_name(split)
+    if split not in ("val", "train") or given & {key, "data"}:
+        return
+    if data.synth is not None and name in SYNTHETIC_LISTS:  # it may not have been made yet
+        return
+    root = built_in_root(data) if data.synth is not None else Path(data.root or "")
+    folder = root / f"VOC{data.year}" if data.year else root
+    official = folder / "ImageSets" / "Segmentation" / f"{name}.txt"
+    listed = Path(name) if Path(name).is_file() and not official.is_file() else official
+    if ".." in Path(name).parts or not listed.absolute().is_relative_to(root.absolute()):
+        raise ConfigError(
+            f"checkpoint={path}: its {key}={name} is outside data.root={root}; if that is the "
+            f"list you mean, give {key}={name} too"
+        )
 
 
 def _is_there(root: Path) -> bool:

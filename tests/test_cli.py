@@ -133,7 +133,7 @@ def test_a_dry_run_says_what_resuming_would_do(
 
 
 def received(folder: Path, state: str, *overrides: str) -> Path:
-    """Make the folder of a run of the default settings, with a checkpoint of no weights."""
+    """Make the folder of a run of the default settings, with a checkpoint of one number."""
     for name in (".hydra", "checkpoints"):
         (folder / name).mkdir(parents=True)
     config = compose("train", TrainConfig, overrides).plain
@@ -145,6 +145,8 @@ def received(folder: Path, state: str, *overrides: str) -> Path:
         place = {"epoch_progress": {"current": {"started": 1, "processed": 1}}}
         place["epoch_loop.batch_progress"] = {"current": {"processed": 1}}
         checkpoint = {"seglab": {"config": {}}, "global_step": 1, "loops": {"fit_loop": place}}
+        checkpoint |= {"state_dict": {"weight": torch.ones(1)}, "callbacks": {"BestAndLast": {}}}
+        checkpoint |= {"optimizer_states": [{}], "lr_schedulers": [{}]}
         torch.save(checkpoint, folder / "checkpoints/last.ckpt")
     return folder
 

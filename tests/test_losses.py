@@ -183,14 +183,22 @@ def test_terms_are_summed_by_their_weights() -> None:
     torch.testing.assert_close(sum_of_two, 2.5 * one)
 
 
-def test_class_weights_move_with_the_module_but_not_into_checkpoints() -> None:
-    loss = SegmentationLoss([("cross_entropy", 1.0)], [1.0, 2.0, 0.0, 1.0, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_class_weights_are_exact_in_every_precision_and_in_no_checkpoint(
+    dtype: torch.dtype,
+) -> None:
+    weights = [1.0, 2.0, 0.0, 1.001, 0.3]  # bfloat16 would make 1.001 one
+    loss = SegmentationLoss([("cross_entropy", 1.0)], weights).to(dtype)
     assert loss.state_dict() == {}
-    assert loss.to(torch.float64).class_weights.dtype == torch.float64
-    logits, target = batch(2, dtype=torch.float32)
-    loss = loss.float()
-    reference = nn.CrossEntropyLoss(loss.class_weights, ignore_index=255)
-    torch.testing.assert_close(loss(logits, target), reference(logits, target.long()))
+    logits, target = batch(2, dtype=dtype)
+    exact = torch.promote_types(dtype, torch.float32)
+    reference = nn.CrossEntropyLoss(torch.tensor(weights, dtype=exact), ignore_index=255)
+    expected = reference(logits.to(exact), target.long())
+    assert loss(logits, target).dtype == exact
+    torch.testing.assert_close(loss(logits, target), expected)
+    rows = torch.cat([loss.fractions(logits[i : i + 1], target[i : i + 1]) for i in (0, 1)])
+    numerators, denominators = rows.sum(0)
+    torch.testing.assert_close(numerators / denominators, expected.double(), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

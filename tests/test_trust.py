@@ -82,7 +82,9 @@ def test_the_list_is_what_conf_ships_and_the_nets_of_its_extra() -> None:
 def test_every_configuration_of_ours_needs_no_trust(choice: str) -> None:
     stored = compose("train", TrainConfig, [choice]).plain
     received = received_config(stored, FILE, trust=False)
-    assert {**received, "logger": None} == {**stored, "logger": None}
+    for config in (received, stored):
+        config["logger"] = config["data"]["store"] = config["data"]["num_workers"] = None
+    assert received == stored
 
 
 FCN = "torchvision.models.segmentation.fcn_resnet50"

@@ -6,7 +6,6 @@ Nothing is unpickled, and nothing is passed over in silence: see :class:`LoadRep
 from __future__ import annotations
 
 import pickle
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights, get_weight
 
+from seglab.checkpoints import state_problem
 from seglab.errors import ConfigError, RunError
-
-DEFAULT = "DEFAULT"
-"""Stands for torchvision's best weights of a net or, for an FCN, of its backbone."""
+from seglab.schema import DEFAULT, is_torchvisions
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def _torchvisions(node: Mapping[str, Any], weights: str) -> WeightsEnum | None:
                 f"model.weights=DEFAULT: torchvision has no weights for {name}; "
                 "must be null or a file"
             ) from None
-    if re.fullmatch(r"\w+_Weights\.\w+", weights):
+    if is_torchvisions(weights):
         try:
             return get_weight(weights)
         except (ValueError, AttributeError):
@@ -140,13 +138,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise RunError(f"model.weights={path}: damaged, or no weights: {reason}") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         # A Lightning checkpoint, ours included: the net is an attribute of the module.
-        content = {name.removeprefix("net."): v for name, v in content["state_dict"].items()}
-    if not isinstance(content, dict) or not content:
-        raise RunError(f"model.weights={path}: holds no state dict")
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    if len(tensors) < len(content):
-        raise RunError(f"model.weights={path}: holds no state dict")
-    return tensors
+        items = content["state_dict"].items()
+        content = {str(name).removeprefix("net."): value for name, value in items}
+    if (problem := state_problem(content)) is not None:
+        raise RunError(f"model.weights={path}: holds no state dict: {problem}")
+    state: dict[str, Tensor] = content
+    return state
 
 
 @torch.no_grad()

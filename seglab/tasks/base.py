@@ -200,6 +200,14 @@ class Task(L.LightningModule):
         if not isinstance(optimizer, torch.optim.Optimizer):
             target = config.algorithm["_target_"]
             raise ConfigError(f"optimizer.algorithm._target_={target}: not a torch optimiser")
+        largest = torch.finfo(torch.float32).max
+        for group in optimizer.param_groups:
+            for name in ("lr", "weight_decay"):
+                if group.get(name, 0) > largest:  # torch's kernels overflow
+                    raise ConfigError(
+                        f"optimizer.{name}={getattr(config, name)}: {group[name]:g} for "
+                        f"{group['name']}; must be at most {largest:g}, the largest float32"
+                    )
         return optimizer
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import processes_of
@@ -77,6 +78,16 @@ def test_a_signal_while_it_starts_is_one_line(
     assert "Traceback" not in err
 
 
+def test_ctrl_c_names_the_folder_and_how_to_resume_it(
+    seglab_cli: Callable[..., Any], tiny: list[str], interrupt: Callable[[int], None]
+) -> None:
+    interrupt(1)
+    answer = seglab_cli("train", *tiny, "hydra.run.dir=run")
+    assert answer.code == 130
+    resumes = "hydra.run.dir=run resume=true, with the same settings, resumes it"
+    assert answer.last_line == f"seglab: interrupted; {resumes}"
+
+
 def handles_sigterm(pid: int) -> bool:
     """Tell whether a process has a handler of its own for SIGTERM."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -93,6 +104,9 @@ def test_several_processes_save_and_stop_together(tmp_path: Path, tiny: list[str
     err, _ = end(process, signal.SIGTERM)
     assert process.returncode == 143, err
     assert "Traceback" not in err
+    assert err.count("SIGTERM") == 1
+    resumes = "hydra.run.dir=run resume=true, with the same settings, resumes it"
+    assert err.strip().splitlines()[-1] == f"seglab: interrupted; {resumes}"
     run = tmp_path / "run"
     assert json.loads((run / "status.json").read_text())["status"] == "interrupted"
     assert (run / "report.html").is_file()
