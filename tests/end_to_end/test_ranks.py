@@ -96,9 +96,12 @@ def test_metrics_are_equal_on_one_two_and_three_processes(
     assert {name: trained[name] for name in shared} == {name: measured[name] for name in shared}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("threads", "counts"),
+    [(1, (1, 2)), (2, (1, 2)), *(pytest.param(n, (1, 3), marks=pytest.mark.slow) for n in (1, 2))],
+)
 def test_recorded_threads_are_what_every_process_computes_with(
-    tmp_path: Path, tiny: list[str], threads: int
+    tmp_path: Path, tiny: list[str], threads: int, counts: tuple[int, ...]
 ) -> None:
     photographs = ["data.synth.width=500", "data.synth.height=375", "data.synth.val=4"]
     net = ["model=fcn8s", "model.net.backbone=mobilenet_v2", "model.net.context=true"]
@@ -107,7 +110,7 @@ def test_recorded_threads_are_what_every_process_computes_with(
     done = command(tmp_path, "train", *small, *photographs, *net, "hydra.run.dir=run")
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = set()
-    for count in (1, 2, 3):
+    for count in counts:
         many = ["trust=true", f"trainer.devices={count}", f"hydra.run.dir=evaluate{count}"]
         done = command(tmp_path, "evaluate", "checkpoint=run/checkpoints/last.ckpt", *many)
         assert done.returncode == 0, done.stdout + done.stderr
