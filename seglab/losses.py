@@ -205,8 +205,9 @@ class SegmentationLoss(nn.Module):
     def fractions(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return what one image adds to the loss of a split, term by term.
 
-        The loss of a split, which :func:`seglab.metrics.split_loss` computes, is the sum of its
-        terms', and a term's is the sum of its images' numerators over that of their denominators:
+        The loss of a split, which :func:`seglab.metrics.confusion.split_loss` computes, is the sum
+        of its terms', and a term's is the sum of its images' numerators over that of their
+        denominators:
 
         - cross entropy: the pixels' weighted losses over the pixels' weights. That is the training
           loss of all valid pixels of the split as one batch.

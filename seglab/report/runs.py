@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from seglab.errors import ConfigError, RunError
-from seglab.kept import KeptEvaluation, read_evaluation
-from seglab.links import refuse_links
 from seglab.report.curves import Curves, read_curves
-from seglab.run import FINISHED, status
+from seglab.runs.evaluation import KeptEvaluation, read_evaluation
+from seglab.runs.run import FINISHED, status
+from seglab.runtime.links import refuse_links
 
 UNREADABLE = "unreadable"
 
@@ -129,7 +129,7 @@ def names(folders: Sequence[Path]) -> list[str]:
 def read_run(folder: Path, name: str) -> RunRecord:
     """Read one run folder; what cannot be read makes it unreadable, with the reason.
 
-    A folder with a link in it is not read at all: :mod:`seglab.links`.
+    A folder with a link in it is not read at all: :mod:`seglab.runtime.links`.
     """
     run = RunRecord(folder, name)
     try:

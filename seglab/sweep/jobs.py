@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from seglab.code import version
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.errors import SeglabError
-from seglab.run import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
+from seglab.runs.provenance import version
+from seglab.runs.run import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
+from seglab.runs.settings import flatten, identity, is_trained, read_settings, shown
 from seglab.schema import Mark, TrainConfig, has_mark
-from seglab.settings import flatten, identity, is_trained, read_settings, shown
 
 
 @dataclass

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import yaml
 
-from seglab.cores import cores
-from seglab.launch import WANDB, Process, call, ranks, visible_devices, warm
-from seglab.run import FINISHED
+from seglab.runs.run import FINISHED
+from seglab.runtime.cores import cores
+from seglab.runtime.launch import WANDB, Process, call, ranks, visible_devices, warm
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job
-from seglab.sweep.work import work
+from seglab.sweep.worker import work
 
 
 class Leases:

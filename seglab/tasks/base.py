@@ -12,13 +12,13 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from seglab.config.instantiate import build
 from seglab.data.images import Images
 from seglab.data.instances import Detections
 from seglab.errors import ConfigError
-from seglab.metrics import Evaluation, SegmentationMetrics
+from seglab.metrics.confusion import Evaluation, SegmentationMetrics
 from seglab.schedules import accumulation_factor, lr_factor, schedule
 from seglab.schema import TrainConfig
-from seglab.targets import build
 from seglab.tasks.parameters import freeze, freeze_norms, parameter_groups
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from made_up import make_run
 from rich.console import Console
 
-from seglab.compare import show
+from seglab.commands.compare import show
+from seglab.commands.tables import show_metrics
 from seglab.report import build
-from seglab.spreadsheet import FORMULA, read_table, write_table
-from seglab.tracking.tables import show_metrics
+from seglab.report.spreadsheet import FORMULA, read_table, write_table
 
 PIECES = [
     *("cat", " ", "[/cross]", "[bold]", "[link=file:///etc/passwd]", "\\[", ":car:", "\x1b[2J"),
