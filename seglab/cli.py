@@ -103,8 +103,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             said = f"no command {command!r}" if arguments else "no command given"
             raise ConfigError(f"{said}; there is {', '.join(COMMANDS)}")
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
-        module = {"data": "seglab.commands.data"}.get(command, f"seglab.{command}")
-        import_module(module).main(**options)
+        import_module(f"seglab.commands.{command}").main(**options)
     except SystemExit as stop:  # argparse has shown the help
         return int(stop.code or 0)
     except SeglabError as error:

@@ -33,7 +33,7 @@ MAX_GROUP = 100
 
 def home() -> Path:
     """Return the folder that holds ``conf/`` and ``experiments/``: wheel's or checkout's."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     return package if (package / "conf").is_dir() else package.parent
 
 

@@ -23,6 +23,7 @@ from torchmetrics import Metric
 
 from seglab.data.classes import VOID
 from seglab.metrics.counts import Floats, iou, jackknife_interval, mean, miou, ratio
+from seglab.ops import argmax_planes
 
 
 def class_map(logits: Tensor) -> Tensor:
@@ -32,21 +33,8 @@ def class_map(logits: Tensor) -> Tensor:
     times slower on a CPU: ``benchmarks/metric.py``.
     """
     if logits.device.type == "cpu" and logits.is_contiguous():
-        return torch.stack([_scan(one) for one in logits])
+        return torch.stack([argmax_planes(one) for one in logits])
     return logits.max(1).indices.to(torch.uint8)
-
-
-def _scan(logits: Tensor) -> Tensor:
-    """Return the class map ``(H, W)`` of logits ``(K, H, W)`` that lie class by class."""
-    largest = logits[0].clone()
-    found = torch.zeros(largest.shape, dtype=torch.uint8)
-    for k, one in enumerate(logits[1:], 1):
-        larger = (one > largest).view(torch.uint8)
-        torch.maximum(found, larger.mul_(k), out=found)  # k only grows
-        torch.maximum(largest, one, out=largest)
-    if largest.isnan().any():
-        return logits.max(0).indices.to(torch.uint8)
-    return found
 
 
 def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:

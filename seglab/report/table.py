@@ -12,8 +12,8 @@ from seglab.report.comparison import Comparison, Interval
 from seglab.report.runs import RunRecord
 from seglab.report.seeds import Repeat
 from seglab.report.settings import setting
-from seglab.report.spreadsheet import write_table
 from seglab.runs.run import FINISHED
+from seglab.runtime.spreadsheet import write_table
 
 NARROW = 6
 """How many settings a terminal's table shows for each run; page and spreadsheet have them all."""

@@ -17,10 +17,10 @@ def version() -> str:
         name = package_version("seglab")
     except PackageNotFoundError:
         name = "not installed"
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     commit = _git(package, "rev-parse", "--short=12", "HEAD")
     # Another project's repository may hold an installed seglab: it tracks none of its files.
-    if not commit or not _git(package, "ls-files", "code.py"):
+    if not commit or not _git(package, "ls-files", "cli.py"):
         return name
     parts = (".", "../conf", "../experiments")
     changes = _git(package, "diff", "HEAD", "--", *parts)

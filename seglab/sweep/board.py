@@ -16,8 +16,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from seglab.report.spreadsheet import write_table
 from seglab.runs.run import FINISHED, INTERRUPTED
+from seglab.runtime.spreadsheet import write_table
 from seglab.sweep.jobs import Job
 from seglab.text import plain, print_plain, printable, styled
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from seglab.commands.compare import show
 from seglab.commands.tables import show_metrics
 from seglab.report import build
-from seglab.report.spreadsheet import FORMULA, read_table, write_table
+from seglab.runtime.spreadsheet import FORMULA, read_table, write_table
 
 PIECES = [
     *("cat", " ", "[/cross]", "[bold]", "[link=file:///etc/passwd]", "\\[", ":car:", "\x1b[2J"),

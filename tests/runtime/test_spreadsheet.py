@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seglab.report.spreadsheet import FORMULA, read_table, write_table
+from seglab.runtime.spreadsheet import FORMULA, read_table, write_table
 from seglab.sweep.board import Outcome, write_csv
 from seglab.sweep.jobs import Job
 
