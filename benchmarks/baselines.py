@@ -14,11 +14,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.classes import VOID
 from seglab.data.datamodule import open_dataset
 from seglab.data.voc import Sample, VOCSegmentation
-from seglab.metrics import SegmentationMetrics
+from seglab.metrics.confusion import SegmentationMetrics
 from seglab.schema import TrainConfig
 
 BINS = 16

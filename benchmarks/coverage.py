@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measure import keep
-from seglab.counts import Counts, Floats, jackknife_interval, miou, paired_difference
-from seglab.kept import KeptEvaluation, read_evaluation
+from seglab.metrics.counts import Counts, Floats, jackknife_interval, miou, paired_difference
+from seglab.runs.evaluation import KeptEvaluation, read_evaluation
 
 Interval = tuple[float, float]
 

@@ -97,10 +97,10 @@ def attempt(overrides: list[str], folder: str, board: str) -> None:
     """Run, or go on with, the run in ``folder``, as the process that may be killed."""
     global BOARD
     from benchmarks import crash  # as the callback is imported, and not as a main program
-    from seglab.checkpoints import WholeFiles
-    from seglab.config import compose
-    from seglab.job import run_job
+    from seglab.config.compose import compose
+    from seglab.runs.checkpoints import WholeFiles
     from seglab.schema import TrainConfig
+    from seglab.session import run_job
 
     crash.BOARD = BOARD = Board(Path(board))
     save = WholeFiles.save_checkpoint
@@ -125,7 +125,7 @@ class Killer:
     """
 
     def __init__(self, work: Path, kills: int, seed: int, overrides: list[str]) -> None:
-        from seglab.launch import warm
+        from seglab.runtime.launch import warm
 
         self.work, self.kills, self.overrides = work, kills, overrides
         self.random = random.Random(seed)
@@ -198,7 +198,7 @@ class Killer:
 
 def logged(log: str, overrides: list[str], folder: str, board: str) -> None:
     """Run :func:`attempt` with its output in a file."""
-    from seglab.forked import settle
+    from seglab.runtime.worker import settle
 
     settle(log)
     attempt(overrides, folder, board)

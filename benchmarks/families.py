@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
 from seglab.models.weights import fill, read_state
-from seglab.process import prepare
+from seglab.runtime.process import prepare
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task
-from seglab.tasks.build import build_task
+from seglab.tasks.factories import build_task
 
 RECIPES = ("padded_cnn_voc2007", "fcn8s_voc2007", "mask_rcnn_voc2007")
 IMAGES, WARM_UP, ROUNDS = 40, 4, 3

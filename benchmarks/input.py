@@ -30,11 +30,11 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from benchmarks.measure import data_overrides, in_turn, show
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule, open_dataset
-from seglab.process import prepare
+from seglab.runtime.process import prepare
 from seglab.schema import TrainConfig
-from seglab.tasks.build import build_task
+from seglab.tasks.factories import build_task
 
 CROP, SCALE, BATCH = 480, (0.5, 2.0), 8
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

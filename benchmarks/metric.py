@@ -21,13 +21,13 @@ import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from benchmarks.measure import data_overrides, in_turn, show
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
-from seglab.job import build_trainer
-from seglab.metrics import SegmentationMetrics, class_map
-from seglab.process import prepare
+from seglab.metrics.confusion import SegmentationMetrics, class_map
+from seglab.runtime.process import prepare
 from seglab.schema import TrainConfig
-from seglab.tasks.build import build_task
+from seglab.session import build_trainer
+from seglab.tasks.factories import build_task
 
 
 def metric(rounds: int) -> None:

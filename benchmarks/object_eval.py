@@ -20,13 +20,13 @@ from typing import Any
 import torch
 
 from benchmarks.measure import data_overrides, in_turn, show
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
-from seglab.job import build_trainer
 from seglab.models.weights import load_pretrained
-from seglab.process import prepare
+from seglab.runtime.process import prepare
 from seglab.schema import TrainConfig
-from seglab.tasks.build import build_task
+from seglab.session import build_trainer
+from seglab.tasks.factories import build_task
 
 
 @torch.inference_mode()

@@ -22,12 +22,12 @@ def evaluate(overrides: list[str], rounds: int, send: Any) -> None:
     import torch
 
     from benchmarks.measure import data_overrides
-    from seglab.config import compose
+    from seglab.config.compose import compose
     from seglab.data.datamodule import VOCDataModule
     from seglab.models.weights import load_pretrained
-    from seglab.process import prepare
+    from seglab.runtime.process import prepare
     from seglab.schema import TrainConfig
-    from seglab.tasks.build import build_task
+    from seglab.tasks.factories import build_task
     from seglab.tasks.instance import InstanceSegmentation
 
     recipe = ["experiments=mask_rcnn_voc2007", "model.weights=null", *data_overrides(overrides)]

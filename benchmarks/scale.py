@@ -24,7 +24,7 @@ from typing import Any
 import lightning as L
 
 from benchmarks.measure import data_overrides, keep
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule, open_dataset
 from seglab.schema import TrainConfig
 
@@ -68,9 +68,9 @@ class Watch(L.Callback):
 
 def measure(root: Path, images: int, times: int, classes: int, epochs: int, send: Any) -> None:
     """Train on so many links in this process, and send what it took."""
-    from seglab.job import build_trainer
-    from seglab.process import prepare
-    from seglab.tasks.build import build_task
+    from seglab.runtime.process import prepare
+    from seglab.session import build_trainer
+    from seglab.tasks.factories import build_task
 
     store = root.parent / f"store-{times}-{classes}"
     names = json.dumps([f"class {k}" if k else "background" for k in range(classes)])

@@ -22,9 +22,9 @@ from benchmarks.measure import in_turn, show
 
 BUILD = """
 import time, torch
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.schema import TrainConfig
-from seglab.tasks.build import build_task
+from seglab.tasks.factories import build_task
 config = compose("train", TrainConfig, {overrides!r}).config
 start = time.perf_counter()
 build_task(config)

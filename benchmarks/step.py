@@ -25,14 +25,14 @@ import torch
 from rich.console import Console
 
 from benchmarks.measure import Clock, data_overrides, show
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
-from seglab.job import run_job
-from seglab.process import prepare
+from seglab.runtime.process import prepare
 from seglab.schedules import schedule
 from seglab.schema import TrainConfig
+from seglab.session import run_job
 from seglab.tasks.base import main_output
-from seglab.tasks.build import build_task
+from seglab.tasks.factories import build_task
 
 RECIPES = ("padded_cnn_voc2007", "fcn8s_voc2007")
 EPOCHS = 3

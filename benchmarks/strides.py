@@ -17,11 +17,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import seglab
-from seglab import evaluate
-from seglab.checkpoints import read_checkpoint, stored_config
-from seglab.config import override_stored
+from seglab.commands import evaluate
+from seglab.config.compose import override_stored
 from seglab.data.datamodule import open_dataset
-from seglab.tracking.pictures import colourise
+from seglab.drawing.pictures import colourise
+from seglab.runs.checkpoints import read_checkpoint, stored_config
 
 FOLDER = Path("runs/strides")
 STRIDES, SEEDS = (32, 16, 8), (0, 1)

@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seglab.checkpoints import load_weights, read_checkpoint, stored_config
-from seglab.config import compose, override_stored
+from seglab.config.compose import compose, override_stored
+from seglab.config.trust import received_config
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
-from seglab.job import JobResult, build_trainer, start_job
+from seglab.runs.checkpoints import load_weights, read_checkpoint, stored_config
 from seglab.schema import TrainConfig
+from seglab.session import JobResult, build_trainer, start_job
 from seglab.tasks.base import Task
-from seglab.tasks.build import build_task
-from seglab.trust import received_config
+from seglab.tasks.factories import build_task
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 """What :class:`Predictor` takes for an image."""

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from seglab import signals
-from seglab.disk import explain
 from seglab.errors import ConfigError, SeglabError
+from seglab.runtime import signals
+from seglab.runtime.disk import explain
 from seglab.text import printable, printable_lines
 
 COMMANDS = {
@@ -103,8 +103,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             said = f"no command {command!r}" if arguments else "no command given"
             raise ConfigError(f"{said}; there is {', '.join(COMMANDS)}")
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
-        module = {"data": "seglab.data_command"}.get(command, f"seglab.{command}")
-        import_module(module).main(**options)
+        import_module(f"seglab.commands.{command}").main(**options)
     except SystemExit as stop:  # argparse has shown the help
         return int(stop.code or 0)
     except SeglabError as error:

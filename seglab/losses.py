@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seglab.data.classes import VOID
+from seglab.ops import cross_entropy_each
 
 
 def cross_entropy(
@@ -56,9 +57,11 @@ def cross_entropy_sum(
     """Return the numerator of :func:`cross_entropy`: the sum of the pixels' weighted losses."""
     target = target.long()
     if not (torch.is_grad_enabled() or label_smoothing or logits.is_cuda) and logits.stride(1) == 1:
-        total = _without_gradient(logits.permute(0, 2, 3, 1), target, class_weights)
-        if total is not None:
-            return total
+        losses = cross_entropy_each(logits.permute(0, 2, 3, 1), target, target != VOID)
+        if losses is not None and class_weights is not None:
+            losses = losses * _pixel_weights(target, class_weights)
+        if losses is not None:
+            return losses.sum()
     if logits.is_contiguous(memory_format=torch.channels_last):
         # Pixel by pixel, as they lie: torch would first turn all logits about, which costs as much
         # again, forward and backward.
@@ -71,27 +74,6 @@ def cross_entropy_sum(
         reduction="sum",
         label_smoothing=label_smoothing,
     )
-
-
-def _without_gradient(
-    logits: Tensor, target: Tensor, class_weights: Tensor | None
-) -> Tensor | None:
-    """Return the summed cross entropy of logits ``(B, H, W, K)``; None if it needs a shift.
-
-    Half the time of torch's on a CPU, which seeks the largest logit of each pixel and subtracts it
-    before it exponentiates. Where no sum leaves float's range, that changes rounding alone.
-    """
-    valid = target != VOID
-    with torch.autocast(logits.device.type, enabled=False):
-        sums = logits.exp().flatten(0, 2).mv(logits.new_ones(logits.shape[-1]))
-    sums = sums.log().view(target.shape).where(valid, 0)
-    if not bool((sums.abs() < 80).all()):  # NaN is not less either
-        return None
-    own = logits.gather(-1, target.where(valid, 0)[..., None])[..., 0]
-    losses = (sums - own).where(valid, 0)
-    if class_weights is not None:
-        losses = losses * _pixel_weights(target, class_weights)
-    return losses.sum()
 
 
 def _pixel_weights(target: Tensor, class_weights: Tensor) -> Tensor:
@@ -203,8 +185,9 @@ class SegmentationLoss(nn.Module):
     def fractions(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return what one image adds to the loss of a split, term by term.
 
-        The loss of a split, which :func:`seglab.metrics.split_loss` computes, is the sum of its
-        terms', and a term's is the sum of its images' numerators over that of their denominators:
+        The loss of a split, which :func:`seglab.metrics.confusion.split_loss` computes, is the sum
+        of its terms', and a term's is the sum of its images' numerators over that of their
+        denominators:
 
         - cross entropy: the pixels' weighted losses over the pixels' weights. That is the training
           loss of all valid pixels of the split as one batch.

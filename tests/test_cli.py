@@ -6,12 +6,13 @@ import pytest
 import torch
 import yaml
 
-from seglab import cli, train
-from seglab.config import compose
+from seglab import cli
+from seglab.commands import train
+from seglab.config.compose import compose
 from seglab.data.synthetic import SyntheticSpec, write_tree
-from seglab.history import write_json
+from seglab.runs.settings import identity
+from seglab.runtime.files import write_json
 from seglab.schema import TrainConfig
-from seglab.settings import identity
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from seglab.losses import REGION_LOSSES, SegmentationLoss, cross_entropy, dice, lovasz_softmax
-from seglab.metrics import split_loss
+from seglab.metrics.confusion import split_loss
 
 quick = settings(max_examples=30, deadline=None)
 

@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 
 from seglab.data.folders import check_made
 from seglab.errors import ConfigError, DataError, RunError
-from seglab.links import refuse_links
+from seglab.runtime.links import refuse_links
 
 YEARS = range(2007, 2013)
 """The years of PASCAL VOC that have segmentations."""

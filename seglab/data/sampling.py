@@ -53,3 +53,9 @@ def evaluation_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> lis
         for _, members in sorted(groups.items())
         for start in range(0, len(members), batch_size)
     ]
+
+
+def spread(total: int, count: int) -> set[int]:
+    """Return ``count`` of the positions 0..total-1 (all if there are fewer), evenly spread."""
+    chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int)
+    return set(chosen.tolist())

@@ -11,12 +11,12 @@ import math
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from seglab.data.classes import VOID
+from seglab.ops import resize_nearest
 
 FILL = (124, 116, 104)
 """ImageNet's mean colour: padding that is zero once the image has been normalised."""
@@ -96,25 +96,6 @@ def pad(image: Tensor, maps: Tensor, side: int, rng: np.random.Generator) -> tup
     void = torch.full((*maps.shape[:-2], side, side), VOID, dtype=torch.uint8)
     void[..., rows, columns] = maps
     return padded, void
-
-
-def resize_nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize ``(…, H, W)`` uint8 to ``(…, *size)``, each pixel that of the nearest centre.
-
-    The same as ``F.interpolate(mode="nearest-exact")``, in a third of its time on a CPU.
-    """
-    rows, columns = (_nearest(old, new) for old, new in zip(maps.shape[-2:], size, strict=True))
-    pixels = maps.numpy()
-    if len(columns) > maps.shape[-1]:  # rows are copied whole, so that they come last when growing
-        return torch.from_numpy(pixels.take(columns, -1, mode="clip").take(rows, -2, mode="clip"))
-    return torch.from_numpy(pixels.take(rows, -2, mode="clip").take(columns, -1, mode="clip"))
-
-
-def _nearest(old: int, new: int) -> npt.NDArray[np.intp]:
-    """Return which of ``old`` pixels each of ``new`` ones takes, rounded as torch rounds."""
-    places = torch.arange(old, dtype=torch.float32)[None, None]
-    taken: npt.NDArray[np.float32] = F.interpolate(places, new, mode="nearest-exact").numpy()
-    return np.asarray(taken[0, 0], dtype=np.intp)
 
 
 @cache

@@ -1,0 +1,7 @@
+"""Plain networks, usable without Lightning and without Hydra."""
+
+from seglab.models.fcn import FCN
+from seglab.models.mask_rcnn import MaskRCNN
+from seglab.models.padded_cnn import PaddedCNN
+
+__all__ = ["FCN", "MaskRCNN", "PaddedCNN"]

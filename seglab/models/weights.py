@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights, get_weight
 
-from seglab.checkpoints import state_problem
 from seglab.errors import ConfigError, RunError
 from seglab.schema import DEFAULT, is_torchvisions
 
@@ -195,3 +194,23 @@ def _shaped(value: Tensor, target: Tensor | None) -> Tensor | None:
         return value
     dense = value.ndim == 2 and target.ndim == 4 and value.numel() == target.numel()
     return value.view_as(target) if dense and len(value) == len(target) else None
+
+
+def state_problem(state: Any) -> str | None:
+    """Return why ``state`` is no state dict of plain real tensors; None if it is one."""
+    if not isinstance(state, dict) or not state:
+        return "it holds no state dict"
+    for name, value in state.items():
+        if not isinstance(name, str):
+            return f"its state dict has the key {name!r}, which is no name"
+        if not isinstance(value, torch.Tensor):
+            return f"{name} is of type {type(value).__name__}, not a tensor"
+        kinds = {
+            "sparse": value.layout != torch.strided,
+            "without data": value.is_meta,
+            "complex": value.is_complex(),
+            "quantized": value.is_quantized,
+        }
+        if wrong := [kind for kind, holds in kinds.items() if holds]:
+            return f"{name} is {wrong[0]}, not a plain tensor of real numbers"
+    return None

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seglab.history import atomic
 from seglab.report.comparison import Comparison, compare
 from seglab.report.page import render
 from seglab.report.runs import read_run, read_runs
 from seglab.report.table import write_csv
-from seglab.run import Run
+from seglab.runs.run import Run
+from seglab.runtime.files import atomic
 from seglab.text import print_plain
 
 PAGE, TABLE, REPORT = "compare.html", "compare.csv", "report.html"

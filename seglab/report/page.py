@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
-from seglab.counts import UNRELIABLE
 from seglab.data.classes import palette
+from seglab.metrics.counts import UNRELIABLE
 from seglab.report.comparison import Comparison
 from seglab.report.curves import thin
 from seglab.report.pictures import samples

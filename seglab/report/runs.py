@@ -10,12 +10,12 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from seglab.errors import ConfigError, RunError
-from seglab.kept import KeptEvaluation, read_evaluation
-from seglab.links import refuse_links
-from seglab.received import read_json, read_yaml
 from seglab.report.curves import Curves, read_curves
-from seglab.run import FINISHED, read_metrics, status
-from seglab.settings import WEIGHTS, read_settings
+from seglab.runs.evaluation import KeptEvaluation, read_evaluation
+from seglab.runs.received import read_json, read_yaml
+from seglab.runs.run import FINISHED, read_metrics, status
+from seglab.runs.settings import WEIGHTS, read_settings
+from seglab.runtime.links import refuse_links
 
 UNREADABLE = "unreadable"
 
@@ -156,7 +156,7 @@ def names(folders: Sequence[Path]) -> list[str]:
 def read_run(folder: Path, name: str) -> RunRecord:
     """Read one run folder; what cannot be read makes it unreadable, with the reason.
 
-    A folder with a link in it is not read at all: :mod:`seglab.links`.
+    A folder with a link in it is not read at all: :mod:`seglab.runtime.links`.
     """
     run = RunRecord(folder, name)
     try:

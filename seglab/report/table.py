@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from seglab.counts import UNRELIABLE
+from seglab.metrics.counts import UNRELIABLE
 from seglab.report.comparison import Comparison, Interval
 from seglab.report.runs import RunRecord
 from seglab.report.seeds import Repeat
 from seglab.report.settings import CHECKPOINT, identity, setting
-from seglab.run import FINISHED
-from seglab.spreadsheet import write_table
+from seglab.runs.run import FINISHED
+from seglab.runtime.spreadsheet import write_table
 
 NARROW = 6
 """How many settings a terminal's table shows for each run; page and spreadsheet have them all."""

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from seglab.data.folders import cache_folder, check_made, make_private
-from seglab.history import atomic
+from seglab.runtime.files import atomic
 
 EXPORTS = "window.vegaEmbed = vegaEmbed;"
 

@@ -12,10 +12,10 @@ from hydra.core.plugins import Plugins
 from omegaconf import open_dict
 from rich.console import Console
 
-from seglab.config import multirun
+from seglab.config.compose import multirun
+from seglab.config.overrides import parse
 from seglab.errors import RunError
-from seglab.links import refuse_links
-from seglab.overrides import parse
+from seglab.runtime.links import refuse_links
 from seglab.schema import SweepConfig, check_values
 from seglab.sweep.engine import Sweep
 

@@ -9,9 +9,9 @@ from typing import Any, NoReturn, Protocol
 
 from rich.console import Console
 
-from seglab import signals
 from seglab.errors import ConfigError, RunError, SeglabError
-from seglab.run import FAILED, FINISHED, INTERRUPTED, mark_failed, status
+from seglab.runs.run import FAILED, FINISHED, INTERRUPTED, mark_failed, status
+from seglab.runtime import signals
 from seglab.sweep.board import Board, Outcome, read_outcome, show_table, write_csv
 from seglab.sweep.jobs import Identities, Job, plan
 from seglab.text import print_plain
@@ -89,7 +89,7 @@ class Sweep:
 
     def preview(self, jobs: Sequence[Job]) -> None:
         """Print what would be done with jobs, and what a run of them would refuse."""
-        from seglab.preflight import Checks  # torch takes seconds to import
+        from seglab.sweep.preflight import Checks  # torch takes seconds to import
 
         checks = Checks()
         for job in jobs:

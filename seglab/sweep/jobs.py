@@ -10,13 +10,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from seglab.code import version
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.errors import RunError, SeglabError
-from seglab.received import read_yaml
-from seglab.run import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
+from seglab.runs.provenance import version
+from seglab.runs.received import read_yaml
+from seglab.runs.run import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
+from seglab.runs.settings import (
+    flatten,
+    inputs,
+    is_trained,
+    other_inputs,
+    read_settings,
+    same_inputs,
+)
 from seglab.schema import Mark, TrainConfig, has_mark
-from seglab.settings import flatten, inputs, is_trained, other_inputs, read_settings, same_inputs
 
 
 @dataclass

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from seglab.cores import cores
 from seglab.errors import RunError
-from seglab.launch import WANDB, Process, call, ranks, visible_devices, warm
-from seglab.run import FINISHED
-from seglab.settings import read_settings
+from seglab.runs.run import FINISHED
+from seglab.runs.settings import read_settings
+from seglab.runtime.cores import cores
+from seglab.runtime.launch import WANDB, Process, call, ranks, visible_devices, warm
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job
-from seglab.sweep.work import work
+from seglab.sweep.worker import work
 
 
 class Leases:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from seglab.errors import ConfigError
-from seglab.run import INTERRUPTED
+from seglab.runs.run import INTERRUPTED
 from seglab.schema import TrainConfig
 from seglab.sweep.jobs import Job
-from seglab.sweep.work import work
+from seglab.sweep.worker import work
 
 try:
     import ray
@@ -22,7 +22,7 @@ except ImportError:
 
 def _task(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
     """Train in a process of Ray's that serves this job alone."""
-    from seglab.forked import write_to
+    from seglab.runtime.worker import write_to
 
     write_to(str(folder / "log.txt"))
     work(config, folder, overrides)

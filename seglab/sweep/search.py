@@ -19,11 +19,11 @@ from hydra.core.override_parser.types import (
 )
 from hydra.core.utils import JobReturn, JobStatus
 
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.errors import ConfigError
-from seglab.run import FAILED, FINISHED
+from seglab.runs.run import FAILED, FINISHED
+from seglab.runs.settings import same_inputs, shown
 from seglab.schema import TrainConfig
-from seglab.settings import same_inputs, shown
 from seglab.sweep.jobs import digest
 
 if TYPE_CHECKING:

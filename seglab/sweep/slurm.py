@@ -18,11 +18,11 @@ from typing import Any
 
 from seglab.data.folders import check_private, make_private
 from seglab.errors import ConfigError, RunError
-from seglab.forked import write_to
-from seglab.run import INTERRUPTED
+from seglab.runs.run import INTERRUPTED
+from seglab.runtime.worker import write_to
 from seglab.schema import TrainConfig
 from seglab.sweep.jobs import Job
-from seglab.sweep.work import work
+from seglab.sweep.worker import work
 
 try:
     import submitit
@@ -45,7 +45,7 @@ class SlurmJob:
 
     def __call__(self, config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
         """Train, or go on; queue the job again if it had to end early."""
-        from seglab.preemption import SIGNAL, ask, is_asked
+        from seglab.runtime.preemption import SIGNAL, ask, is_asked
 
         queue_again: Any = signal.signal(SIGNAL, ask)
         write_to(str(folder / "log.txt"))

@@ -1,0 +1,1 @@
+"""LightningModules: a net with its loss, metrics and optimiser."""

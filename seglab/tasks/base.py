@@ -12,13 +12,14 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from seglab.config.instantiate import build
 from seglab.data.images import Images
 from seglab.data.instances import Detections
 from seglab.errors import ConfigError
-from seglab.metrics import Evaluation, SegmentationMetrics
+from seglab.metrics.confusion import Evaluation, SegmentationMetrics
+from seglab.ops import normalise_channels_last
 from seglab.schedules import accumulation_factor, lr_factor, schedule
 from seglab.schema import TrainConfig
-from seglab.targets import build
 from seglab.tasks.parameters import freeze, freeze_norms, parameter_groups
 
 
@@ -70,17 +71,10 @@ class Task(L.LightningModule):
         image could get other last bits from a file than from a slice of a batch.
         """
         image = image.contiguous(memory_format=self.memory_format)
-        last = self.memory_format == torch.channels_last
-        pixels = image.permute(0, 2, 3, 1) if last else image
-        normal = torch.empty(pixels.shape, dtype=self.mean.dtype, device=image.device)
-        normal.copy_(pixels)
-        if not last:
-            return normal.sub_(self.mean).div_(self.std)
-        # The same numbers, a row at a time: pixel by pixel the loops would be three colours long.
-        width = image.shape[-1]
-        mean, std = (colours.flatten().repeat(width) for colours in (self.mean, self.std))
-        normal.flatten(2).sub_(mean).div_(std)
-        return normal.permute(0, 3, 1, 2)
+        if self.memory_format == torch.channels_last:
+            return normalise_channels_last(image, self.mean, self.std)
+        normal = torch.empty(image.shape, dtype=self.mean.dtype, device=image.device)
+        return normal.copy_(image).sub_(self.mean).div_(self.std)
 
     def setup(self, stage: str) -> None:
         """Compile the training step's net; whole images of many sizes are not worth compiling."""

@@ -9,7 +9,7 @@ from torchvision.models.detection import MaskRCNN
 from seglab.data.datamodule import Batch
 from seglab.data.instances import Detections, find_instances
 from seglab.errors import ConfigError
-from seglab.mask_ap import MaskAP, void_pixels
+from seglab.metrics.mask_ap import MaskAP, void_pixels
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seglab.data.datamodule import Batch
 from seglab.errors import ConfigError
 from seglab.losses import SegmentationLoss
-from seglab.metrics import SegmentationMetrics, class_map
+from seglab.metrics.confusion import SegmentationMetrics, class_map
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task, main_output
 

@@ -92,7 +92,7 @@ def voc_root() -> Path:
 @pytest.fixture(scope="session")
 def composed_data() -> DataConfig:
     """What ``data=voc2007`` composes to."""
-    from seglab.config import compose
+    from seglab.config.compose import compose
     from seglab.schema import TrainConfig
 
     return compose("train", TrainConfig, ["data=voc2007", "data.root=ROOT"]).config.data

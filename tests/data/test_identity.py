@@ -222,7 +222,7 @@ def test_a_folder_that_cannot_be_written_costs_only_the_memory(
 def test_the_identity_can_be_asked_for_without_torch(tree: Tree, tmp_path: Path) -> None:
     program = f"""
 import sys
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.identity import data_identity
 from seglab.schema import TrainConfig
 overrides = ["data=voc2007", "data.root={tree.root}", "data.store.dir={tmp_path / "store"}"]

@@ -21,7 +21,6 @@ from seglab.data.transforms import (
     generator,
     pad,
     photometric,
-    resize_nearest,
     scale_and_crop,
 )
 from seglab.data.voc import Sample
@@ -118,14 +117,6 @@ def test_crops_of_any_size(size: tuple[int, int], crop: int, scale: list[float],
         assert shown == crop or low * length - 1 <= shown <= max(1, high * length + 1)
     assert image.equal(before[0])
     assert class_map.equal(before[1])
-
-
-@settings(max_examples=200, deadline=None)
-@given(*[st.integers(1, 700)] * 4)
-def test_maps_are_resized_as_torch_does(rows: int, columns: int, height: int, width: int) -> None:
-    maps = torch.arange(2 * rows * columns).remainder(251).to(torch.uint8).view(2, rows, columns)
-    expected = F.interpolate(maps[None], (height, width), mode="nearest-exact")[0]
-    assert torch.equal(resize_nearest(maps, (height, width)), expected)
 
 
 @settings(max_examples=60, deadline=None)

@@ -23,14 +23,14 @@ class StopAt(L.Callback):
 
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    import seglab.job
+    import seglab.session
 
-    build_trainer = seglab.job.build_trainer
+    build_trainer = seglab.session.build_trainer
 
     def at(epoch: int) -> None:
         def with_stop(config: Any, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
             return build_trainer(config, folder, [*callbacks, StopAt(epoch)])
 
-        monkeypatch.setattr(seglab.job, "build_trainer", with_stop)
+        monkeypatch.setattr(seglab.session, "build_trainer", with_stop)
 
     return at

@@ -100,7 +100,7 @@ def test_a_score_has_a_page_and_compares_with_the_run(
 ) -> None:
     from seglab.data.masks import read_mask
     from seglab.data.synthetic import SyntheticSpec, write_tree
-    from seglab.tracking.pictures import save_class_map
+    from seglab.drawing.pictures import save_class_map
 
     write_tree(tmp_path / "kit", SyntheticSpec(train=8, val=5, width=64, height=48))
     data = ["data=voc2007", "data.root=kit"]

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seglab.config.overrides import parse
 from seglab.data.classes import palette
-from seglab.overrides import parse
 
 SMALL = ["data.synth.train=4", "data.synth.val=3"]
 

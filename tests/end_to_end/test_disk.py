@@ -11,11 +11,11 @@ from typing import Any
 import lightning as L
 import pytest
 
-import seglab.job
+import seglab.session
 from benchmarks.crash import differences
-from seglab.checkpoints import read_checkpoint
-from seglab.history import History
-from seglab.run import FINISHED, status
+from seglab.runs.checkpoints import read_checkpoint
+from seglab.runs.history import History
+from seglab.runs.run import FINISHED, status
 
 EMA = ["callbacks=ema", "trainer.max_epochs=3", "data.photometric=0.5"]
 
@@ -86,14 +86,14 @@ def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_space(
 ) -> None:
     arguments = [*tiny, *EMA]
     assert seglab_cli("train", *arguments, "hydra.run.dir=whole").code == 0
-    build_trainer = seglab.job.build_trainer
+    build_trainer = seglab.session.build_trainer
 
     def with_filling(config: Any, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
         return build_trainer(config, folder, [*callbacks, FillAt(hook, disk)])
 
     run = disk.path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(seglab.job, "build_trainer", with_filling)
+        patch.setattr(seglab.session, "build_trainer", with_filling)
         answer = seglab_cli("train", *arguments, f"hydra.run.dir={run}")
     assert answer.code == 1
     assert answer.err.count("\n") == 1, answer.err

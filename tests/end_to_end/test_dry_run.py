@@ -84,7 +84,7 @@ def test_each_job_of_a_sweep_is_checked_once_for_what_it_shares(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from seglab import preflight
+    from seglab.sweep import preflight
 
     built = []
     build_task = preflight.build_task

@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 import seglab
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
 from seglab.schema import TrainConfig
-from seglab.tasks.build import build_task
+from seglab.tasks.factories import build_task
 
 FCN = ["model=fcn8s", "model.net.backbone=mobilenet_v2", "model.net.context=true"]
 PHOTOS = ["data.synth.width=101", "data.synth.height=75", "data.synth.val=9"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seglab.links import first_link, refuse_links
+from seglab.runtime.links import first_link, refuse_links
 
 FOLDERS = (".hydra", "checkpoints", "predictions", "samples", "samples/worst", "bad_batch", "wandb")
 FILES = (
@@ -205,8 +205,8 @@ def test_only_files_that_the_run_wrote_are_deleted(
 def test_an_earlier_bad_batch_goes_and_other_pictures_beside_it_stay(tmp_path: Path) -> None:
     import torch
 
+    from seglab.callbacks.finite import save_batch
     from seglab.data.datamodule import Batch
-    from seglab.tracking.finite import save_batch
 
     image, class_map = torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4)
     batch = Batch(image.byte(), class_map.byte(), torch.arange(2), ["a", "b"])

@@ -138,7 +138,7 @@ def test_values_can_be_named_in_a_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """YAML reads 0 as a number and 128/0/0 as text; both are keys."""
-    from seglab.overrides import home
+    from seglab.config.overrides import home
 
     for name in ("conf", "experiments"):
         shutil.copytree(home() / name, tmp_path / "home" / name)

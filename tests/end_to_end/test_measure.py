@@ -110,7 +110,7 @@ def test_score_of_the_predicted_class_maps_is_the_same_number(
     seglab_cli: Callable[..., Any], trained: Path, tiny: list[str], tmp_path: Path
 ) -> None:
     import seglab
-    from seglab.tracking.pictures import save_class_map
+    from seglab.drawing.pictures import save_class_map
 
     data = seglab.VOCSegmentation(
         tmp_path / "data",

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 import seglab
-from seglab.checkpoints import KEY
 from seglab.errors import SeglabError
+from seglab.runs.checkpoints import KEY
 
 TARGETED = ["trainer.max_epochs=1", "hydra.run.dir=run"]
 

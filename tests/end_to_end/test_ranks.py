@@ -18,7 +18,7 @@ import yaml
 from processes import processes_in, processes_of
 from sockets import listening
 
-from seglab.cores import cores
+from seglab.runtime.cores import cores
 
 HERE = Path(__file__).parent
 WITNESS = "+callbacks.witness={_target_:witness.Witness}"

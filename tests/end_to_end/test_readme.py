@@ -80,7 +80,7 @@ def test_the_commands_work(seglab_cli: Callable[..., Any], stand_in: Path, tiny:
     assert len(shown) >= 9
     small = [override for override in tiny if not override.startswith("data.synth")]
     small += ["trainer.max_epochs=1", "optimizer.lr=1e-3"]
-    from seglab.tracking.pictures import save_class_map
+    from seglab.drawing.pictures import save_class_map
 
     (stand_in / "maps").mkdir()
     shutil.copytree(stand_in / "VOCdevkit/VOC2007", stand_in / "DIR")

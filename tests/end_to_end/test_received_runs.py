@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from seglab.spreadsheet import read_table
+from seglab.runtime.spreadsheet import read_table
 
 SECRET = "-----BEGIN OPENSSH PRIVATE KEY-----"
 

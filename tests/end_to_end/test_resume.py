@@ -81,7 +81,7 @@ def test_no_number_of_threads_means_the_recorded_one(
     interrupt: Callable[[int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from seglab.tracking.finite import FiniteNumbers
+    from seglab.callbacks.finite import FiniteNumbers
 
     threads = []
     begin = FiniteNumbers.on_train_batch_start

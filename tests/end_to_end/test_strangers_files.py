@@ -13,8 +13,8 @@ import wandb
 from PIL import Image
 
 import seglab
-from seglab.checkpoints import KEY
 from seglab.errors import ConfigError, RunError
+from seglab.runs.checkpoints import KEY
 
 SECRET = "5e9a7e15" * 5
 """Of the form of a W&B key."""

@@ -298,7 +298,7 @@ def test_a_server_that_is_lost_during_training_costs_a_moment_and_no_data(
     monkeypatch: pytest.MonkeyPatch,
     end: str,
 ) -> None:
-    from seglab.tracking.progress import TrainingProgress
+    from seglab.callbacks.progress import TrainingProgress
 
     lost = []
 
@@ -373,7 +373,7 @@ def test_a_service_process_that_dies_costs_neither_this_run_nor_the_next(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from seglab.tracking.progress import TrainingProgress
+    from seglab.callbacks.progress import TrainingProgress
 
     def kill(self: Any, trainer: Any, task: Any) -> None:
         wandb.setup()._connection._proc._process.kill()

@@ -30,7 +30,7 @@ def test_the_wheel_trains_far_from_the_checkout(tmp_path: Path, tiny: list[str])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "metrics.json").is_file()
     assert (tmp_path / "run" / "report.html").is_file(), done.stdout
-    where = "import seglab, seglab.overrides; print(seglab.__file__, seglab.overrides.home())"
+    where = "import seglab; import seglab.config.overrides as o; print(o.__file__, o.home())"
     said = subprocess.run(
         [sys.executable, "-c", where], cwd=tmp_path, env=outside, capture_output=True, text=True
     )

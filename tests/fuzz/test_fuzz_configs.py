@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-import seglab.preflight  # noqa: F401 (torch takes seconds, of which no input is to blame)
-from seglab.config import compose, override_stored
+import seglab.sweep.preflight  # noqa: F401 (torch takes seconds, of which no input is to blame)
+from seglab.config.compose import compose, override_stored
+from seglab.config.overrides import dotted
+from seglab.config.trust import received_config
 from seglab.errors import SeglabError
-from seglab.overrides import dotted
 from seglab.report import build
 from seglab.schema import TrainConfig, check_values
-from seglab.trust import received_config
 
 PLAIN = compose("train", TrainConfig, ["callbacks=ema"]).plain
 CONFIG = OmegaConf.create(PLAIN)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from made_up import make_run
 from rich.console import Console
 
-from seglab.cells import FORMULA
-from seglab.compare import show
+from seglab.commands.compare import show
+from seglab.commands.tables import show_metrics
 from seglab.report import build
-from seglab.spreadsheet import read_table, write_table
-from seglab.tracking.tables import show_metrics
+from seglab.runtime.cells import FORMULA
+from seglab.runtime.spreadsheet import read_table, write_table
 
 PIECES = [
     *("cat", " ", "[/cross]", "[bold]", "[link=file:///etc/passwd]", "\\[", ":car:", "\x1b[2J"),

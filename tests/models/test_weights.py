@@ -105,7 +105,7 @@ def test_code_in_a_weights_file_does_not_run(tmp_path: Path) -> None:
 
 
 def test_default_for_a_net_that_has_none() -> None:
-    node = {"_target_": "seglab.models.padded_cnn.PaddedCNN"}
+    node = {"_target_": "seglab.models.PaddedCNN"}
     with pytest.raises(ConfigError, match=r"model.weights=DEFAULT: torchvision has no weights for"):
         load_pretrained(nn.Conv2d(3, 3, 1), node, "DEFAULT")
 

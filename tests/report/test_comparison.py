@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from seglab.counts import jackknife_interval, paired_difference
 from seglab.errors import ConfigError
+from seglab.metrics.counts import jackknife_interval, paired_difference
 from seglab.report import build
 from seglab.report.comparison import Interval, compare
 from seglab.report.curves import read_curves, thin
@@ -411,5 +411,5 @@ def test_curves_are_read_and_thinned(tmp_path: Path) -> None:
 
 
 def test_to_compare_needs_no_torch() -> None:
-    code = "import sys, seglab.compare; sys.exit('torch' in sys.modules)"
+    code = "import sys, seglab.commands.compare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

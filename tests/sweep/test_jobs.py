@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seglab.config import compose
+from seglab.config.compose import compose
+from seglab.config.overrides import parse
 from seglab.errors import ConfigError
-from seglab.history import write_json
-from seglab.overrides import parse
+from seglab.runs.settings import identity
+from seglab.runtime.files import write_json
 from seglab.schema import TrainConfig
-from seglab.settings import identity
 from seglab.sweep.jobs import digest, plan, readable, task_of
 
 

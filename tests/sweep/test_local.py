@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seglab.cores import cores
-from seglab.launch import ranks
+from seglab.runtime.cores import cores
+from seglab.runtime.launch import ranks
 from seglab.sweep.jobs import plan
 from seglab.sweep.local import Leases, settle_threads
 

@@ -10,8 +10,8 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from rich.console import Console
 
+from seglab.config.overrides import parse
 from seglab.errors import ConfigError
-from seglab.overrides import parse
 from seglab.sweep.engine import Sweep
 
 optuna = pytest.importorskip("optuna")

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 import seglab
 from seglab.api import Predictor
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.datamodule import collate
 from seglab.data.images import ImageBatches, Images
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task, main_output
-from seglab.tasks.build import build_task
+from seglab.tasks.factories import build_task
 
 FEW_BOXES = [
     "model.net.box_score_thresh=0.0", "++model.net.rpn_post_nms_top_n_test=10",

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 
 import seglab
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.datamodule import Batch
 from seglab.data.instances import Detections, find_instances
 from seglab.data.synthetic import SyntheticSpec, write_tree
 from seglab.data.voc import Sample
 from seglab.errors import ConfigError
 from seglab.schema import TrainConfig
-from seglab.tasks.build import build_task
+from seglab.tasks.factories import build_task
 from seglab.tasks.instance import InstanceSegmentation
 
 SMALL = [

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from seglab.config import compose
+from seglab.config.compose import compose
 from seglab.data.datamodule import Batch
 from seglab.errors import ConfigError
 from seglab.schema import OptimizerConfig, TrainConfig
-from seglab.tasks.build import build_task
+from seglab.tasks.factories import build_task
 from seglab.tasks.parameters import parameter_groups
 from seglab.tasks.semantic import SemanticSegmentation
 

@@ -1,0 +1,160 @@
+"""Stops a run whose numbers have gone wrong, before a broken weight is stepped to or saved.
+
+A loss that is not finite is found after the backward pass and before the optimiser's step, so that
+the weights are still those that gave it. Read there, the loss costs one wait for the device a step
+while nothing but the optimiser's own kernels is left to launch; the progress bar and the history
+read the same number some microseconds later anyway. An infinite *gradient* is no error: under fp16
+the scaler skips such a step. But a step may break weights without a loss to show it before the
+epoch's checkpoint, so that every checkpoint is looked through before it is written.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from PIL import Image
+from torch import Tensor
+
+from seglab.drawing.pictures import save_class_map
+from seglab.errors import RunError
+from seglab.runs.checkpoints import LAST
+from seglab.runtime.collective import gather
+from seglab.runtime.files import write_json
+
+FOLDER = "bad_batch"
+"""Where in the run folder the batch lies that a run stopped at."""
+
+_WRITTEN = re.compile(r"\d+_(image|class_map|instances)\.png")
+
+KEPT = 5
+"""How many finite losses are remembered."""
+
+
+class FiniteNumbers(L.Callback):
+    """Stops a run at the step whose loss is NaN or infinite, and keeps the batch.
+
+    With several processes all stop at that step, whichever has the bad batch.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.recent: deque[dict[str, float]] = deque(maxlen=KEPT)
+        self.batch: Any = None
+        self.loss: Tensor | None = None
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Hold on to the batch."""
+        self.batch = batch
+
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+    ) -> None:
+        """Hold on to this process's own loss; nothing waits for it yet."""
+        self.loss = loss.detach()
+
+    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the loss, which is the mean over the processes and so the same on all.
+
+        Raises:
+            RunError: it is NaN or infinite.
+        """
+        logged = trainer.callback_metrics
+        if math.isfinite(float(logged["train/loss"])):
+            self.recent.append(_values(trainer))
+            return
+        assert self.loss is not None
+        bad = not bool(self.loss.isfinite())
+        found = [message.value for message in gather((bad, self.batch.ids))]
+        ids = next((ids for is_bad, ids in found if is_bad), self.batch.ids)
+        first = next((rank for rank, (is_bad, _) in enumerate(found) if is_bad), 0)
+        value = float(logged["train/loss"])
+        self._stop(trainer, f"train/loss is {value}", ids, trainer.global_rank == first)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Look through the weights that are to be saved; what was saved before stays.
+
+        Raises:
+            RunError: a weight is NaN or infinite, or a buffer, such as a running mean, is NaN.
+        """
+        names = {name for name, _ in pl_module.named_parameters()}
+        for name, value in checkpoint["state_dict"].items():
+            if not (isinstance(value, Tensor) and value.is_floating_point()):
+                continue
+            # A net of somebody's own may well keep -inf in a buffer, as a mask.
+            wrong = ~value.isfinite() if name in names else value.isnan()
+            if bool(wrong.any()):
+                ids = self.batch.ids if self.batch is not None else []
+                what = f"{name} holds NaN or infinity after the step, and is not saved"
+                self._stop(trainer, what, ids, trainer.is_global_zero)
+
+    def _stop(self, trainer: L.Trainer, what: str, ids: list[str], writes: bool) -> None:
+        step, epoch = trainer.global_step, trainer.current_epoch
+        losses = [values["train/loss"] for values in self.recent]
+        before = ", ".join(f"{loss:.4g}" for loss in losses) or "none"
+        where = self.folder / FOLDER
+        if writes and self.batch is not None:
+            facts = {
+                "what": what,
+                "step": step,
+                "epoch": epoch,
+                "ids": ids,
+                "values": {k: str(v) for k, v in _values(trainer).items()},
+                "learning_rates": [group["lr"] for group in trainer.optimizers[0].param_groups],
+                "last_finite": list(self.recent),
+            }
+            save_batch(self.batch, facts, where)
+        raise RunError(
+            f"{what} at step {step} (epoch {epoch + 1}, batch {', '.join(ids)}); finite losses "
+            f"before it: {before}; the batch is in {where}; {advice(self.folder)}"
+        )
+
+
+def advice(folder: Path) -> str:
+    """Return what a user can do after a run in ``folder`` has stopped.
+
+    Resuming changes no settings, and so mostly meets the same batch again: another run does it.
+    """
+    text = "try a new run with a lower optimizer.lr or trainer.gradient_clip_val=1"
+    last = folder / "checkpoints" / LAST
+    if not last.is_file():
+        return text
+    return (
+        f"{text}, from the last checkpoint by model.weights={last}; resume=true repeats the steps "
+        "since that checkpoint with the same settings"
+    )
+
+
+def save_batch(batch: Any, facts: dict[str, Any], folder: Path) -> None:
+    """Write a batch as lossless PNGs that open anywhere, and the facts beside them as JSON.
+
+    ``N_image.png`` is RGB, ``N_class_map.png`` and ``N_instances.png`` have the palette of VOC.
+    """
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():  # of an earlier batch, which may have been larger
+        if _WRITTEN.fullmatch(old.name):
+            old.unlink()
+    for number in range(len(batch.ids)):
+        pixels = batch.image[number].permute(1, 2, 0).cpu().contiguous().numpy()
+        Image.fromarray(pixels).save(folder / f"{number}_image.png")
+        for name, maps in (("class_map", batch.class_map), ("instances", batch.instance_map)):
+            if maps is not None:
+                save_class_map(maps[number].cpu().numpy(), folder / f"{number}_{name}.png")
+    write_json(folder / "facts.json", facts)
+
+
+def _values(trainer: L.Trainer) -> dict[str, float]:
+    logged = trainer.callback_metrics.items()
+    values = {name: float(value) for name, value in logged if name.startswith("train/")}
+    return {"step": trainer.global_step, **values}

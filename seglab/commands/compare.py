@@ -1,0 +1,54 @@
+"""``seglab compare``: runs beside each other, as a table, a spreadsheet and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from seglab.errors import RunError
+from seglab.report import PAGE, TABLE, build
+from seglab.report.comparison import Comparison
+from seglab.report.table import between, kind, lines, number, what_differs
+from seglab.runs.run import FINISHED
+from seglab.text import plain, print_plain, printable
+
+
+def main(folders: list[str], output: str) -> Comparison:
+    """Compare the runs in ``folders``, show the table, and write page and table to ``output``.
+
+    Raises:
+        ConfigError: a folder that is not there or holds no run.
+        RunError: ``output`` cannot be written.
+    """
+    console = Console()
+    try:
+        comparison = build([Path(folder) for folder in folders], Path(output))
+    except OSError as error:
+        raise RunError(f"--output {output}: not writable: {error.strerror or error}") from None
+    show(comparison, console)
+    for name in (PAGE, TABLE):
+        print_plain(f"{name:<18} {Path(output) / name}", console)
+    return comparison
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Print the table, the best run first, and what follows from it."""
+    table = Table("run", "val/mIoU", "95 % interval")
+    table.columns[0].overflow = "fold"
+    table.columns[1].justify = "right"
+    for column in table.columns[1:]:
+        column.no_wrap = True
+    if comparison.differing:
+        table.add_column("what differs", overflow="fold")
+    for run, interval in zip(comparison.runs, comparison.intervals, strict=True):
+        finished = run.state == FINISHED
+        name = f"{run.name} ({kind(run)})" if kind(run) else run.name
+        cells = [name, number(run.miou) if finished else run.state, between(interval)]
+        if comparison.differing:
+            cells.append("\n".join(map(printable, what_differs(run, comparison))))
+        table.add_row(*map(plain, cells), style="" if finished else "dim")
+    console.print(table)
+    for line in lines(comparison):
+        print_plain(line, console)

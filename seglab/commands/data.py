@@ -1,0 +1,113 @@
+"""``seglab data synth | show | check | download``: make, look at, verify, fetch a data set."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from seglab.config.compose import compose
+from seglab.errors import ConfigError, DataError
+from seglab.schema import DataCommandConfig
+from seglab.text import print_plain
+
+if TYPE_CHECKING:
+    from seglab.data.decode import Progress
+
+
+def main(overrides: list[str], action: str) -> None:
+    """Carry out one of the four actions.
+
+    Raises:
+        SeglabError: says which key or file is wrong, and what would be right.
+    """
+    config = compose("data", DataCommandConfig, overrides).config
+    {"synth": synth, "show": show, "check": check, "download": download}[action](config, Console())
+
+
+def synth(config: DataCommandConfig, console: Console) -> None:
+    """Write the built-in data set under ``data.root``, or into this user's cache folder."""
+    from seglab.data import synthetic
+
+    if config.data.synth is None:
+        raise ConfigError(f"data={config.data.name}: only data=synthetic can be made")
+    spec = synthetic.SyntheticSpec(**vars(config.data.synth))
+    root = Path(config.data.root) if config.data.root else synthetic.default_root(spec)
+    there = (root / "VOC2007").is_dir()
+    synthetic.ensure(root, spec)
+    said = "was there already" if there else f"{spec.train} training, {spec.val} validation images"
+    print_plain(f"{root}: {said}", console)
+    if config.data.root is None:
+        print_plain("that is in the cache; give data.root=DIR for a folder of your choice", console)
+
+
+def show(config: DataCommandConfig, console: Console) -> None:
+    """Draw sample ``index`` of ``split``: image and boxes, class map, instances, legend."""
+    from seglab.data.lists import check_lists
+
+    split = config.data.split_name(config.split)
+    check_lists(config.data, split)
+    from seglab.data.voc import VOCSegmentation
+    from seglab.drawing.pictures import sample_sheet
+
+    dataset = VOCSegmentation.configured(config.data, split)
+    if config.index >= len(dataset):
+        raise ConfigError(
+            f"index={config.index}: {dataset.list_file} has {len(dataset)} samples, "
+            f"so 0 to {len(dataset) - 1}"
+        )
+    if (dataset.folder / "SegmentationObject").is_dir():
+        dataset = VOCSegmentation.configured(config.data, split, instances=True)
+    sample = dataset[config.index]
+    height, width = sample.size
+    picture = sample_sheet(
+        sample.image.permute(1, 2, 0).numpy(),
+        sample.class_map.numpy(),
+        None if sample.instance_map is None else sample.instance_map.numpy(),
+        dataset.classes,
+        [(box.name, box.x0, box.y0, box.x1, box.y1) for box in sample.boxes],
+        f"{config.data.name} {split}[{config.index}]  ·  {sample.id}  ·  {width}x{height}",
+    )
+    path = Path(config.output or f"sample_{sample.id.replace('/', '_')}.png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"output={path}: cannot be written: {error}") from None
+    print_plain(str(path), console)
+
+
+def check(config: DataCommandConfig, console: Console) -> None:
+    """Read every sample of both splits, masks, instances and annotations, and list each problem."""
+    from seglab.callbacks.bars import Checking
+    from seglab.data.check import DataCheck
+    from seglab.data.lists import check_lists
+
+    progress: Progress | None = None
+    for split in dict.fromkeys((config.data.train_split, config.data.val_split)):
+        with suppress(DataError):  # listed below
+            check_lists(config.data, split)
+            progress = Checking(console)
+    checking = DataCheck(config.data, progress) if progress else DataCheck(config.data)
+    found = 0
+    for found, problem in enumerate(checking.problems(), 1):  # noqa: B007
+        print_plain(problem, console)
+    for note in checking.notes:
+        print_plain(f"note: {note}", console)
+    if found:
+        raise DataError(
+            f"{found} problem{'s' * (found > 1)} in data={config.data.name}, listed above"
+        )
+    console.print("no problem found")
+
+
+def download(config: DataCommandConfig, console: Console) -> None:
+    """Fetch the archive of VOC ``year`` into ``data.root``."""
+    from seglab.data.download import download_voc
+
+    if config.data.root is None:
+        raise ConfigError("data.root is not set: give data.root=DIR, where VOC is to lie")
+    path = download_voc(Path(config.data.root), config.year)
+    print_plain(str(path), console)

@@ -1,0 +1,60 @@
+"""What a command prints at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from seglab.metrics.counts import UNRELIABLE
+from seglab.text import plain, print_plain, styled
+
+
+def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: bool = False) -> None:
+    """Print the per-class IoU as a table, the other numbers, and the headline last.
+
+    Args:
+        metrics: what ``metrics.json`` holds.
+        console: where.
+        unreliable: star the interval, with a footnote: :func:`seglab.metrics.counts.unreliable`.
+    """
+    columns = {"IoU": "val/IoU/"}
+    if "val/mask_AP" in metrics:
+        columns |= {"mask AP": "val/mask_AP/", "mask AP50": "val/mask_AP50/"}
+    table = Table("class", *columns)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in metrics:
+        if name.startswith("val/IoU/"):
+            label = name.removeprefix("val/IoU/")
+            values = [metrics.get(prefix + label) for prefix in columns.values()]
+            table.add_row(*map(plain, [label, *map(_cell, values)]))
+    console.print(table)
+    others = ("val/loss", "val/pixel_accuracy", "val/mean_accuracy", "val/fw_IoU")
+    for name in (*others, "val/mask_AP", "val/mask_AP50"):
+        if name in metrics:
+            print_plain(f"{name:<18} {metrics[name]:.4f}", console)
+    interval = ""
+    if "val/mIoU_low" in metrics:
+        low, high = metrics["val/mIoU_low"], metrics["val/mIoU_high"]
+        interval = f"   95 % interval over images {low:.4f} to {high:.4f}"
+        interval += " *" if unreliable else ""
+    headline = f"{'val/mIoU':<18} {metrics['val/mIoU']:.4f}"
+    console.print(styled((headline, "bold"), (interval, "")), soft_wrap=True)
+    if unreliable and interval:
+        print_plain(UNRELIABLE, console)
+
+
+def _cell(value: float | None) -> str:
+    """Return a number for the table; NaN is a class in neither truth nor prediction."""
+    if value is None:
+        return ""
+    return "absent" if value != value else f"{value:.4f}"
+
+
+def show_paths(folder: Path, pictures: Sequence[Path], console: Console) -> None:
+    """Print where the results lie, one path a line so that it can be copied."""
+    for name, path in [("run folder", folder), *(("picture", path) for path in pictures)]:
+        print_plain(f"{name:<18} {path}", console)

@@ -1,0 +1,77 @@
+"""``seglab train``: one run from one line of configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from rich.console import Console
+
+from seglab.config.compose import compose
+from seglab.runs.run import FINISHED, INTERRUPTED, NONE, status
+from seglab.runs.settings import check_run, is_trained
+from seglab.schema import TrainConfig
+from seglab.sweep.command import sweep
+from seglab.text import print_plain, printable_lines
+
+if TYPE_CHECKING:
+    from seglab.session import JobResult
+
+
+def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) -> JobResult | None:
+    """Compose the configuration, train, and show what came of it; of each job under ``multirun``.
+
+    Raises:
+        SeglabError: says which key or file is wrong, and what would be right.
+    """
+    if multirun:
+        sweep(overrides, dry_run)
+        return None
+    console = Console()
+    composed = compose("train", TrainConfig, overrides)
+    state, changes = check_run(composed.config, composed.folder)
+    if not is_trained(composed.folder, state):  # otherwise the weights are those of the run
+        composed.config.model.check_weights_file()
+    if state != FINISHED and composed.config.data.synth is None:  # built-in data is made when used
+        from seglab.data.lists import check_training_lists  # numpy: not needed for a wrong key
+
+        check_training_lists(composed.config.data)
+    if dry_run:
+        if state != FINISHED:
+            from seglab.sweep.preflight import check_job
+
+            check_job(composed.config, composed.folder)
+        text = yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True)
+        text += "".join(f"# {line}\n" for line in changes)
+        print(printable_lines(f"{text}# {composed.folder}: {plan(composed.folder, state)}"))
+        return None
+    resumes = [f"resuming {composed.folder}"] if state == INTERRUPTED else []
+    for line in resumes + changes:
+        print_plain(line, console)
+    # Here, because torch takes seconds to import, and a wrong key should be answered at once.
+    from seglab.commands.tables import show_metrics, show_paths
+    from seglab.session import start_job
+
+    try:
+        result = start_job(composed.config, composed.folder, composed.overrides)
+    except KeyboardInterrupt as interruption:
+        if status(composed.folder) == INTERRUPTED:
+            interruption.args = (
+                f"hydra.run.dir={composed.folder} resume=true, with the same settings, resumes it",
+            )
+        raise
+    if result.skipped:
+        print_plain(f"{result.folder}: finished before; nothing to do", console)
+    else:
+        show_metrics(result.metrics, console)
+        show_paths(result.folder, result.pictures, console)
+    return result
+
+
+def plan(folder: Path, state: str) -> str:
+    """Return what would be done with a run folder of this status."""
+    if state == FINISHED:
+        return "has finished: would be left alone"
+    last = folder / "checkpoints" / "last.ckpt"
+    return f"would resume from {last.name}" if state != NONE and last.is_file() else "would start"

@@ -1,0 +1,268 @@
+"""Finds conf/ and experiments/, composes a configuration and checks it. Knows no torch.
+
+Hydra composes; the dataclasses of :mod:`seglab.schema` check. A wrong key or type ends in a
+:class:`~seglab.errors.ConfigError` that names the key and its nearest neighbours.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override, Transformer
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from seglab.config.overrides import (
+    REFUSALS,
+    check_options,
+    check_type,
+    dotted,
+    home,
+    is_group,
+    is_open,
+    parse,
+    too_large,
+    unknown,
+    wrong_type,
+)
+from seglab.data.classes import class_names
+from seglab.errors import ConfigError
+from seglab.schema import TrainConfig, check_values
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Composed(Generic[T]):
+    """A checked configuration: typed, as plain data, and the run folder that it asks for."""
+
+    config: T
+    plain: dict[str, Any]
+    folder: Path
+    overrides: tuple[str, ...]
+
+
+def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed[T]:
+    """Compose ``conf/<command>.yaml`` with Hydra overrides and check it against ``schema``.
+
+    Raises:
+        ConfigError: an unknown key, group or option, a wrong type or an impossible value.
+    """
+    parsed = parse(overrides)
+    check_options(parsed)
+    with _hydra():
+        try:
+            composed = hydra_compose(command, [*overrides], return_hydra_config=True)
+        except REFUSALS as error:
+            raise _diagnose(command, schema, parsed, error) from None
+        _check_open_nodes(command, parsed)
+        return _checked(composed, schema, overrides)
+
+
+@contextmanager
+def multirun(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContext]]:
+    """Compose what is common to the jobs of a sweep, as Hydra does under ``-m``.
+
+    Yields the configuration and what Hydra's sweepers are set up with, inside Hydra's state.
+
+    Raises:
+        ConfigError: no key=value, or an unknown key, group or option of Hydra's own.
+    """
+    parsed = parse(overrides, several=True)
+    check_options([one for one in parsed if not one.is_sweep_override()])
+    with _hydra():
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        try:
+            master = hydra.compose_config("train", [*overrides], run_mode=RunMode.MULTIRUN)
+        except REFUSALS as error:
+            raise _diagnose("train", TrainConfig, parsed, error) from None
+        yield master, HydraContext(hydra.config_loader, Callbacks(master))
+
+
+def compose_own(
+    command: str, schema: type[T], overrides: Sequence[str]
+) -> tuple[Composed[T], list[str]]:
+    """Compose a command that works on a checkpoint from its own keys; return the other overrides.
+
+    Raises:
+        ConfigError: a wrong override among its own.
+    """
+    names = {field.name for field in fields(schema)}  # type: ignore[arg-type]
+    parsed = parse(overrides)
+    own = [o for o in parsed if o.key_or_group in names or o.key_or_group.startswith("hydra.")]
+    rest = [str(o.input_line) for o in parsed if o not in own]
+    return compose(command, schema, [str(o.input_line) for o in own]), rest
+
+
+def check_root(overrides: Sequence[str]) -> None:
+    """Check ``data.root`` among the overrides of a checkpoint's config, before that is read.
+
+    Raises:
+        ConfigError: no such folder.
+    """
+    for override in parse(overrides):
+        root = override.value() if override.key_or_group == "data.root" else None
+        if isinstance(root, str) and not Path(root).is_dir():
+            raise ConfigError(f"data.root={root}: no such folder")
+
+
+def override_stored(stored: dict[str, Any], overrides: Sequence[str]) -> TrainConfig:
+    """Apply overrides to the configuration that a checkpoint holds, and check the result.
+
+    A group choice such as ``data=voc2012`` replaces the group; any other key changes one value.
+    ``trainer.threads=null`` means the recorded number.
+
+    Raises:
+        ConfigError: an unknown key, group or option, a wrong type or an impossible value.
+    """
+    parsed = parse(overrides)
+    check_options(parsed)
+    config = OmegaConf.create(stored)
+    for group in (o for o in parsed if is_group(o.key_or_group)):
+        if group.key_or_group not in stored or group.is_delete():
+            raise ConfigError(f"{group.input_line}: cannot be applied to a checkpoint's config")
+        with _hydra():
+            try:
+                fresh = hydra_compose("train", [str(group.input_line)])
+            except REFUSALS as error:
+                raise _diagnose("train", TrainConfig, [group], error) from None
+        config[group.key_or_group] = fresh[group.key_or_group]
+    known = sorted(dotted(config))
+    values = [o for o in parsed if not is_group(o.key_or_group)]
+    if wrong := [o.key_or_group for o in values if not o.is_add() and o.key_or_group not in known]:
+        raise unknown(wrong, known)
+    for value in values:
+        key = value.key_or_group
+        if value.is_delete():
+            raise ConfigError(f"{value.input_line}: cannot be applied to a checkpoint's config")
+        if is_open(key):
+            check_type(key, OmegaConf.select(config, key), value.value())
+        OmegaConf.update(config, key, value.value(), force_add=value.is_add())
+    if OmegaConf.select(config, "trainer.threads") is None:
+        OmegaConf.update(config, "trainer.threads", stored["trainer"]["threads"])
+    return _checked(config, TrainConfig, overrides, Path()).config
+
+
+def _checked(
+    composed: DictConfig, schema: type[T], overrides: Sequence[str], folder: Path | None = None
+) -> Composed[T]:
+    try:
+        folder = folder or Path(OmegaConf.select(composed, "hydra.run.dir"))
+        with open_dict(composed):
+            composed.pop("hydra", None)
+        _write_mask_values_as_text(composed)
+        typed = OmegaConf.merge(OmegaConf.structured(schema), composed)
+        data = OmegaConf.select(typed, "data")
+        if data is not None:
+            data.classes = list(
+                class_names(
+                    data.classes,
+                    synthetic=data.synth is not None,
+                    year=data.year,
+                    root=data.root,
+                    mask_values=data.mask_values,
+                )
+            )
+        if missing := sorted(OmegaConf.missing_keys(typed)):
+            raise ConfigError(f"{missing[0]} is not set: give {missing[0]}=…")
+        OmegaConf.resolve(typed)
+        config: T = OmegaConf.to_object(typed)  # type: ignore[assignment]
+    except ConfigKeyError as error:
+        key = str(error.full_key)
+        raise unknown([key], sorted(dotted(OmegaConf.structured(schema)))) from None
+    except OmegaConfBaseException as error:
+        raise wrong_type(error) from None
+    except OverflowError:
+        raise too_large(composed) from None
+    check_values(config)
+    return Composed(config, OmegaConf.to_container(typed), folder, tuple(overrides))  # type: ignore[arg-type]
+
+
+def _write_mask_values_as_text(composed: DictConfig) -> None:
+    """Make the keys of ``data.mask_values`` strings: YAML and Hydra read ``0`` as a number.
+
+    Raises:
+        ConfigError: it is something else than keys and values.
+    """
+    given = OmegaConf.select(composed, "data.mask_values")
+    if given is not None and not isinstance(given, DictConfig):
+        raise ConfigError(
+            f"data.mask_values={given}: must be values and what they mean, such as "
+            "{0: background, 255: person}"
+        )
+    if given is not None:
+        texts = {str(key): value for key, value in given.items_ex(resolve=False)}
+        composed.data.mask_values = texts
+
+
+class _hydra:
+    """Hydra's global state for the length of one composition, and the caller's after it."""
+
+    def __enter__(self) -> None:
+        os.environ["SEGLAB_HOME"] = str(home())  # hydra.searchpath reads it
+        OmegaConf.register_new_resolver("len", len, replace=True)
+        self.outer = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        self.context = initialize_config_dir(str(home() / "conf"), version_base="1.3")
+        self.context.__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        self.context.__exit__(*exception)
+        GlobalHydra.instance().hydra = self.outer
+
+
+def _check_open_nodes(command: str, parsed: Sequence[Override]) -> None:
+    """Check values under an open node against the type of the value that they replace."""
+    changed = [o for o in parsed if is_open(o.key_or_group)]
+    if not any(not o.is_add() and not o.is_delete() for o in changed):
+        return
+    before = _groups_only(command, parsed)
+    for override in changed:
+        if not override.is_delete():
+            # A value that follows from another, such as the number of classes, is not known yet.
+            old = OmegaConf.select(before, override.key_or_group, throw_on_resolution_failure=False)
+            check_type(override.key_or_group, old, override.value())
+
+
+def _groups_only(command: str, parsed: Sequence[Override], *, hydra: bool = False) -> DictConfig:
+    """Compose the choices of groups alone; of several in a sweep, the first."""
+    groups = []
+    for override in parsed:
+        if not (is_group(override.key_or_group) or "/" in override.key_or_group):
+            continue
+        if override.is_sweep_override():
+            option = next(override.sweep_iterator(transformer=Transformer.encode))
+            groups.append(f"{override.get_key_element()}={option}")
+        else:
+            groups.append(str(override.input_line))
+    return hydra_compose(command, groups, return_hydra_config=hydra)
+
+
+def _diagnose(
+    command: str, schema: type[Any], parsed: Sequence[Override], error: Exception
+) -> ConfigError:
+    """Name the keys that do not exist; where all do, Hydra's own message stays."""
+    try:
+        known = sorted(dotted(_groups_only(command, parsed, hydra=True)))
+    except REFUSALS as inner:
+        return ConfigError(" ".join(str(inner).split()))
+    addable = {*known, *dotted(OmegaConf.structured(schema))}
+    keys = {o.key_or_group: o for o in parsed if "/" not in o.key_or_group}
+    wrong = [
+        key
+        for key, override in keys.items()
+        if not (is_group(key) or key in (addable if override.is_add() else known))
+        and not (override.is_add() and (is_open(key) or key.startswith("hydra.")))
+    ]
+    return unknown(wrong, known) if wrong else ConfigError(" ".join(str(error).split()))

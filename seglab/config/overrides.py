@@ -1,0 +1,230 @@
+"""What overrides may say, and what to answer when they do not. Knows no torch."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seglab.errors import ConfigError, options
+
+OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks")
+"""Where a target's own arguments stand: the schema knows neither their names nor their types."""
+
+
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError, OSError, RecursionError)
+"""What Hydra raises for an override that it cannot use; it lets Python's own errors through."""
+
+MAX_DEPTH = 32
+"""Levels of lists and keys within each other; ours have three."""
+
+PLAIN_NAME = re.compile(r"[A-Za-z_][\w -]*", re.ASCII)
+"""What Hydra's grammar takes for a text without quotes."""
+
+MAX_QUOTED = 2000
+"""Characters of a line that an error repeats in quotes."""
+
+MAX_GROUP = 100
+"""No group has a longer name; a file system may refuse to look for one."""
+
+
+def home() -> Path:
+    """Return the folder that holds ``conf/`` and ``experiments/``: wheel's or checkout's."""
+    package = Path(__file__).parents[1]
+    return package if (package / "conf").is_dir() else package.parent
+
+
+def parse(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
+    """Parse overrides in Hydra's syntax.
+
+    Raises:
+        ConfigError: no key=value, or several values, which are a sweep, unless they may be.
+    """
+    parser = OverridesParser.create()
+    parsed = []
+    for line in overrides:
+        if _depth(line) > MAX_DEPTH:  # Hydra and OmegaConf would end at Python's recursion limit
+            raise ConfigError(
+                f"{_short(line)!r} is not key=value: more than {MAX_DEPTH} brackets in each other"
+            )
+        try:
+            override = parser.parse_override(line)
+        except REFUSALS as error:
+            reason = (str(error).splitlines() or ["it cannot be read"])[0]
+            raise ConfigError(
+                f"{_short(line)!r} is not key=value: {_short(reason)}{_quoting(line, parser)}"
+            ) from None
+        if not override.key_or_group:
+            raise ConfigError(f"{line!r} is not key=value: there is no key")
+        if override.is_sweep_override() and not several:
+            raise ConfigError(f"{line}: several values make several runs; give one, or -m")
+        parsed.append(override)
+    return parsed
+
+
+def _quoting(line: str, parser: OverridesParser) -> str:
+    """Return the end of an error: the line with the names of its list in quotes, if that parses."""
+    key, _, value = line.partition("=")
+    if len(line) > MAX_QUOTED or not (value.startswith("[") and value.endswith("]")):
+        return ""
+    items = [item.strip() for item in value[1:-1].split(",")]
+    if any(item.isdecimal() for item in items):
+        return ""  # no list of names
+    names = [item if PLAIN_NAME.fullmatch(item) else f'"{item}"' for item in items]
+    quoted = f"{key}=[{','.join(names)}]"
+    try:
+        if parser.parse_override(quoted).value() != items:
+            return ""
+    except REFUSALS:
+        return ""
+    return f"; names with brackets or other signs need quotes: {shlex.quote(quoted)}"
+
+
+def _depth(line: str) -> int:
+    """Return how many brackets are open at most."""
+    return max(accumulate((c in "[{(") - (c in "]})") for c in line), default=0)
+
+
+def _short(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def group_folder(key: str) -> Path:
+    """Return where the options of a group lie."""
+    return home() / key if key == "experiments" else home() / "conf" / key
+
+
+def is_group(key: str) -> bool:
+    """Tell whether a key names a group of conf/, or the experiments."""
+    if len(key) > MAX_GROUP or not key.isidentifier() or key == "hydra":
+        return False
+    return group_folder(key).is_dir()
+
+
+def check_options(parsed: Sequence[Override]) -> None:
+    """Check that every group has the option that is asked of it.
+
+    Raises:
+        ConfigError: names the nearest options.
+    """
+    for override in parsed:
+        key, value = override.key_or_group, override.value()
+        if not is_group(key) or override.is_delete():
+            continue
+        names = sorted(path.stem for path in group_folder(key).glob("*.yaml"))
+        names = [name for name in names if name != "base"]
+        if str(value) not in names:
+            raise ConfigError(f"{override.input_line}: no such {key}; {options(str(value), names)}")
+
+
+def is_open(key: str) -> bool:
+    """Tell whether a key is an argument of some target."""
+    return key.startswith(tuple(f"{node}." for node in OPEN_NODES))
+
+
+def check_type(key: str, old: Any, new: Any) -> None:
+    """Check that a new value is of the kind of the old one.
+
+    Raises:
+        ConfigError: names the key and the kind.
+    """
+
+    def kind(value: Any) -> str:
+        if isinstance(value, bool):
+            return "true or false"
+        if isinstance(value, int | float):
+            return "a number"
+        if isinstance(value, str) or value is None:
+            return "a string"
+        if not isinstance(value, Sequence):
+            return "a group of keys"
+        numbers = all(kind(item) == "a number" for item in value)
+        return "a list of numbers" if numbers else "a list"
+
+    # One number for all layers, or one for each.
+    several = {kind(old), kind(new)} == {"a number", "a list of numbers"}
+    if old is not None and new is not None and kind(old) != kind(new) and not several:
+        raise ConfigError(f"{key}={new}: must be {kind(old)}, such as {old}")
+    if type(old) is int and isinstance(new, float):
+        raise ConfigError(f"{key}={new}: must be a whole number, such as {old}")
+
+
+def wrong_type(error: OmegaConfBaseException) -> ConfigError:
+    """Say in a user's words what OmegaConf says of a wrong type."""
+    key = str(error.full_key)
+    message = (error.msg or str(error)).splitlines()[0]
+    if "Incompatible value 'None'" in message:
+        return ConfigError(f"{key} is not set: give {key}=…")
+    for sign, right in _RIGHT_SHAPES.items():
+        if sign in message:
+            return ConfigError(f"{key}: must be {right.format(key=key)}")
+    value = message.split("'")[1] if message.startswith("Value '") else ""
+    for sign, right in _RIGHT_TYPES.items():
+        if value and sign in message:
+            return ConfigError(f"{key}={value}: must be {right}")
+    return ConfigError(f"{key}: {message}")
+
+
+_RIGHT_TYPES = {
+    "converted to Integer": "a whole number",
+    "converted to Float": "a number",
+    "valid bool": "true or false",
+}
+"""What OmegaConf's messages say of a type, and what a user calls it."""
+
+_RIGHT_SHAPES = {
+    "not a ListConfig": "a list: {key}=[…]",
+    "is not a subclass of": "a group of keys: {key}.NAME=…",
+    "Cannot assign": "a group of keys: {key}.NAME=…",
+    "is not Optional": "a group of keys: {key}.NAME=…",
+}
+"""The same for what is no single value."""
+
+
+def too_large(config: DictConfig) -> ConfigError:
+    """Name the first whole number that no floating point number comes near."""
+    for key in dotted(config):
+        value = OmegaConf.select(config, key, throw_on_resolution_failure=False)
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            return ConfigError(f"{key}: a number of {len(str(value))} digits is too large")
+    return ConfigError("a number is too large")
+
+
+def unknown(keys: Sequence[str], known: Sequence[str]) -> ConfigError:
+    """Name unknown keys, each with the nearest ones: alike as a whole, or in their last part."""
+    return ConfigError("; ".join(f"unknown key {key!r}: {_near(key, known)}" for key in keys))
+
+
+def _near(key: str, known: Sequence[str]) -> str:
+    groups = [path.name for path in (home() / "conf").iterdir() if is_group(path.name)]
+    names = sorted({*known, *groups, "experiments"})
+    if not key.startswith("hydra"):
+        names = [name for name in names if not name.startswith("hydra")]
+    close = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
+    last = {name: name.rsplit(".", 1)[-1] for name in names}
+    tail = key.rsplit(".", 1)[-1]
+    alike = difflib.get_close_matches(tail, sorted(set(last.values())), n=2, cutoff=0.7)
+    close += [name for part in alike for name in names if last[name] == part and name not in close]
+    if not close:
+        return "seglab train --dry-run lists all keys"
+    return f"did you mean {' or '.join(close[:3])}?"
+
+
+def dotted(config: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted name of every key, groups of keys included."""
+    for key in config:
+        yield f"{prefix}{key}"
+        child = config._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            yield from dotted(child, f"{prefix}{key}.")

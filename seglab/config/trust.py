@@ -1,0 +1,226 @@
+"""What a configuration that came with somebody's checkpoint may name. Knows no torch.
+
+A configuration is code: a ``_target_`` names what is imported and called. Without ``trust=true``
+only the targets that seglab ships in ``conf/`` are built, and segmentation_models_pytorch's nets,
+with arguments that neither read a file nor fetch anything. With or without it, a path in a
+checkpoint is only read from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seglab.config.overrides import home, parse
+from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
+from seglab.errors import ConfigError, RunError
+from seglab.schema import DataConfig
+
+_SMP = (
+    *("DPT", "DeepLabV3", "DeepLabV3Plus", "FPN", "Linknet", "MAnet", "PAN", "PSPNet"),
+    *("Segformer", "UPerNet", "Unet", "UnetPlusPlus"),
+)
+
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    "seglab.callbacks.EMA": (),
+    "seglab.models.FCN": (),
+    "seglab.models.MaskRCNN": (),
+    "seglab.models.PaddedCNN": (),
+    "lightning.pytorch.callbacks.EarlyStopping": (),
+    "torch.optim.AdamW": (),
+    "torch.optim.SGD": (),
+    "torchvision.models.segmentation.deeplabv3_resnet50": ("weights", "weights_backbone"),
+    "torchvision.models.segmentation.fcn_resnet50": ("weights", "weights_backbone"),
+    "torchvision.models.segmentation.fcn_resnet101": ("weights", "weights_backbone"),
+    "torchvision.models.detection.maskrcnn_resnet50_fpn": ("weights", "weights_backbone"),
+    "torchvision.models.detection.maskrcnn_resnet50_fpn_v2": ("weights", "weights_backbone"),
+    **{f"segmentation_models_pytorch.{name}": ("encoder_weights",) for name in _SMP},
+}
+"""What may be built, and which of its arguments must be null: left out, they fetch weights."""
+
+SMP_ARGUMENTS = re.compile(
+    r"(encoder|decoder|psp)_\w+|in_channels|classes|activation|upsampling|aux_params"
+)
+"""Arguments of segmentation_models_pytorch's nets; others go to timm, which can read files."""
+
+WORD = re.compile(r"[\w.+-]*", re.ASCII)
+"""What a string among a net's arguments may be: no path, no URL, no ``hf-hub:NAME``."""
+
+OWN = {
+    "data": (("data", "base"), ("store", "num_workers")),
+    "trainer": (("trainer", "default"), ("devices", "strategy")),
+}
+"""Keys that no checkpoint sets: they decide what is written and started here, and no number."""
+
+MAX_SYNTHETIC_PIXELS = 2**30
+"""Of the built-in data that a checkpoint may ask for: 5,000 pictures of 500 x 400 pixels."""
+
+MAX_DEPTH = 32
+"""Levels of keys within keys; ours have five."""
+
+
+def received_config(stored: Any, path: Path, trust: bool) -> dict[str, Any]:
+    """Return a copy of the configuration that a checkpoint holds, if it may be used.
+
+    It is plain data, and resolved: whoever wrote it is not to read this machine's environment by
+    ``${oc.env:…}``. What would be written goes where the command line or the defaults say: the
+    store, the built-in data set, and what is logged. So do the number of processes and how they are
+    started; ``trainer.threads`` and ``trainer.accelerator`` stay, because the result is theirs.
+
+    Args:
+        stored: the configuration in the checkpoint.
+        path: the checkpoint, for errors.
+        trust: whether it may name any target.
+
+    Raises:
+        RunError: no configuration, or one that is not plain.
+        ConfigError: it names a target, or an argument, that only ``trust=true`` allows.
+    """
+    try:
+        for key, value in _leaves(stored):
+            if isinstance(value, str) and "${" in value:
+                raise RunError(f"checkpoint={path}: refused: its {key} is to be resolved: {value}")
+    except ValueError as error:
+        raise RunError(f"checkpoint={path}: refused: its configuration {error}") from None
+    config: dict[str, Any] = deepcopy(stored) if isinstance(stored, dict) else {}
+    for group in ("trainer", "data"):
+        if not isinstance(config.get(group), dict):
+            raise RunError(f"checkpoint={path}: its configuration has no {group}")
+    if "threads" not in config["trainer"]:
+        raise RunError(f"checkpoint={path}: its configuration has no trainer.threads")
+    for problem in () if trust else _problems(config):
+        raise ConfigError(
+            f"checkpoint={path}: {problem}; it is built only with trust=true, which lets the "
+            "checkpoint run any code"
+        )
+    _read_only(config)
+    return config
+
+
+def _problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what only a trusted configuration may hold."""
+    for key, node in _groups(config):
+        if "_target_" not in node:
+            continue
+        target = node["_target_"]
+        if not isinstance(target, str) or target not in TARGETS:
+            yield f"{key}._target_={target}: not one of the targets that seglab ships"
+            return
+        for name in node:
+            if name.startswith("_") and name != "_target_":
+                yield f"{key}.{name}: a special key"
+            if target.startswith("segmentation_models_pytorch.") and not (
+                name == "_target_" or SMP_ARGUMENTS.fullmatch(name)
+            ):
+                yield f"{key}.{name}: an argument that may read files"
+        for name in TARGETS[target]:
+            if node.get(name, "not null") is not None:
+                yield f"{key}.{name}={node.get(name, '(not set)')}: must be null, or it is fetched"
+    pixels = _synthetic_pixels(config["data"].get("synth"))
+    if pixels > MAX_SYNTHETIC_PIXELS:
+        yield f"data.synth: {pixels:,} pixels, of which {MAX_SYNTHETIC_PIXELS:,} are allowed"
+    model = config.get("model")
+    net = model.get("net") if isinstance(model, dict) else None
+    for key, value in _leaves(net, "model.net"):
+        if isinstance(value, str) and not WORD.fullmatch(value):
+            yield f"{key}={value}: may be a path or an address"
+
+
+def _read_only(config: dict[str, Any]) -> None:
+    """Take out what says where something is written or logged, and what is started."""
+    config["logger"] = {"name": "csv"}
+    for group, (file, keys) in OWN.items():
+        text = (home() / "conf" / Path(*file)).with_suffix(".yaml").read_text(encoding="utf-8")
+        defaults = yaml.safe_load(text)
+        config[group].update({key: defaults[key] for key in keys})
+    data = config["data"]
+    root = data.get("root")
+    if data.get("synth") is not None and isinstance(root, str):
+        # The built-in data is made where it is missing: only in this user's cache folder.
+        data["root"] = root if _is_there(Path(root)) else None
+
+
+def _synthetic_pixels(synth: Any) -> int:
+    """Return how many pixels the built-in data of a configuration has; 0 if that is malformed."""
+    try:
+        train, val, width, height = (int(synth[key]) for key in ("train", "val", "width", "height"))
+    except (TypeError, KeyError, ValueError, OverflowError):  # the schema refuses it
+        return 0
+    return (train + val) * width * height
+
+
+def check_received_list(data: DataConfig, split: str, path: Path, overrides: Sequence[str]) -> None:
+    """Check that ``split=val`` or ``train`` of a checkpoint is a list of its own data set.
+
+    The path of a list of somebody else's could be any file, whose lines errors would show.
+
+    Args:
+        data: the checkpoint's, with ``overrides`` applied.
+        split: ``val`` or ``train``; anything else is the user's own.
+        path: the checkpoint, for errors.
+        overrides: of the command line; a list that they name may be anywhere.
+
+    Raises:
+        ConfigError: it is outside ``data.root``.
+    """
+    key = f"data.{split}_split"
+    given = {override.key_or_group for override in parse(overrides)}
+    name = data.split_name(split)
+    if split not in ("val", "train") or given & {key, "data"}:
+        return
+    if data.synth is not None and name in SYNTHETIC_LISTS:  # it may not have been made yet
+        return
+    root = built_in_root(data) if data.synth is not None else Path(data.root or "")
+    folder = root / f"VOC{data.year}" if data.year else root
+    official = folder / "ImageSets" / "Segmentation" / f"{name}.txt"
+    listed = Path(name) if Path(name).is_file() and not official.is_file() else official
+    if ".." in Path(name).parts or not listed.absolute().is_relative_to(root.absolute()):
+        raise ConfigError(
+            f"checkpoint={path}: its {key}={name} is outside data.root={root}; if that is the "
+            f"list you mean, give {key}={name} too"
+        )
+
+
+def _is_there(root: Path) -> bool:
+    try:
+        return (root / "VOC2007").is_dir()
+    except (OSError, ValueError):  # a name too long, or with a null byte
+        return False
+
+
+def _groups(value: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the dotted name and the keys of every group."""
+    if isinstance(value, dict):
+        yield key, value
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, inner in items:
+        if isinstance(inner, dict | list):
+            part = f"[{name}]" if isinstance(value, list) else f".{name}"
+            yield from _groups(inner, f"{key}{part}".lstrip("."))
+
+
+def _leaves(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield dotted names and values of plain data.
+
+    Raises:
+        ValueError: something else, or nested too deep.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError("is nested too deep")
+    if type(value) not in (dict, list, str, int, float, bool, type(None)):
+        raise ValueError(f"holds a {type(value).__name__} in {key or 'place of keys'}")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"has the key {name!r}, which is no name")
+            yield from _leaves(inner, f"{key}.{name}".lstrip("."), depth + 1)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _leaves(inner, f"{key}[{place}]", depth + 1)
+    else:
+        yield key, value

@@ -1,0 +1,1 @@
+"""Pictures from arrays; knows no model."""

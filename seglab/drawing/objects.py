@@ -1,0 +1,152 @@
+"""Objects as pictures and as files: distinct colours with class and score, COCO's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from seglab.data.classes import VOID
+from seglab.data.instances import Detections, Instances
+from seglab.drawing.pictures import (
+    Pixels,
+    Tag,
+    draw_tags,
+    fit,
+    instance_colours,
+    lay_out,
+    overlay,
+    save_class_map,
+)
+from seglab.metrics.mask_ap import encode
+from seglab.runtime.files import write_json
+
+
+def object_overlay(
+    image: Pixels, masks: np.ndarray, texts: Sequence[str], boxes: np.ndarray
+) -> Image.Image:
+    """Lay objects over their image, each in a colour of its own, with a tag.
+
+    Args:
+        image: (H, W, 3) uint8.
+        masks: (N, H, W) bool, the most important first: it lies on top.
+        texts: N tags.
+        boxes: (N, 4) x0, y0, x1, y1 in pixels; the tag stands at the upper left corner.
+    """
+    colours = instance_colours()
+    numbers = _painted(masks)
+    photo = fit(np.asarray(overlay(image, numbers, colours=colours)), photo=True)
+    scale = photo.width / image.shape[1]
+    tags: list[Tag] = [
+        (text, tuple(colours[1 + place % (VOID - 1)].tolist()), *(scale * box).tolist())
+        for place, (text, box) in enumerate(zip(texts, boxes, strict=True))
+    ]
+    draw_tags(photo, tags)
+    return photo
+
+
+def object_panel(
+    image: Pixels,
+    truth: Instances | None,
+    found: Detections,
+    classes: Sequence[str],
+    title: str = "",
+) -> Image.Image:
+    """Draw image, true objects and found ones side by side.
+
+    Args:
+        image: (H, W, 3) uint8.
+        truth: None leaves its column out.
+        found: those to show; their tags hold class and score.
+        classes: the names of the classes 0..K-1.
+        title: stands above; wraps where it is long.
+    """
+    columns = [("image", fit(image, photo=True))]
+    if truth is not None:
+        names = [classes[label] for label in truth.labels.tolist()]
+        drawn = object_overlay(image, truth.masks.cpu().numpy(), names, truth.boxes.cpu().numpy())
+        columns.append((f"truth: {_objects(len(truth))}", drawn))
+    scored = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
+    texts = [f"{classes[label]} {score:.2f}" for label, score in scored]
+    drawn = object_overlay(image, found.masks.cpu().numpy(), texts, found.boxes.cpu().numpy())
+    columns.append((f"prediction: {_objects(len(found))}", drawn))
+    return lay_out(columns, [], title)
+
+
+def _objects(count: int) -> str:
+    return f"{count} object" if count == 1 else f"{count} objects"
+
+
+def _painted(masks: np.ndarray) -> Pixels:
+    """Return the number from 1 of the topmost object of each pixel, 0 where none is."""
+    numbers = np.zeros(masks.shape[1:], np.uint8)
+    for place in reversed(range(len(masks))):
+        numbers[masks[place]] = 1 + place % (VOID - 1)
+    return numbers
+
+
+class ObjectFiles:
+    """Writes what was found in photographs: palette PNGs of objects, and one JSON of them all.
+
+    ``folder/instances/ID.png`` holds 1 for the surest object that is sure enough to be painted, 2
+    for the next, and so on, 0 elsewhere. ``folder/instances.json`` is a COCO data set with a score
+    to each annotation, so that its ``annotations`` are what COCO's tools load as results; every
+    object is in it, painted or not.
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
+        self.folder, self.classes = folder, classes
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+
+    def add(self, name: str, found: Detections, sure: Detections) -> None:
+        """Write an image's PNG and keep its objects for the JSON.
+
+        Args:
+            name: the image's id.
+            found: its objects.
+            sure: those of them that are painted.
+        """
+        height, width = found.masks.shape[1:]
+        self.images.append(
+            {"id": len(self.images) + 1, "file_name": name, "height": height, "width": width}
+        )
+        (self.folder / "instances").mkdir(exist_ok=True)
+        numbers = _painted(sure.masks.cpu().numpy())
+        save_class_map(numbers, self.folder / "instances" / f"{name}.png")
+        rows = zip(
+            found.labels.tolist(),
+            found.scores.tolist(),
+            found.boxes.double().tolist(),
+            found.masks.flatten(1).sum(1).tolist(),
+            encode(found.masks),
+            strict=True,
+        )
+        for label, score, (x0, y0, x1, y1), area, code in rows:
+            self.annotations.append(
+                {
+                    "id": len(self.annotations) + 1,
+                    "image_id": len(self.images),
+                    "category_id": label,
+                    "score": score,
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": area,
+                    "iscrowd": 0,
+                    "segmentation": {"size": [height, width], "counts": code.decode("ascii")},
+                }
+            )
+
+    def write(self) -> Path:
+        """Write the JSON and return its path."""
+        named: Sequence[Mapping[str, Any]] = [
+            {"id": value, "name": name} for value, name in enumerate(self.classes) if value
+        ]
+        path = self.folder / "instances.json"
+        write_json(
+            path,
+            {"images": self.images, "categories": named, "annotations": self.annotations},
+        )
+        return path

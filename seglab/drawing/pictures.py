@@ -1,0 +1,272 @@
+"""Pictures of class maps: palette, overlay, panels with a legend. Takes arrays, knows no model."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from functools import cache
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from seglab.data.classes import VOID, flat_palette
+from seglab.runtime.files import atomic
+
+Pixels = npt.NDArray[np.uint8]
+Box = tuple[str, float, float, float, float]
+"""A class name and the edges x0, y0, x1, y1 in pixels from the image's top left corner."""
+
+Tag = tuple[str, tuple[int, int, int], float, float, float, float]
+"""A text, its colour, and the edges x0, y0, x1, y1 of what it belongs to, in pixels."""
+
+LEAST, MOST = 320, 1000
+"""The longer side of a picture in a panel lies between these, in pixels."""
+
+PAPER, INK, FAINT, LINE = (255, 255, 255), (32, 36, 42), (104, 112, 122), (196, 201, 207)
+
+PALETTE: Pixels = np.array(flat_palette(), np.uint8).reshape(256, 3)
+
+
+def colourise(class_map: Pixels) -> Pixels:
+    """Return a class map (H, W) uint8 in VOC's colours, (H, W, 3) uint8."""
+    return PALETTE[class_map]
+
+
+def overlay(
+    image: Pixels, class_map: Pixels, alpha: float = 0.5, colours: Pixels = PALETTE
+) -> Image.Image:
+    """Lay a class map over its image: objects tinted and outlined, void hatched in cream.
+
+    Args:
+        image: (H, W, 3) uint8. Pixels of class 0, the background, are left as they are.
+        class_map: (H, W) uint8.
+        alpha: how much of the class's colour an object's inside takes, 0 to 1.
+        colours: (256, 3) uint8, of the values of the class map.
+    """
+    rows, columns = np.ogrid[: class_map.shape[0], : class_map.shape[1]]
+    hatch = (rows + columns) // max(2, min(class_map.shape) // 128) % 2 == 0
+    edge = _edges(class_map, width=max(1, round(min(class_map.shape) / 200)))
+    strength = np.where(edge, 1.0, alpha)
+    strength[class_map == VOID] = np.where(hatch, 0.9, alpha / 2)[class_map == VOID]
+    strength[class_map == 0] = 0.0
+    mixed = image + strength[..., None] * (colours[class_map] - image.astype(np.float64))
+    return Image.fromarray(np.rint(mixed).astype(np.uint8))
+
+
+def _edges(class_map: Pixels, width: int) -> npt.NDArray[np.bool_]:
+    """Return where, within ``width`` pixels along a row or a column, the class changes."""
+    edge = np.zeros(class_map.shape, bool)
+    for step in range(1, width + 1):
+        down = class_map[step:] != class_map[:-step]
+        right = class_map[:, step:] != class_map[:, :-step]
+        edge[step:] |= down
+        edge[:-step] |= down
+        edge[:, step:] |= right
+        edge[:, :-step] |= right
+    return edge
+
+
+def legend(classes: Sequence[str], *class_maps: Pixels) -> list[tuple[int, str]]:
+    """Return (value, name) of what occurs in the class maps, by value; 255 is ``void``.
+
+    A value that has no name in ``classes`` is named by its number.
+    """
+    values = np.unique(np.concatenate([np.unique(class_map) for class_map in class_maps])).tolist()
+    names = {**{v: str(v) for v in values}, **dict(enumerate(classes)), VOID: "void"}
+    return [(value, names[value]) for value in values]
+
+
+def panel(
+    image: Pixels,
+    truth: Pixels | None,
+    prediction: Pixels,
+    classes: Sequence[str],
+    title: str = "",
+) -> Image.Image:
+    """Draw image, truth and prediction side by side, with a legend of the classes that occur.
+
+    Args:
+        image: (H, W, 3) uint8. Small images are enlarged by a whole factor, very large ones shrunk.
+        truth: class map (H, W) uint8; None leaves its column out.
+        prediction: class map (H, W) uint8.
+        classes: the names of the classes 0..K-1.
+        title: stands above, such as the sample's id and mIoU; wraps where it is long.
+    """
+    maps = (
+        {"prediction": prediction} if truth is None else {"truth": truth, "prediction": prediction}
+    )
+    columns = [("image", fit(image, photo=True))]
+    columns += [(heading, fit(colourise(class_map))) for heading, class_map in maps.items()]
+    return lay_out(columns, legend(classes, *maps.values()), title)
+
+
+def prediction_sheet(
+    image: Pixels, prediction: Pixels, classes: Sequence[str], title: str = ""
+) -> Image.Image:
+    """Draw an image beside the prediction laid over it, with a legend; see :func:`panel`."""
+    mixed = np.asarray(overlay(image, prediction))
+    columns = [("image", fit(image, photo=True)), ("prediction", fit(mixed, photo=True))]
+    return lay_out(columns, legend(classes, prediction), title)
+
+
+def sample_sheet(
+    image: Pixels,
+    class_map: Pixels,
+    instance_map: Pixels | None,
+    classes: Sequence[str],
+    boxes: Sequence[Box] = (),
+    title: str = "",
+) -> Image.Image:
+    """Draw a sample: the image with its boxes, the class map, and the instances if there are any.
+
+    Args:
+        image: (H, W, 3) uint8.
+        class_map: (H, W) uint8.
+        instance_map: (H, W) uint8, 0 where no instance is and 255 for void; each id in a colour of
+            its own.
+        classes: the names of the classes 0..K-1.
+        boxes: drawn on the image in the colour of their class (see ``Box``).
+        title: stands above, such as the sample's id; wraps where it is long.
+    """
+    photo = fit(image, photo=True)
+    _draw_boxes(photo, boxes, classes, photo.width / image.shape[1])
+    columns = [("image", photo), ("class map", fit(colourise(class_map)))]
+    if instance_map is not None:
+        count = len(set(np.unique(instance_map).tolist()) - {0, VOID})
+        heading = f"{count} instance" if count == 1 else f"{count} instances"
+        columns.append((heading, fit(instance_colours()[instance_map])))
+    return lay_out(columns, legend(classes, class_map), title)
+
+
+def save_class_map(class_map: Pixels, path: Path) -> None:
+    """Write a class map (H, W) uint8 as a palette PNG whose pixel values are the class ids.
+
+    The file appears whole or not at all.
+
+    Raises:
+        OSError: the folder does not exist or cannot be written.
+    """
+    picture = Image.fromarray(class_map)
+    picture.putpalette(flat_palette())
+    with atomic(path, binary=True, durable=False) as file:
+        picture.save(file, format="PNG")
+
+
+@cache
+def instance_colours() -> Pixels:
+    """Return 256 colours of which neighbours differ: hues a golden angle apart (0, 255 as VOC)."""
+    colours = PALETTE.copy()
+    for index in range(1, VOID):
+        hue, light = index * 0.618034 % 1, (0.55, 0.7, 0.42)[index % 3]
+        colours[index] = np.rint(255 * np.array(colorsys.hls_to_rgb(hue, light, 0.7)))
+    return colours
+
+
+def fit(pixels: Pixels, photo: bool = False) -> Image.Image:
+    """Enlarge by a whole factor, or shrink, until the longer side is within LEAST and MOST."""
+    picture = Image.fromarray(pixels)
+    longer = max(picture.size)
+    scale = ceil(LEAST / longer) if longer <= MOST else MOST / longer
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    shrink = Image.Resampling.LANCZOS if photo and scale < 1 else Image.Resampling.NEAREST
+    return picture.resize(size, shrink)
+
+
+def _font(size: float) -> ImageFont.FreeTypeFont:
+    """Return Pillow's own TrueType font, so that pictures look the same on every machine."""
+    font = ImageFont.load_default(size=size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow is always built with FreeType
+    return font
+
+
+def _line(text: str) -> str:
+    """Return any text as one that can be drawn in a line: no breaks, no lone surrogates."""
+    return " ".join(text.encode("utf-8", "replace").decode().split())
+
+
+def _draw_boxes(
+    photo: Image.Image, boxes: Sequence[Box], classes: Sequence[str], scale: float
+) -> None:
+    """Draw boxes in the colours of their classes, and a tag above each where one has room."""
+    draw = ImageDraw.Draw(photo)
+    tags: list[Tag] = []
+    for name, *edges in boxes:
+        left, right = (round(scale * x) for x in sorted(edges[0::2]))
+        top, bottom = (round(scale * y) for y in sorted(edges[1::2]))
+        red, green, blue = PALETTE[classes.index(name)].tolist() if name in classes else INK
+        right, bottom = max(right - 1, left + 3), max(bottom - 1, top + 3)
+        draw.rectangle((left, top, right, bottom), outline=PAPER, width=4)
+        inside = (left + 1, top + 1, right - 1, bottom - 1)
+        draw.rectangle(inside, outline=(red, green, blue), width=2)
+        tags.append((name, (red, green, blue), left, top, right, bottom))
+    draw_tags(photo, tags)
+
+
+def draw_tags(photo: Image.Image, tags: Sequence[Tag]) -> None:
+    """Write each tag above the upper left corner of its box, unless an earlier one stands there."""
+    draw, font = ImageDraw.Draw(photo), _font(max(11, photo.width // 36))
+    written: list[tuple[int, int, int]] = []
+    for text, colour, left, top, _, _ in tags:
+        width, height = ceil(font.getlength(_line(text))) + 8, sum(font.getmetrics()) + 2
+        x, y = max(0, min(round(left), photo.width - width)), max(0, min(round(top), photo.height))
+        y = max(0, y - height)
+        taken = any(x < u + w and u < x + width and abs(y - v) < height for u, v, w in written)
+        if not taken and width <= photo.width:
+            written.append((x, y, width))
+            draw.rectangle((x, y, x + width - 1, y + height - 1), colour)
+            red, green, blue = colour
+            ink = INK if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else PAPER
+            draw.text((x + 4, y + 1), _line(text), fill=ink, font=font)
+
+
+def lay_out(
+    columns: Sequence[tuple[str, Image.Image]], entries: Sequence[tuple[int, str]], title: str
+) -> Image.Image:
+    """Set a title, pictures of one height under their headings, and a legend on white paper.
+
+    The legend names the values of ``entries``; there is none without any.
+    """
+    unit = min(40, max(15, columns[0][1].width // 24))  # the size of text, and every distance
+    font, large = _font(unit), _font(round(unit * 1.25))
+    leading, title_leading = sum(font.getmetrics()), sum(large.getmetrics())
+    widths = [max(picture.width, ceil(font.getlength(head))) for head, picture in columns]
+    cells = [ceil(font.getlength(_line(name))) + unit * 3 // 2 for _, name in entries]
+    words = [(word, ceil(large.getlength(word))) for word in _line(title).split()]
+    inner = max(sum(widths) + unit * (len(columns) - 1), *cells, *(w for _, w in words), 16 * unit)
+
+    lines: list[str] = []
+    for word, _ in words:
+        if lines and large.getlength(f"{lines[-1]} {word}") <= inner:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    per_row = len(cells)
+    while sum(max(cells[i::per_row]) + 2 * unit for i in range(per_row)) > inner + 2 * unit:
+        per_row -= 1
+
+    top = unit + len(lines) * title_leading + (unit // 2 if lines else 0)
+    pictures_top, row_height = top + leading + unit // 3, leading + unit // 3
+    foot = pictures_top + columns[0][1].height + unit
+    rows = ceil(len(cells) / per_row) if cells else 0
+    height = foot + rows * row_height + unit * 2 // 3
+    sheet = Image.new("RGB", (inner + 2 * unit, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for row, line in enumerate(lines):
+        draw.text((unit, unit + row * title_leading), line, fill=INK, font=large)
+    x = unit
+    for (head, picture), width in zip(columns, widths, strict=True):
+        draw.text((x, top), head, fill=FAINT, font=font)
+        sheet.paste(picture, (x, pictures_top))
+        x += width + unit
+    x = unit
+    for column in range(per_row):
+        for row, (value, name) in enumerate(entries[column::per_row]):
+            y = foot + row * row_height
+            swatch = (x, y + (leading - unit) // 2, x + unit, y + (leading + unit) // 2)
+            draw.rectangle(swatch, fill=tuple(PALETTE[value].tolist()), outline=LINE)
+            draw.text((x + unit * 3 // 2, y), _line(name), fill=INK, font=font)
+        x += max(cells[column::per_row]) + 2 * unit
+    return sheet

@@ -1,0 +1,43 @@
+"""Hands what Lightning logs to the run folder's history."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from seglab.runs.history import History
+
+
+class HistoryLogger(Logger):
+    """Writes ``metrics.csv`` through :class:`~seglab.runs.history.History`, each step once.
+
+    Lightning's own CSVLogger deletes the file of a run that is resumed.
+    """
+
+    def __init__(self, history: History) -> None:
+        super().__init__()
+        self.history = history
+
+    @property
+    def name(self) -> str:
+        """Lightning asks every logger for a name."""
+        return "history"
+
+    @property
+    def version(self) -> int:
+        """Lightning asks every logger for a version."""
+        return 0
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add values to the row of ``step``."""
+        self.history.log(step or 0, metrics)
+
+    @rank_zero_only
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
+        """Nothing: the configuration lies in the run folder already."""

@@ -1,0 +1,186 @@
+"""Where a job's numbers and pictures go besides its run folder, as ``logger`` says."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loggers import Logger
+from rich.console import Console
+from torch import nn
+
+from seglab.data.digests import Record
+from seglab.loggers.wandb.artifacts import upload_checkpoints
+from seglab.loggers.wandb.callback import WandbResults
+from seglab.loggers.wandb.connection import PROBE_SECONDS, Connection, chosen_mode, connect
+from seglab.loggers.wandb.facts import facts
+from seglab.loggers.wandb.logger import WandbLogger, define_metrics
+from seglab.loggers.wandb.naming import flatten, run_name
+from seglab.loggers.wandb.session import Session
+from seglab.runs.run import NONE, status
+from seglab.runtime.process import rank
+from seglab.schema import TrainConfig
+
+
+class Tracking:
+    """A job that is logged nowhere else; :class:`WandbTracking` does more."""
+
+    def __init__(self) -> None:
+        self.loggers: list[Logger] = []
+        self.callbacks: list[L.Callback] = []
+
+    def prepare(self, folder: Path, classes: tuple[str, ...], total: int) -> None:
+        """Make loggers and callbacks; nothing is written yet.
+
+        Args:
+            folder: the run folder.
+            classes: names in the order of the values.
+            total: how many samples are validated or predicted.
+
+        Raises:
+            ConfigError: the job cannot be logged as it is configured.
+        """
+
+    @contextmanager
+    def run(
+        self,
+        trainer: L.Trainer,
+        net: nn.Module,
+        data: Mapping[str, Record],
+        extra: Mapping[str, Any] | None = None,
+    ) -> Iterator[None]:
+        """Log what happens in the block, and whether it ended well.
+
+        Args:
+            trainer: what works.
+            net: what it works on.
+            data: the splits that it uses, by name.
+            extra: configuration besides the job's own.
+        """
+        yield
+
+    def results(self, metrics: Mapping[str, float], checkpoints: Path | None = None) -> None:
+        """Log what the job came to: its final metrics and, if it made any, its checkpoints."""
+
+
+def track(
+    config: TrainConfig, job_type: str, overrides: Sequence[str], console: Console
+) -> Tracking:
+    """Start to look for W&B's key and server, beside whatever is done until the run starts.
+
+    Args:
+        config: what the job does.
+        job_type: train, evaluate or predict.
+        overrides: the command line's.
+        console: where the one line about the run is said.
+    """
+    logger = config.logger
+    if logger.name == "csv" or chosen_mode(logger.mode) == "disabled":
+        return Tracking()
+    return WandbTracking(config, job_type, overrides, console)
+
+
+class WandbTracking(Tracking):
+    """A job that is logged to W&B by its first process; see :func:`track`."""
+
+    def __init__(
+        self, config: TrainConfig, job_type: str, overrides: Sequence[str], console: Console
+    ) -> None:
+        super().__init__()
+        self.config, self.job_type, self.console = config, job_type, console
+        self.name = config.logger.run_name or run_name(
+            config.model.name, config.data.name, overrides
+        )
+        self.connection: Future[Connection] = Future()
+        self.first = rank() == 0
+        if self.first:
+            # A daemon: a job that ends before it needs the answer does not wait for it.
+            threading.Thread(target=self._connect, name="wandb", daemon=True).start()
+
+    def prepare(self, folder: Path, classes: tuple[str, ...], total: int) -> None:
+        """Make loggers and callbacks.
+
+        Raises:
+            ConfigError: online logging was asked for, and there is no key.
+        """
+        config = self.config
+        if self.first and chosen_mode(config.logger.mode) == "online":
+            self.connection.result()
+        resumes = status(folder) != NONE
+        self.session = Session(folder, config.logger, self.console, resumes=resumes)
+        self.logger = WandbLogger(self.session)
+        images = config.logger.table_images
+        self.shown = WandbResults(self.logger, classes, total, config.pictures, images)
+        self.loggers, self.callbacks = [self.logger], [self.shown]
+
+    @contextmanager
+    def run(
+        self,
+        trainer: L.Trainer,
+        net: nn.Module,
+        data: Mapping[str, Record],
+        extra: Mapping[str, Any] | None = None,
+    ) -> Iterator[None]:
+        """Start a W&B run and finish it whatever happens: exit code 0, 1, or 130 if interrupted."""
+        self.trainer = trainer
+        if not self.first:
+            yield
+            return
+        settings = {**dict(flatten(asdict(self.config))), **(extra or {})}
+        settings |= facts(net, trainer.strategy.root_device, data)
+        about = {"name": self.name, "job_type": self.job_type, "config": settings}
+        self.session.start(self.connection, define_metrics, **about)
+        if self.config.data.num_workers:
+            self.session.started()  # a process is not to be forked beside a thread that imports
+        exit_code = 1
+        try:
+            yield
+            exit_code = 0
+        except KeyboardInterrupt:
+            exit_code = 130
+            raise
+        finally:
+            self.logger.flush()
+            self.session.finish(exit_code)
+
+    def results(self, metrics: Mapping[str, float], checkpoints: Path | None = None) -> None:
+        """Log tables and charts, the best epoch and, if it is asked for, the checkpoints."""
+        if not self.first:
+            return
+        self.logger.flush()
+        self.session.do_for_sure(lambda run: run.log(self.logger.row | self.shown.results()))
+        best = {name: value for name, value in metrics.items() if name.startswith("best/")}
+        self.session.do(lambda run: run.summary.update(best))
+        if checkpoints is not None and self.config.logger.checkpoints:
+            shared = {"model": self.config.model.name, "data": self.config.data.name}
+            last = {"epoch": self.trainer.current_epoch - 1, "val/mIoU": metrics["val/mIoU"]}
+            top = {"epoch": metrics["best/epoch"], "val/mIoU": metrics["best/val/mIoU"]}
+            self.session.do_for_sure(
+                lambda run: upload_checkpoints(
+                    run,
+                    artifact_name(self.config, run.id),
+                    checkpoints,
+                    {**shared, **last},
+                    {**shared, **top},
+                )
+            )
+
+    def _connect(self) -> None:
+        try:
+            seconds = min(PROBE_SECONDS, self.config.logger.init_timeout)
+            mode = chosen_mode(self.config.logger.mode)
+            self.connection.set_result(connect(mode, seconds))
+        except BaseException as error:  # raised where the answer is asked for
+            self.connection.set_exception(error)
+
+
+def artifact_name(config: TrainConfig, run_id: str) -> str:
+    """Return what a run's model artifact is called: its model, its data and its id."""
+    return re.sub(r"[^\w.-]+", "-", f"{config.model.name}-{config.data.name}-{run_id}")

@@ -1,0 +1,78 @@
+"""Checkpoints as W&B model artifacts: up at the end of a run, down for evaluate and predict."""
+
+from __future__ import annotations
+
+import filecmp
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seglab.data.folders import cache_folder
+from seglab.errors import ConfigError, RunError
+from seglab.loggers.wandb.connection import KEY_HINT, missing_key
+
+if TYPE_CHECKING:
+    from wandb.sdk.wandb_run import Run
+
+PREFIX = "wandb:"
+"""What the key ``checkpoint`` starts with if it names an artifact rather than a file."""
+
+
+def upload_checkpoints(
+    run: Run, name: str, folder: Path, last: Mapping[str, Any], best: Mapping[str, Any]
+) -> None:
+    """Log ``last.ckpt`` and ``best.ckpt`` as versions of one model artifact, under these aliases.
+
+    Args:
+        run: the W&B run that made them.
+        name: of the artifact; letters, digits, ``-``, ``_`` and ``.``.
+        folder: where the checkpoints lie.
+        last, best: what to tell of them, such as epoch and mIoU.
+    """
+    import wandb
+
+    same = not (folder / "best.ckpt").is_file() or filecmp.cmp(
+        folder / "best.ckpt", folder / "last.ckpt", shallow=False
+    )
+    versions = [("last", last)] if same else [("best", best), ("last", last)]
+    for alias, metadata in versions:
+        artifact = wandb.Artifact(name, type="model", metadata=dict(metadata))
+        # The file lies in the run folder for good; a copy would only cost its space.
+        artifact.add_file(str(folder / f"{alias}.ckpt"), name="model.ckpt", policy="immutable")
+        run.log_artifact(artifact, aliases=["best", "last"] if same else [alias])
+
+
+def local_checkpoint(reference: str) -> Path:
+    """Return the path of a checkpoint: ``reference`` itself, or where its artifact was loaded to.
+
+    Args:
+        reference: a file, or ``wandb:ENTITY/PROJECT/ARTIFACT:ALIAS``. An artifact is kept in this
+            user's cache folder by its digest, and loaded once.
+
+    Raises:
+        ConfigError: not of this form, or no key for the server.
+        RunError: no such artifact, or one that holds no checkpoint.
+    """
+    if not reference.startswith(PREFIX):
+        return Path(reference)
+    name = reference.removeprefix(PREFIX)
+    if not re.fullmatch(r"[^/:\s]+/[^/:\s]+/[^/:\s]+:[^/:\s]+", name):
+        raise ConfigError(
+            f"checkpoint={reference}: must be wandb:ENTITY/PROJECT/ARTIFACT:ALIAS, where ALIAS is "
+            "best, last or a version such as v0"
+        )
+    if missing := missing_key():
+        raise ConfigError(f"checkpoint={reference}: {missing}: {KEY_HINT}")
+    import wandb
+
+    try:
+        artifact = wandb.Api(timeout=30).artifact(name, type="model")
+        folder = cache_folder() / "artifacts" / artifact.digest
+        found = sorted(Path(artifact.download(root=str(folder))).glob("*.ckpt"))
+    except Exception as error:  # the client has no common kind for what server and network do
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RunError(f"checkpoint={reference}: cannot be loaded: {reason}") from None
+    if len(found) != 1:
+        raise RunError(f"checkpoint={reference}: holds {len(found)} .ckpt files; must be one")
+    return found[0]

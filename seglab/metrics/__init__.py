@@ -1,0 +1,1 @@
+"""How good class maps and masks are, exactly."""

@@ -1,0 +1,1 @@
+"""Processes: launch, ranks, signals, threads, and files on disk."""

@@ -1,0 +1,194 @@
+"""The only place that starts processes: the jobs of a sweep, and the ranks of a job.
+
+All are forked from one warm server that has imported torch and touched no device, started no
+thread and read no configuration (``multiprocessing``'s forkserver). What a job needs crosses the
+border as plain data. Lightning always finds its ranks started: its own launcher would replay the
+command line, and under a sweep different ranks would read different jobs from it (lightning#11300).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from seglab.runtime import signals
+from seglab.runtime.cores import cores
+from seglab.runtime.ranks import run_ranks
+from seglab.runtime.worker import settle
+from seglab.schema import TrainerConfig
+from seglab.text import print_plain, printable_lines
+
+PRELOADED = ["seglab.session", "seglab.commands.evaluate", "torch._dynamo"]
+"""What the server imports, so that no job has to."""
+
+WANDB = ["wandb.sdk.launch", "requests"]
+"""What a job that is logged to W&B imports, most of it not before its run starts."""
+
+
+def warm(more: Sequence[str] = ()) -> Any:
+    """Return the context whose processes are forked from the warm server, which it starts.
+
+    The server finds modules where this process does, and a scheduler's signal to all processes of
+    a job does not end it.
+
+    Args:
+        more: what else it imports, if it is not running yet.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED, *more])
+    handler = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGUSR2, handler)
+        if path is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = path
+    return context
+
+
+def ranks(trainer: TrainerConfig) -> int:
+    """Return on how many processes a job runs: one for each device."""
+    devices = trainer.devices
+    if isinstance(devices, str) and "," in devices:
+        return len([part for part in devices.split(",") if part.strip()])
+    if str(devices).isdecimal():
+        return int(devices)
+    if trainer.accelerator not in ("auto", "gpu", "cuda"):
+        return 1
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def run(
+    function: Callable[..., Any], trainer: TrainerConfig, *arguments: Any, quiet: bool = False
+) -> Any:
+    """Call ``function(*arguments, console)`` here, or on each rank of a job of several devices.
+
+    Args:
+        function: importable by its name, as are the classes of its arguments and of its result.
+        trainer: says how many ranks there are.
+        arguments: plain data.
+        quiet: show nothing; otherwise rank zero shows what there is to see.
+
+    Returns:
+        What it returned; on rank zero, if there are several.
+
+    Raises:
+        SeglabError: as ``function``; ProcessError if a rank died, its traceback shown.
+        KeyboardInterrupt: the job was interrupted.
+    """
+    count = ranks(trainer)
+    threads = trainer.threads or 1
+    if count * threads > cores() and not quiet:
+        print_plain(
+            f"warning: trainer.threads={threads} x {count} (trainer.devices) on {cores()} cores: "
+            "the result is the same as on more cores, but slower",
+            Console(stderr=True),
+        )
+    if count == 1 or "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started us
+        return function(*arguments, Console(quiet=quiet or os.environ.get("RANK", "0") != "0"))
+    return run_ranks(warm(), count, function, arguments, trainer.accelerator, quiet)
+
+
+class Process:
+    """A job in a process of its own, which no other job, crash or signal reaches.
+
+    Args:
+        function: what to call, importable by its name; it ends its process as it likes.
+        arguments: plain data.
+        log: where its output goes.
+        devices: ``CUDA_VISIBLE_DEVICES``, set before torch looks; None leaves it as it is.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], arguments: Sequence[Any], log: Path, devices: str | None
+    ) -> None:
+        target = (function, arguments, str(log.resolve()), devices)
+        # Not daemonic: it may start ranks and loading processes of its own.
+        self.process: BaseProcess = warm().Process(target=_job, args=target)
+        self.process.start()
+
+    def poll(self) -> str | None:
+        """Return None while it runs, then how it ended; an empty string if well."""
+        if self.process.is_alive():
+            return None
+        code = self.process.exitcode or 0
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return {0: "", 130: "interrupted", 143: "interrupted"}.get(code, f"exit code {code}")
+
+    def interrupt(self) -> None:
+        """Ask it to end, as Ctrl-C does."""
+        _send(self.process.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """End it, and what it has started."""
+        _send(self.process.pid, signal.SIGKILL, group=True)
+
+
+def _send(pid: int | None, number: int, group: bool = False) -> None:
+    try:
+        if pid is not None:
+            os.killpg(pid, number) if group else os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _job(
+    function: Callable[..., Any], arguments: Sequence[Any], log: str, devices: str | None
+) -> None:
+    """Run as the process of one job."""
+    if devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices
+    settle(log)
+    try:
+        function(*arguments)
+    except KeyboardInterrupt as interruption:
+        sys.exit(signals.exit_code(interruption))
+    except Exception:
+        print(printable_lines(traceback.format_exc().rstrip()), file=sys.stderr)
+        sys.exit(1)
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``function`` in a process of its own, and return what it returned.
+
+    What must not happen in the caller, such as a look at the devices, happens there.
+    """
+    context = warm()
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sending, function, arguments))
+    process.start()
+    sending.close()
+    try:
+        return receiving.recv()
+    finally:
+        process.join()
+
+
+def _answer(sending: Any, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    sending.send(function(*arguments))
+
+
+def visible_devices() -> list[str]:
+    """Return what ``CUDA_VISIBLE_DEVICES`` may name, one entry a GPU."""
+    import torch
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = torch.cuda.device_count()
+    return given.split(",")[:found] if given else [str(index) for index in range(found)]

@@ -1,0 +1,211 @@
+"""The ranks of a job on one machine: processes that find each other through a private file.
+
+torch's own launchers listen on all network interfaces and unpickle what is written to them
+(``torch/distributed/elastic/rendezvous/dynamic_rendezvous.py``). Here nothing listens beyond the
+loopback interface: the ranks meet in a FileStore in a folder that only this user can enter, and
+results come back through pipes. Lightning uses the process group that it finds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any, Literal, NamedTuple
+
+from rich.console import Console
+
+from seglab import errors
+from seglab.runtime import signals
+from seglab.runtime.worker import settle
+from seglab.text import printable_lines
+
+GRACE = 5.0
+"""Seconds that the other ranks get to end when one has failed."""
+
+_SIOCGIFADDR = 0x8915  # linux/sockios.h: the address of an interface
+
+
+class Outcome(NamedTuple):
+    """How a rank ended; ``value`` is its result, or the type and the text of its error."""
+
+    kind: Literal["result", "interrupted", "error", "died"]
+    value: Any = None
+    traceback: str = ""
+
+
+def run_ranks(
+    context: Any,
+    count: int,
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    accelerator: str,
+    quiet: bool,
+) -> Any:
+    """Call ``function(*arguments, console)`` on each of ``count`` ranks.
+
+    Args:
+        context: of multiprocessing; its processes have imported torch already.
+        count: of ranks.
+        function: importable by its name.
+        arguments: plain data.
+        accelerator: ``cpu`` for gloo, anything else for NCCL where there is a GPU.
+        quiet: show nothing; otherwise rank 0 shows what there is.
+
+    Returns:
+        The result of rank 0.
+
+    Raises:
+        SeglabError: as ``function``; ProcessError if a rank died, its traceback shown.
+        KeyboardInterrupt: the job was interrupted.
+    """
+    with tempfile.TemporaryDirectory(prefix="seglab-ranks-") as folder:  # mode 0700
+        processes, receivers = [], []
+        for rank in range(count):
+            receiver, sender = context.Pipe(duplex=False)
+            log = os.environ.get("SEGLAB_LOG")
+            work = (function, arguments, quiet, log)
+            meeting = (rank, count, f"{folder}/store", accelerator)
+            # Not daemonic: it starts loading processes of its own.
+            process = context.Process(target=_rank, args=(sender, work, meeting))
+            process.start()
+            sender.close()
+            processes.append(process)
+            receivers.append(receiver)
+        with signals.instead(_tell_ranks):
+            outcomes = _collect(processes, receivers)
+    failures = [rank for rank, outcome in outcomes.items() if outcome.kind in ("error", "died")]
+    if failures:
+        if signals.received():  # it came before that process could take it
+            raise signals.interruption()
+        raise _cause(failures[0], outcomes[failures[0]], processes[failures[0]])
+    if any(outcome.kind == "interrupted" for outcome in outcomes.values()):
+        raise signals.interruption()
+    return outcomes[0].value
+
+
+def _collect(processes: Sequence[Any], receivers: Sequence[Any]) -> dict[int, Outcome]:
+    """Return the outcome of each rank, in the order in which they ended."""
+    outcomes: dict[int, Outcome] = {}
+    waiting: dict[Any, int] = {receiver: rank for rank, receiver in enumerate(receivers)}
+    deadline = None
+    while waiting:
+        left = None if deadline is None else deadline - time.monotonic()
+        ready: list[Any] = wait([*waiting], left) if left is None or left > 0 else []
+        if not ready:  # they wait for the rank that has failed
+            for rank in waiting.values():
+                _kill(processes[rank])
+            deadline = None
+        for receiver in ready:
+            rank = waiting.pop(receiver)
+            try:
+                outcomes[rank] = receiver.recv()
+            except EOFError:
+                outcomes[rank] = Outcome("died")
+            if outcomes[rank].kind in ("error", "died") and deadline is None:
+                deadline = time.monotonic() + GRACE
+    for process in processes:
+        process.join(GRACE)
+    return outcomes
+
+
+def _kill(process: Any) -> None:
+    """End a rank and what it has started: it leads a session of its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # it may not have come as far as its session
+
+
+def _tell_ranks(number: int) -> None:
+    """Hand a signal on to the ranks, each of which saves and stops, those still to start too."""
+    told: set[int] = set()
+
+    def tell() -> None:
+        while True:
+            for child in multiprocessing.active_children():
+                if child.pid is not None and child.pid not in told:
+                    told.add(child.pid)
+                    with suppress(ProcessLookupError):
+                        os.kill(child.pid, signal.SIGTERM)
+            time.sleep(0.1)
+
+    signals.say(f"{signal.Signals(number).name}: saves and stops; a second one ends it at once")
+    threading.Thread(target=tell, daemon=True).start()
+
+
+def _rank(sender: Connection, work: Sequence[Any], meeting: Sequence[Any]) -> None:
+    """Run as one rank of a job, and send its outcome."""
+    function, arguments, quiet, log = work
+    rank, count, store, accelerator = meeting
+    settle(log)
+    signals.leave_it_to_the_parent()
+    # Lightning's names: it takes the processes as started.
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+    try:
+        _meet(rank, count, store, accelerator)
+        outcome = Outcome("result", function(*arguments, Console(quiet=quiet or rank != 0)))
+    except KeyboardInterrupt:
+        outcome = Outcome("interrupted")
+    except Exception as error:
+        if "gloo" in str(error) or "NCCL" in str(error):
+            time.sleep(1)  # another rank has died: its own outcome is to come first
+        outcome = Outcome("error", (type(error).__name__, str(error)), traceback.format_exc())
+    sender.send(outcome)
+    sys.exit(0 if outcome.kind == "result" else 1)
+
+
+def _meet(rank: int, count: int, store: str, accelerator: str) -> None:
+    """Join the process group of the job, over the loopback interface alone."""
+    import torch
+    import torch.distributed as dist
+
+    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback()
+    nccl = accelerator != "cpu" and torch.cuda.is_available()
+    dist.init_process_group(
+        "nccl" if nccl else "gloo",
+        store=dist.FileStore(store, count),  # type: ignore[attr-defined]
+        rank=rank,
+        world_size=count,
+    )
+
+
+def loopback() -> str:
+    """Return the name of the network interface that has the address 127.0.0.1."""
+    names = [name for _, name in socket.if_nameindex()]
+    if sys.platform.startswith("linux"):
+        import fcntl
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            for name in names:
+                request = struct.pack("256s", name.encode()[:15])
+                try:
+                    answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
+                except OSError:  # an interface without an address
+                    continue
+                if socket.inet_ntoa(answer[20:24]) == "127.0.0.1":
+                    return name
+    return next(name for name in names if name.startswith("lo"))
+
+
+def _cause(rank: int, outcome: Outcome, process: Any) -> Exception:
+    """Return the error of the first rank that failed."""
+    if outcome.kind == "died":
+        code = process.exitcode or 0
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return errors.ProcessError(f"process {rank} of the job died: {how}")
+    name, text = outcome.value
+    known = getattr(errors, name, None)
+    if isinstance(known, type) and issubclass(known, errors.SeglabError):
+        return known(text)
+    print(printable_lines(outcome.traceback), file=sys.stderr, end="")
+    return errors.ProcessError(f"process {rank} of the job failed: {name}: {text}")

@@ -1,0 +1,48 @@
+"""What a process forked from the warm server settles before it works: session, output and life."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import wait
+from typing import Any
+
+from seglab.runtime import signals
+
+GRACE = 30.0
+"""Seconds that a process gets to end when the one that asked for it is gone."""
+
+
+def settle(log: str | None) -> None:
+    """Cut what ties a forked process to the server: its session, output and life."""
+    os.setsid()  # Ctrl-C in a terminal reaches the command alone, which passes it on once
+    signals.install()  # the server ignores SIGINT
+    if log is not None:
+        write_to(log)
+    _end_with(multiprocessing.parent_process())
+
+
+def write_to(log: str) -> None:
+    """Send the output of this process, and of the ranks that it starts, to the end of a file."""
+    os.environ["SEGLAB_LOG"] = log
+    with open(log, "ab") as file:  # noqa: PTH123 (a handle)
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _end_with(parent: Any) -> None:
+    """End this process when the one that asked for it is gone, however that ended."""
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGINT)  # as if interrupted, so that the run is marked so
+        time.sleep(GRACE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,101 @@
+"""What ``--dry-run`` does: it finds what a run would refuse.
+
+Nothing is decoded, trained or written, and no lock is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from seglab.data.layout import SplitFiles
+from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
+from seglab.errors import ConfigError, SeglabError
+from seglab.models.weights import check_weights
+from seglab.runs.checkpoints import START, find_last
+from seglab.runs.settings import check_processes, flatten
+from seglab.runtime.launch import ranks
+from seglab.schema import Mark, TrainConfig, has_mark
+from seglab.session import build_callback, build_trainer
+from seglab.tasks.batches import check_share
+from seglab.tasks.factories import build_task
+
+HARMLESS = ("seed", "schedule", "optimizer.lr", "optimizer.weight_decay", "trainer.max_epochs")
+"""Settings of which the schema allows no value that a run would refuse later."""
+
+
+def check_job(config: TrainConfig, folder: Path) -> None:
+    """Find what :func:`seglab.session.run_job` would refuse.
+
+    Raises:
+        SeglabError: says which key or file is wrong, and what would be right.
+    """
+    samples = _check_data(config)
+    task = build_task(config)
+    last, reached, _ = find_last(folder / "checkpoints") if config.resume else (None, START, "")
+    if config.model.weights is not None and last is None:
+        check_weights(task.net, config.model.net, config.model.weights)
+    task.build_optimizer()
+    callbacks = [build_callback(name, node) for name, node in config.callbacks.items()]
+    build_trainer(config.trainer, folder, callbacks)
+    size, split, processes = config.data.batch_size, config.data.train_split, ranks(config.trainer)
+    check_processes(config, reached.processes, processes, within_epoch=reached.batches > 0)
+    if samples < size:
+        raise ConfigError(
+            f"data.batch_size={size}: the {split} split has {samples} samples; a batch cannot be "
+            "larger"
+        )
+    if samples < size * processes:
+        raise ConfigError(
+            f"data.batch_size={size}: {processes} processes need {size * processes} samples a "
+            f"step; the {split} split has {samples}"
+        )
+    limit = config.trainer.limit_train_batches
+    check_share("trainer.limit_train_batches", limit, samples // (size * processes))
+
+
+def _check_data(config: TrainConfig) -> int:
+    """Find every file of both splits; return the number of training samples.
+
+    Raises:
+        ConfigError, DataError: the data set cannot be used; says which key or file.
+    """
+    data, instances = config.data, config.model.task == "instance"
+    splits = (data.train_split, data.val_split)
+    if data.synth is not None and not (built_in_root(data) / "VOC2007").is_dir():
+        # It is made when a run begins, with these lists.
+        for name in splits:
+            if name not in SYNTHETIC_LISTS:
+                raise ConfigError(
+                    f"data={data.name}: no list {name}; there is {', '.join(SYNTHETIC_LISTS)}"
+                )
+        parts = {"train": data.synth.train, "val": data.synth.val}
+        return parts.get(data.train_split, sum(parts.values()))
+    train, _ = (SplitFiles.configured(data, name, instances=instances) for name in splits)
+    return len(train)
+
+
+class Checks:
+    """Checks of the jobs of a sweep: each once where only harmless settings differ."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, SeglabError | None] = {}
+
+    def problem(self, config: TrainConfig, folder: Path) -> SeglabError | None:
+        """Return what a job would be refused for; None if nothing is wrong."""
+        settings = {
+            key: value
+            for key, value in flatten(asdict(config))
+            if not any(key == name or key.startswith(f"{name}.") for name in HARMLESS)
+            and (key.startswith("data.") or not has_mark(key, Mark.NO_EFFECT))
+        }
+        resumed = folder.name if (folder / "checkpoints").is_dir() else ""
+        key = json.dumps([settings, resumed], sort_keys=True)
+        if key not in self.known:
+            try:
+                check_job(config, folder)
+                self.known[key] = None
+            except SeglabError as error:
+                self.known[key] = error
+        return self.known[key]

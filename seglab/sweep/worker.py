@@ -1,0 +1,32 @@
+"""What the process of a job does. Knows no torch until it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seglab.errors import SeglabError
+from seglab.runs.run import mark_failed
+from seglab.schema import TrainConfig
+from seglab.text import printable
+
+
+def work(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
+    """Train one configuration; what became of it stands in its folder, however it ends.
+
+    Raises:
+        SystemExit: it failed through no fault of the program; the line that says how is shown.
+        KeyboardInterrupt: it was interrupted.
+    """
+    from seglab.session import start_job
+
+    try:
+        start_job(config, folder, overrides)
+    except SeglabError as error:
+        print(printable(f"seglab: error: {error}"), file=sys.stderr)
+        mark_failed(folder, str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:
+        mark_failed(folder, str(error) or type(error).__name__)
+        raise

@@ -1,0 +1,64 @@
+"""What a run says of its batches before it begins, and what it refuses."""
+
+from __future__ import annotations
+
+from seglab.data.datamodule import VOCDataModule
+from seglab.data.sampling import evaluation_batches
+from seglab.errors import ConfigError
+from seglab.runtime.process import world_size
+from seglab.schedules import lr_factor
+from seglab.schema import TrainConfig
+
+
+def batch_sizes(config: TrainConfig, samples: int, processes: int) -> list[str]:
+    """Say what several processes or gathered gradients make of the batch size; else nothing."""
+    gathered, size = config.trainer.accumulate_grad_batches, config.data.batch_size
+    if processes * gathered == 1:
+        return []
+    factors = [f"{size} samples"]
+    factors += [f"{processes} processes"] if processes > 1 else []
+    factors += [f"{gathered} batches a step"] if gathered > 1 else []
+    lines = [f"effective batch size {size * processes * gathered}: {' x '.join(factors)}"]
+    if left := samples % (size * processes):
+        lines.append(f"each epoch leaves out {left} of {samples} samples, which fill no batch")
+    if processes > 1:
+        factor = lr_factor(config.optimizer.lr_rule, processes)
+        lines.append(f"learning rate x {factor:g} (optimizer.lr_rule={config.optimizer.lr_rule})")
+    return lines
+
+
+def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = None) -> None:
+    """Check that a share of the batches, such as 0.01, is at least one batch of each process.
+
+    Args:
+        config: the checked configuration.
+        data: its data.
+        split: what is evaluated; None for a training, which has both splits.
+
+    Raises:
+        ConfigError: names the key and the smallest share.
+    """
+    limits = config.trainer
+    if split is None:
+        samples = len(data.split(config.data.train_split))
+        batches = samples // (config.data.batch_size * world_size())
+        check_share("trainer.limit_train_batches", limits.limit_train_batches, batches)
+    images = data.split(split or config.data.val_split)
+    sizes = [images.size(index) for index in range(len(images))]
+    total = len(evaluation_batches(sizes, config.data.eval_batch_size))
+    # A process without a batch gets an empty one.
+    batches = max(1, total // world_size())
+    check_share("trainer.limit_val_batches", limits.limit_val_batches, batches)
+
+
+def check_share(key: str, limit: float | None, batches: int) -> None:
+    """Check that ``limit``, if it is a share and not a number, is at least one of the batches.
+
+    Raises:
+        ConfigError: it is less, at which Lightning would stop only after everything is read.
+    """
+    if isinstance(limit, float) and batches and int(batches * limit) == 0:
+        raise ConfigError(
+            f"{key}={limit}: less than one of {batches} batches; give a share of at least "
+            f"1/{batches}, or a whole number of batches"
+        )

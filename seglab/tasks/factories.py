@@ -1,0 +1,32 @@
+"""From a configuration to a task."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from seglab.config.instantiate import build
+from seglab.errors import ConfigError
+from seglab.schema import TrainConfig
+from seglab.tasks.base import Task
+from seglab.tasks.instance import InstanceSegmentation
+from seglab.tasks.semantic import SemanticSegmentation
+
+TASKS: dict[str, type[Task]] = {
+    "semantic": SemanticSegmentation,
+    "instance": InstanceSegmentation,
+}
+
+
+def build_task(config: TrainConfig) -> Task:
+    """Build the configured net and the task around it.
+
+    Raises:
+        ConfigError: an argument that the net does not take or refuses, or an output that does not
+            fit the classes.
+    """
+    net = build(config.model.net, "model.net")
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"model.net._target_={config.model.net['_target_']}: not an nn.Module")
+    task = TASKS[config.model.task](net, config)
+    task.check_output()
+    return task
