@@ -26,7 +26,7 @@ from seglab.data.datamodule import VOCDataModule
 from seglab.metrics.confusion import SegmentationMetrics, class_map
 from seglab.runtime.process import prepare
 from seglab.schema import TrainConfig
-from seglab.session import build_trainer
+from seglab.session.trainer import build_trainer
 from seglab.tasks.factories import build_task
 
 

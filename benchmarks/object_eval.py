@@ -23,9 +23,9 @@ from benchmarks.measure import data_overrides, in_turn, show
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
 from seglab.models.weights import load_pretrained
-from seglab.runtime.process import prepare
+from seglab.runtime.process import share_of_cores
 from seglab.schema import TrainConfig
-from seglab.session import build_trainer
+from seglab.session.trainer import build_trainer
 from seglab.tasks.factories import build_task
 
 
@@ -36,7 +36,8 @@ def main(arguments: list[str]) -> None:
     overrides = data_overrides([one for one in arguments if one.split("=")[0] not in given])
     recipe = ["experiments=mask_rcnn_voc2007", "model.weights=null", *overrides]
     config = compose("train", TrainConfig, recipe).config
-    print(f"{prepare(None)} threads")
+    torch.set_num_threads(share_of_cores(None))
+    print(f"{torch.get_num_threads()} threads")
     data = VOCDataModule(config.data, instances=True)
     task = build_task(config).eval()
     if config.model.weights is not None:

@@ -69,7 +69,7 @@ class Watch(L.Callback):
 def measure(root: Path, images: int, times: int, classes: int, epochs: int, send: Any) -> None:
     """Train on so many links in this process, and send what it took."""
     from seglab.runtime.process import prepare
-    from seglab.session import build_trainer
+    from seglab.session.trainer import build_trainer
     from seglab.tasks.factories import build_task
 
     store = root.parent / f"store-{times}-{classes}"

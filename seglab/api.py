@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from rich.console import Console
 from torch import Tensor
 
+from seglab.commands.tables import show_metrics, show_paths
 from seglab.config.compose import compose, override_stored
 from seglab.config.trust import received_config
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
-from seglab.runs.checkpoints import load_weights, read_checkpoint, stored_config
+from seglab.runs.checkpoints import read_checkpoint, stored_config
 from seglab.schema import TrainConfig
-from seglab.session import JobResult, build_trainer, start_job
+from seglab.session import JobResult, Session, start_job
 from seglab.tasks.base import Task
-from seglab.tasks.factories import build_task
+from seglab.tasks.precision import precision_plugin
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
 """What :class:`Predictor` takes for an image."""
@@ -34,9 +35,8 @@ class Predictor:
     """
 
     def __init__(self, task: Task) -> None:
-        here = replace(task.config.trainer, accelerator="cpu", devices=1, strategy="auto")
-        self.precision = build_trainer(here, Path(), []).precision_plugin
-        self.task: Task = self.precision.convert_module(task).eval()  # type: ignore[assignment]
+        converted = precision_plugin(task.config.trainer.precision, "cpu").convert_module(task)
+        self.task: Task = converted.eval()  # type: ignore[assignment]
         self.classes = task.classes
 
     @torch.inference_mode()
@@ -83,8 +83,9 @@ class Predictor:
             raise ValueError(
                 f"image is {tuple(image.shape)} {image.dtype}; must be (3, H, W) or (H, W, 3) uint8"
             )
-        with self.precision.forward_context():
-            return self.task.infer(image[None].to(self.task.device))
+        device = self.task.device
+        with precision_plugin(self.task.config.trainer.precision, device.type).forward_context():
+            return self.task.infer(image[None].to(device))
 
 
 def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
@@ -102,16 +103,23 @@ def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
     path = Path(checkpoint)
     content = read_checkpoint(path)
     stored = received_config(stored_config(content), path, trust)
-    task = build_task(override_stored(stored, []))
-    load_weights(task, content, path)
-    return Predictor(task)
+    session = Session(override_stored(stored, []), "predict", path.parent)
+    return Predictor(session.load(content, path).task)
 
 
-def fit(*overrides: str) -> JobResult:
+def fit(*overrides: str, quiet: bool = False) -> JobResult:
     """Train as ``seglab train`` does: ``fit("experiments=smoke", "seed=1")``.
+
+    Args:
+        overrides: as on the command line.
+        quiet: show neither progress nor metrics.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
     """
     composed = compose("train", TrainConfig, overrides)
-    return start_job(composed.config, composed.folder, composed.overrides, quiet=True)
+    result = start_job(composed.config, composed.folder, composed.overrides, quiet=quiet)
+    console = Console(quiet=quiet)
+    show_metrics(result.metrics, console)
+    show_paths(result.folder, result.pictures, console)
+    return result

@@ -12,6 +12,7 @@ from typing import NoReturn
 from seglab.errors import ConfigError, SeglabError
 from seglab.runtime import signals
 from seglab.runtime.disk import explain
+from seglab.runtime.memory import keep_memory
 from seglab.text import printable, printable_lines
 
 COMMANDS = {
@@ -103,6 +104,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             said = f"no command {command!r}" if arguments else "no command given"
             raise ConfigError(f"{said}; there is {', '.join(COMMANDS)}")
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
+        keep_memory()
         import_module(f"seglab.commands.{command}").main(**options)
     except SystemExit as stop:  # argparse has shown the help
         return int(stop.code or 0)

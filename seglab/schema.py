@@ -116,7 +116,7 @@ class Mark(Enum):
     """What the run is computed on: another value may change the last digits."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class StoreConfig:
     """Where decoded pixels are kept between runs; see ``seglab.data.store``."""
 
@@ -125,7 +125,7 @@ class StoreConfig:
     max_gb: Annotated[float, Bound(above=0)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class SynthConfig:
     """The built-in data set; see ``seglab.data.synthetic``."""
 
@@ -136,7 +136,7 @@ class SynthConfig:
     seed: Annotated[int, Bound(0)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class DataConfig:
     """A data set in VOC's layout, its splits, loading and augmentation."""
 
@@ -177,7 +177,7 @@ def is_torchvisions(weights: str) -> bool:
     return weights == DEFAULT or re.fullmatch(r"\w+_Weights\.\w+", weights) is not None
 
 
-@dataclass
+@dataclass(frozen=True)
 class ModelConfig:
     """A net (anything that maps images to logits), its task and its weights."""
 
@@ -203,7 +203,7 @@ class ModelConfig:
             raise RunError(f"model.weights={self.weights}: no such file")
 
 
-@dataclass
+@dataclass(frozen=True)
 class LossTerm:
     """One part of the loss and its weight."""
 
@@ -211,7 +211,7 @@ class LossTerm:
     weight: Annotated[float, Bound(0)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class LossConfig:
     """The loss: a weighted sum of terms."""
 
@@ -221,7 +221,7 @@ class LossConfig:
     label_smoothing: Annotated[float, Bound(0, 1)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class OptimizerConfig:
     """The optimiser and how parameters are grouped for it."""
 
@@ -233,7 +233,7 @@ class OptimizerConfig:
     algorithm: dict[str, Any]
 
 
-@dataclass
+@dataclass(frozen=True)
 class ScheduleConfig:
     """The learning rate over the steps of a run, as a factor of ``optimizer.lr``."""
 
@@ -254,7 +254,7 @@ STRATEGIES = (
 which listen on all network interfaces and unpickle what they are sent."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainerConfig:
     """How long, on what, and how exactly: the part of Lightning's Trainer that seglab uses."""
 
@@ -275,7 +275,7 @@ class TrainerConfig:
     limit_val_batches: Annotated[int | float | None, Bound(above=0)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class LoggerConfig:
     """Where the history goes besides metrics.csv; all but ``name`` is for W&B."""
 
@@ -293,7 +293,7 @@ class LoggerConfig:
     finish_timeout: Annotated[float, Bound(above=0)] = 30.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class PicturesConfig:
     """Prediction pictures of fixed validation samples; 0 epochs: only at the end."""
 
@@ -301,7 +301,7 @@ class PicturesConfig:
     every_n_epochs: Annotated[int, Bound(0)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class EvaluationConfig:
     """How a trained model answers, in validation, evaluation and prediction."""
 
@@ -309,14 +309,14 @@ class EvaluationConfig:
     score_threshold: Annotated[float, Bound(0, 1)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class SweepConfig:
     """What is common to the runs of a sweep; of no account in a single run."""
 
     name: Annotated[str | None, Name()]
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainConfig:
     """Everything that ``seglab train`` does."""
 
@@ -336,7 +336,7 @@ class TrainConfig:
     callbacks: dict[str, Any]
 
 
-@dataclass
+@dataclass(frozen=True)
 class EvaluateConfig:
     """What ``seglab evaluate`` adds to the configuration that it finds in the checkpoint."""
 
@@ -345,7 +345,7 @@ class EvaluateConfig:
     trust: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class PredictConfig:
     """What ``seglab predict`` adds to the configuration that it finds in the checkpoint."""
 
@@ -355,7 +355,7 @@ class PredictConfig:
     trust: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class ScoreConfig:
     """Everything that ``seglab score`` does."""
 
@@ -364,7 +364,7 @@ class ScoreConfig:
     data: DataConfig
 
 
-@dataclass
+@dataclass(frozen=True)
 class DataCommandConfig:
     """Everything that ``seglab data …`` does."""
 

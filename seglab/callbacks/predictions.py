@@ -13,6 +13,7 @@ from seglab.data.instances import Detections, find_instances
 from seglab.data.sampling import spread
 from seglab.drawing.objects import ObjectFiles, object_panel
 from seglab.drawing.pictures import panel, prediction_sheet, save_class_map
+from seglab.errors import RunError
 from seglab.metrics.confusion import confusion_matrix, scores
 from seglab.runtime.collective import gather
 from seglab.runtime.files import atomic
@@ -115,6 +116,17 @@ class WritePredictions(L.Callback):
         self.folder, self.overlays, self.classes = folder, folder / "overlays", classes
         self.objects = ObjectFiles(folder, classes)
         self.unreadable: list[str] = []
+
+    def make_folders(self) -> None:
+        """Make the folders.
+
+        Raises:
+            RunError: they cannot be written.
+        """
+        try:
+            self.overlays.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"output={self.folder}: cannot be written: {error.strerror}") from None
 
     def on_predict_batch_end(
         self,

@@ -7,7 +7,7 @@ import torch
 
 
 class Threads(L.Callback):
-    """Keeps the number of threads that :func:`prepare` has set.
+    """Keeps the number of threads that :func:`seglab.runtime.process.computing` has set.
 
     Lightning's launcher sets it to the cores' share of each process once more, unless
     OMP_NUM_THREADS is set: ``_set_num_threads_if_needed`` in lightning/fabric/utilities/

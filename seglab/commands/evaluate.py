@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from seglab.config.compose import Composed, check_root, compose_own, override_stored
-from seglab.runs.run import Follower, Run, check_folder
+from seglab.runs.run import check_folder
 from seglab.schema import EvaluateConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from seglab.session import Evaluated
 
 
 def main(overrides: list[str]) -> dict[str, float]:
@@ -37,13 +40,11 @@ def main(overrides: list[str]) -> dict[str, float]:
     config = override_stored(stored, rest)
     if not composed.config.trust:
         check_received_list(config.data, composed.config.split, path, rest)
-    job = (config, path, composed, overrides, rest)
-    scores: dict[str, float]
-    scores, pictures, doubtful = run(measure, config.trainer, *job)
+    measured: Evaluated = run(measure, config.trainer, config, path, composed, overrides)
     console = Console()
-    show_metrics(scores, console, doubtful)
-    show_paths(composed.folder, pictures, console)
-    return scores
+    show_metrics(measured.scores, console, measured.unreliable)
+    show_paths(composed.folder, measured.pictures, console)
+    return measured.scores
 
 
 def measure(
@@ -51,67 +52,16 @@ def measure(
     path: Path,
     composed: Composed[EvaluateConfig],
     overrides: list[str],
-    rest: list[str],
     console: Console,
-) -> tuple[dict[str, float], list[Path], bool]:
+) -> Evaluated:
     """Measure a checkpoint, in each process of the job.
-
-    Returns:
-        The scores; the pictures; whether the interval is unreliable.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
     """
-    from seglab.callbacks.bars import Checking
-    from seglab.callbacks.mishaps import Mishaps
-    from seglab.callbacks.predictions import PredictionPictures
-    from seglab.callbacks.progress import EvaluationProgress
-    from seglab.callbacks.samples import KeepEvaluation, KeepSamples
-    from seglab.data.datamodule import VOCDataModule
-    from seglab.loggers.track import track
-    from seglab.metrics.counts import unreliable
-    from seglab.report import reported
-    from seglab.runs.checkpoints import load_weights, origin, read_checkpoint
-    from seglab.runtime.process import prepare, rank
-    from seglab.session import build_trainer, interruptible
-    from seglab.tasks.batches import check_limits
-    from seglab.tasks.factories import build_task
+    from seglab.runs.checkpoints import read_checkpoint
+    from seglab.session import Session
 
-    config.trainer.threads = prepare(config.trainer.threads)
-    tracking = track(config, "evaluate", rest, console)
-    instances = config.model.task == "instance"
-    data = VOCDataModule(config.data, config.seed, Checking(console), instances=instances)
-    split = config.data.split_name(composed.config.split)
-    samples = data.split(split)
-    check_limits(config, data, split)
-    task = build_task(config)
-    task.metrics.per_image = True
-    checkpoint = read_checkpoint(path)
-    load_weights(task, checkpoint, path)
-
-    tracking.prepare(composed.folder, task.classes, len(samples))
-    owner = Run if rank() == 0 else Follower
-    settings = {**asdict(config), **composed.plain}
-    facts = {
-        "data": {"val": data.record(split).identity},
-        "checkpoint": origin(checkpoint, path),
-    }
-    run = owner(composed.folder, settings, overrides, resume=False, facts=facts)
-    pictures = PredictionPictures(
-        run.predictions, task.classes, len(samples), config.pictures.samples, every_n_epochs=0
-    )
-    keep = KeepSamples(run.folder, samples.ids, task.classes, config.pictures.samples)
-    mishaps = Mishaps(config, "evaluation")
-    callbacks = [mishaps, pictures, KeepEvaluation(keep), EvaluationProgress(console)]
-    callbacks += tracking.callbacks
-    trainer = build_trainer(config.trainer, composed.folder, callbacks)
-    data.config.val_split = split
-    logged = tracking.run(trainer, task.net, {split: data.record(split)}, composed.plain)
-    with reported(run, console), logged, interruptible(trainer):
-        with mishaps.explained():
-            trainer.validate(task, data, verbose=False, weights_only=True)
-        run.write_metrics(task.scores)
-        tracking.results(task.scores)
-    assert task.evaluation is not None, "a validation was completed"
-    doubtful = unreliable(task.evaluation.counts.numpy())
-    return task.scores, sorted(pictures.written), doubtful
+    own = composed.config
+    session = Session(config, "evaluate", composed.folder, overrides, console, own.split)
+    return session.validate(read_checkpoint(path), path, composed.plain)

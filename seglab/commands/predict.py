@@ -32,20 +32,13 @@ def main(overrides: list[str]) -> Path:
     output = Path(composed.config.output)
     _check_output(output, Path(composed.config.input))
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
-    from torch.utils.data import DataLoader
-
-    from seglab.callbacks.mishaps import Mishaps
     from seglab.callbacks.predictions import WritePredictions
-    from seglab.callbacks.progress import PredictionProgress
     from seglab.config.trust import received_config
     from seglab.data.images import ImageBatches, find_images
-    from seglab.loggers.track import track
     from seglab.loggers.wandb.artifacts import local_checkpoint
-    from seglab.runs.checkpoints import load_weights, read_checkpoint, stored_config
+    from seglab.runs.checkpoints import read_checkpoint, stored_config
     from seglab.runtime.launch import ranks
-    from seglab.runtime.process import prepare
-    from seglab.session import build_trainer, interruptible
-    from seglab.tasks.factories import build_task
+    from seglab.session import Session
 
     console = Console()
     path = local_checkpoint(composed.config.checkpoint)
@@ -56,40 +49,25 @@ def main(overrides: list[str]) -> Path:
         raise ConfigError(
             f"trainer.devices={config.trainer.devices}: predict runs in one process; must be 1"
         )
-    config.trainer.threads = prepare(config.trainer.threads)
-    tracking = track(config, "predict", rest, console)
     images = find_images(Path(composed.config.input))
     batches = ImageBatches(images, config.data.eval_batch_size)
     if not batches.readable:
-        _report(batches.unreadable, len(images), console)
-    loader = DataLoader(batches, batch_size=None, num_workers=config.data.num_workers)
-    task = build_task(config)
-    load_weights(task, checkpoint, path)
-    writing = WritePredictions(output, task.classes)
-    progress = PredictionProgress(console, batches.readable)
-    tracking.prepare(output, task.classes, batches.readable)
-    mishaps = Mishaps(config, "prediction")
-    callbacks = [mishaps, writing, progress, *tracking.callbacks]
-    trainer = build_trainer(config.trainer, output, callbacks)
-    try:
-        writing.overlays.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"output={output}: cannot be written: {error.strerror}") from None
+        _list_unreadable(batches.unreadable, len(images), console)
     start = time.perf_counter()
-    with tracking.run(trainer, task.net, {}, composed.plain), interruptible(trainer):
-        with mishaps.explained():
-            trainer.predict(task, loader, return_predictions=False, weights_only=True)
-        tracking.results({})
+
+    def report(writing: WritePredictions) -> None:
         unreadable = batches.unreadable + writing.unreadable
+        objects = f"objects in {output / 'instances.json'}, " if writing.objects.images else ""
         print_plain(
-            f"{len(images) - len(unreadable)} class maps in {output}, "
-            f"overlays in {writing.overlays}, "
-            + (f"objects in {output / 'instances.json'}, " if task.detections is not None else "")
-            + f"{time.perf_counter() - start:.1f} s",
+            f"{len(images) - len(unreadable)} class maps in {output}, overlays in "
+            f"{writing.overlays}, {objects}{time.perf_counter() - start:.1f} s",
             console,
         )
-        if unreadable:  # within the block, so that W&B marks the run as failed too
-            _report(unreadable, len(images), console)
+        if unreadable:
+            _list_unreadable(unreadable, len(images), console)
+
+    session = Session(config, "predict", output, rest, console).load(checkpoint, path)
+    session.predict(batches, composed.plain, report)
     return output
 
 
@@ -121,7 +99,7 @@ def _check_output(output: Path, source: Path) -> None:
             )
 
 
-def _report(unreadable: list[str], total: int, console: Console) -> NoReturn:
+def _list_unreadable(unreadable: list[str], total: int, console: Console) -> NoReturn:
     """List the files that could not be read.
 
     Raises:

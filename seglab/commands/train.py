@@ -30,31 +30,31 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         return None
     console = Console()
     composed = compose("train", TrainConfig, overrides)
-    state, changes = check_run(composed.config, composed.folder)
+    state, config, changes = check_run(composed.config, composed.folder)
     if not is_trained(composed.folder, state):  # otherwise the weights are those of the run
-        composed.config.model.check_weights_file()
-    if state != FINISHED and composed.config.data.synth is None:  # built-in data is made when used
+        config.model.check_weights_file()
+    if state != FINISHED and config.data.synth is None:  # built-in data is made when used
         from seglab.data.lists import check_training_lists  # numpy: not needed for a wrong key
 
-        check_training_lists(composed.config.data)
+        check_training_lists(config.data)
     if dry_run:
         if state != FINISHED:
             from seglab.sweep.preflight import check_job
 
-            check_job(composed.config, composed.folder)
+            check_job(config, composed.folder)
         text = yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True)
         text += "".join(f"# {line}\n" for line in changes)
         print(printable_lines(f"{text}# {composed.folder}: {plan(composed.folder, state)}"))
         return None
     resumes = [f"resuming {composed.folder}"] if state == INTERRUPTED else []
-    for line in resumes + changes:
+    for line in [*resumes, *changes]:
         print_plain(line, console)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.commands.tables import show_metrics, show_paths
     from seglab.session import start_job
 
     try:
-        result = start_job(composed.config, composed.folder, composed.overrides)
+        result = start_job(config, composed.folder, composed.overrides)
     except KeyboardInterrupt as interruption:
         if status(composed.folder) == INTERRUPTED:
             interruption.args = (

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast, get_args, get_type_hints
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -162,7 +162,7 @@ def _checked(
         with open_dict(composed):
             composed.pop("hydra", None)
         _write_mask_values_as_text(composed)
-        typed = OmegaConf.merge(OmegaConf.structured(schema), composed)
+        typed = OmegaConf.merge(_structured(schema, composed), composed)
         data = OmegaConf.select(typed, "data")
         if data is not None:
             data.classes = list(
@@ -187,6 +187,24 @@ def _checked(
         raise too_large(composed) from None
     check_values(config)
     return Composed(config, OmegaConf.to_container(typed), folder, tuple(overrides))  # type: ignore[arg-type]
+
+
+def _structured(schema: type[Any], composed: DictConfig) -> DictConfig:
+    """Return the schema as a configuration that ``composed`` can be merged into.
+
+    OmegaConf makes what comes from frozen dataclasses read-only, and a group that is None at first
+    too, as soon as it is made.
+    """
+    typed: DictConfig = OmegaConf.structured(schema)
+    OmegaConf.set_readonly(typed, None)
+    hints = get_type_hints(schema)
+    for field in fields(schema):
+        types: list[Any] = [hints[field.name], *get_args(hints[field.name])]  # of an optional too
+        inner = next((one for one in types if is_dataclass(one)), None)
+        given = composed.get(field.name) if not OmegaConf.is_missing(composed, field.name) else None
+        if inner is not None and isinstance(given, DictConfig):
+            typed[field.name] = _structured(cast("type[Any]", inner), given)
+    return typed
 
 
 def _write_mask_values_as_text(composed: DictConfig) -> None:

@@ -110,6 +110,7 @@ class VOCDataModule(L.LightningDataModule):
         seed: order and augmentation follow from it.
         progress: shows the pass that decodes and checks everything.
         instances: batches hold instance maps too.
+        start: epoch, and batches of it that each process has done, at which training starts.
     """
 
     def __init__(
@@ -119,14 +120,13 @@ class VOCDataModule(L.LightningDataModule):
         progress: Progress = no_progress,
         *,
         instances: bool = False,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
         self.config, self.seed, self.progress = config, seed, progress
-        self.instances = instances
+        self.instances, self.start = instances, start
         self.splits: dict[str, VOCSegmentation | Cached] = {}
         self.records: dict[str, Record] = {}
-        self.start = (0, 0)
-        """Epoch, and batches of it that are behind, at which training begins or goes on."""
 
     def split(self, name: str) -> VOCSegmentation | Cached:
         """Return the checked samples of a split, decoding them on first use.

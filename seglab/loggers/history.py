@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from seglab.runs.history import History
+from seglab.runs.run import Run
 
 
 class HistoryLogger(Logger):
@@ -17,9 +17,9 @@ class HistoryLogger(Logger):
     Lightning's own CSVLogger deletes the file of a run that is resumed.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__()
-        self.history = history
+        self.run = run
 
     @property
     def name(self) -> str:
@@ -34,7 +34,7 @@ class HistoryLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add values to the row of ``step``."""
-        self.history.log(step or 0, metrics)
+        self.run.history.log(step or 0, metrics)
 
     @rank_zero_only
     def log_hyperparams(

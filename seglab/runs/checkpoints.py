@@ -36,7 +36,20 @@ class WholeFiles(TorchCheckpointIO):
     """Writes beside the old file, flushes, then renames: a killed process leaves the old one.
 
     What was ``last.ckpt`` before stays as ``previous.ckpt``.
+
+    Args:
+        read: the checkpoint that is resumed from, which has been read already.
     """
+
+    def __init__(self, read: Resumed | None = None) -> None:
+        self.read = read
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the checkpoint at ``path``, on the CPU."""
+        if self.read is not None and self.read.path == Path(path):
+            content, self.read = self.read.content, None  # so that its memory can be freed
+            return content
+        return super().load_checkpoint(path, *args, **kwargs)
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -124,12 +137,24 @@ class Position(NamedTuple):
     processes: int | None = None
 
 
-START = Position(0, 0, 0)
-"""The position of a run that has no checkpoint."""
+class Resumed(NamedTuple):
+    """What a run is resumed from.
+
+    Attributes:
+        path: the checkpoint; None where there is none, and the run starts.
+        content: what :func:`read_checkpoint` gave.
+        position: how far it is.
+        note: what to print about it.
+    """
+
+    path: Path | None = None
+    content: dict[str, Any] = {}  # noqa: RUF012 (of a NamedTuple, never changed)
+    position: Position = Position(0, 0, 0)
+    note: str = ""
 
 
-def find_last(folder: Path) -> tuple[Path | None, Position, str]:
-    """Return the checkpoint that a run is resumed from, its position, and what to print about it.
+def find_last(folder: Path) -> Resumed:
+    """Return the checkpoint that a run is resumed from.
 
     It is ``last.ckpt``, or the one before if that is damaged; None where there is none.
 
@@ -142,18 +167,19 @@ def find_last(folder: Path) -> tuple[Path | None, Position, str]:
         if not path.is_file():
             continue
         try:
-            reached = position(read_checkpoint(path), path)
+            content = read_checkpoint(path)
+            reached = position(content, path)
         except RunError as error:
             problems.append(str(error).removeprefix("checkpoint="))
             continue
         note = f"{problems[0]}; goes on from {path}, step {reached.step}" if problems else ""
-        return path, reached, note
+        return Resumed(path, content, reached, note)
     if problems:
         raise RunError(
             f"{'; '.join(problems)}: delete {folder} to start from the beginning, or give "
             "another hydra.run.dir"
         )
-    return None, START, ""
+    return Resumed()
 
 
 def set_aside(folder: Path) -> None:

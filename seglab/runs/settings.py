@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from seglab.errors import ConfigError, RunError
 from seglab.runs.received import DamagedError, read_json, read_yaml
-from seglab.runs.run import FINISHED, NONE, check_folder, status
+from seglab.runs.run import FINISHED, NONE, check_folder, read_status, status
 from seglab.schema import Mark, TrainConfig, check_values, defaults, has_mark
 
 NOT_SET = "(not set)"
@@ -140,13 +140,22 @@ def is_trained(folder: Path, state: str) -> bool:
     return state == FINISHED or any(path.is_file() for path in kept)
 
 
-def check_run(config: TrainConfig, folder: Path) -> tuple[str, list[str]]:
+class RunCheck(NamedTuple):
+    """What :func:`check_run` found.
+
+    Attributes:
+        status: of the folder.
+        config: as given, but ``trainer.threads=null`` is the number that the run recorded.
+        changes: what is not as before of the machine that computes it.
+    """
+
+    status: str
+    config: TrainConfig
+    changes: Sequence[str] = ()
+
+
+def check_run(config: TrainConfig, folder: Path) -> RunCheck:
     """Check that a run may start in a folder, or be resumed there with these settings.
-
-    ``trainer.threads`` becomes the number that the run recorded, unless another is given.
-
-    Returns:
-        The status of the folder, and what is not as before of the machine that computes it.
 
     Raises:
         ConfigError: it holds a run and ``resume`` is false, or one of other settings
@@ -156,11 +165,11 @@ def check_run(config: TrainConfig, folder: Path) -> tuple[str, list[str]]:
     leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started
     state = check_folder(folder, config.resume) if leads else status(folder)
     if state == NONE or not is_trained(folder, state):
-        return state, []
+        return RunCheck(state, config)
     before = read_settings(folder)
     threads = before.get("trainer.threads")
     if config.trainer.threads is None and isinstance(threads, int) and threads > 0:
-        config.trainer.threads = threads
+        config = replace(config, trainer=replace(config.trainer, threads=threads))
         check_values(config)  # the folder may be somebody else's
     now = dict(flatten(asdict(config)))
     changed = [
@@ -182,9 +191,14 @@ def check_run(config: TrainConfig, folder: Path) -> tuple[str, list[str]]:
         raise ConfigError(
             f"hydra.run.dir={folder}: this run is of {there}; {here}: give another hydra.run.dir"
         )
-    if state == FINISHED:
-        return state, []
-    return state, [f"{key}={_shown(now, key)}, was {_shown(before, key)}" for key in changed]
+    changes = [f"{key}={_shown(now, key)}, was {_shown(before, key)}" for key in changed]
+    return RunCheck(state, config, () if state == FINISHED else changes)
+
+
+def recorded_weights(folder: Path) -> dict[str, Any]:
+    """Return the digest of the weights that a run started from, if it recorded one."""
+    data = read_status(folder).get("data")
+    return {WEIGHTS: data[WEIGHTS]} if isinstance(data, dict) and WEIGHTS in data else {}
 
 
 def check_processes(

@@ -1,16 +1,40 @@
-"""What a process settles before it computes: its threads, and what it does with its memory."""
+"""The state of a process that decides its numbers: threads, torch's flags, random generators."""
 
 from __future__ import annotations
 
-import ctypes
+import logging
 import os
-import sys
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from seglab.runtime.cores import cores
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+LIGHTNING = ("lightning.pytorch", "lightning.fabric")
+"""Loggers that tell which devices are unused and which processes there are."""
+
+EXPECTED = (
+    # Lightning 2.6 asks torch's pytree in a way that torch 2.15 calls old; nothing for our users.
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    # A laptop's fast store needs no loading processes; data.num_workers is the user's to choose.
+    r"The '\w+_dataloader' does not have many workers",
+    # A run that is resumed within an epoch starts where it was: seglab.data.sampling.
+    r"You're resuming from a checkpoint that ended before the ep",
+    # What every process logs at the end of a validation was computed from all processes' images.
+    r"It is recommended to use `self.log\('val/",
+    # launch.py has started all processes; where SLURM is installed, it is not to be asked to.
+    r"The `srun` command is available on your system but",
+    # Frozen layers stay in evaluation mode; that is what frozen means.
+    r"Found \d+ module\(s\) in eval mode at the start of training",
+    # Lightning takes bf16 instead; seglab refuses.
+    r"You passed `Trainer\(accelerator='cpu', precision='16",
+)
+"""Warnings of Lightning that seglab answers for."""
 
 
 def rank() -> int:
@@ -23,32 +47,67 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def prepare(threads: int | None) -> int:
-    """Prepare this process for training or inference; return its number of CPU threads.
+def share_of_cores(threads: int | None) -> int:
+    """Return ``threads``, or if that is None this process's share of the cores."""
+    return threads or max(1, cores() // world_size())
 
-    Another number of threads changes the last bits of logits, so that it is fixed and recorded:
-    ``threads``, or its job's share of all cores that this process may use.
+
+@contextmanager
+def computing(threads: int) -> Iterator[None]:
+    """Compute with this number of CPU threads, and leave the process as it was.
+
+    Another number changes the last bits of logits, so that it is fixed and recorded. Whatever the
+    block changes is restored: environment, torch's flags, random generators, warning filters and
+    the levels of Lightning's loggers.
     """
-    threads = threads or max(1, cores() // world_size())
+    environment = dict(os.environ)
+    levels = {name: logging.getLogger(name).level for name in LIGHTNING}
+    flags = _flags()
+    with warnings.catch_warnings(), isolate_rng():
+        for message in EXPECTED:
+            warnings.filterwarnings("ignore", message)
+        for name in LIGHTNING:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        # Under deterministic algorithms torch writes NaN to all memory that it hands out, for
+        # whoever reads before writing: a seventh of a step's time. Nothing here does, so no number
+        # changes.
+        _set_flags((threads, *flags[1:5], False))
+        try:
+            yield
+        finally:
+            _set_flags(flags)
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+            for key in os.environ.keys() - environment.keys():
+                del os.environ[key]
+            os.environ.update(environment)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the random generators of Python, numpy and torch; ``computing`` restores them."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+Flags = tuple[int, bool, bool, bool, bool, bool]
+
+
+def _flags() -> Flags:
+    return (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
+        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+    )
+
+
+def _set_flags(flags: Flags) -> None:
+    threads, deterministic, warn_only, cudnn_deterministic, benchmark, fill = flags
     torch.set_num_threads(threads)
-    _keep_memory()
-    # Under deterministic algorithms torch writes NaN to all memory that it hands out, for whoever
-    # reads before writing: a seventh of a step's time. Nothing here does, so no number changes.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return threads
-
-
-def _keep_memory() -> None:
-    """Let glibc keep what is freed instead of handing it back to the system.
-
-    Every large tensor of a step would otherwise be mapped anew and zeroed by the kernel, page by
-    page: a quarter of the time of a training step of FCN-8s on 2 cores, for a tenth more memory.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library, such as musl
-        return
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+    torch.backends.cudnn.deterministic = cudnn_deterministic
+    torch.backends.cudnn.benchmark = benchmark
+    torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from seglab.runtime import signals
+from seglab.runtime.memory import keep_memory
 
 GRACE = 30.0
 """Seconds that a process gets to end when the one that asked for it is gone."""
@@ -21,6 +22,7 @@ def settle(log: str | None) -> None:
     """Cut what ties a forked process to the server: its session, output and life."""
     os.setsid()  # Ctrl-C in a terminal reaches the command alone, which passes it on once
     signals.install()  # the server ignores SIGINT
+    keep_memory()
     if log is not None:
         write_to(log)
     _end_with(multiprocessing.parent_process())

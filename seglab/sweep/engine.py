@@ -96,9 +96,11 @@ class Sweep:
             plan = job.plan
             if job.config is not None and job.there != FINISHED:
                 problem = checks.problem(job.config, job.folder)
-                plan, job.error = ("would fail", str(problem)) if problem else (plan, "")
-            self.refused += bool(job.error)
-            self.say(f"{plan:<14}  {job.folder}  {job.error or ' '.join(job.axes)}")
+                plan, error = ("would fail", str(problem)) if problem else (plan, "")
+            else:
+                error = job.error
+            self.refused += bool(error)
+            self.say(f"{plan:<14}  {job.folder}  {error or ' '.join(job.axes)}")
 
     def run(
         self, jobs: Sequence[Job], slots: int, start: Callable[[Job], Running]

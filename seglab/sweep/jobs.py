@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from seglab.runs.settings import (
 from seglab.schema import Mark, TrainConfig, has_mark
 
 
-@dataclass
+@dataclass(frozen=True)
 class Job:
     """One run of a sweep.
 
@@ -47,7 +47,7 @@ class Job:
     config: TrainConfig | None = None
     error: str = ""
     there: str = NONE
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     @property
     def plan(self) -> str:
@@ -112,21 +112,21 @@ def plan(
         return Job(number, tuple(overrides), axes, folder, error=str(error))
     mark = digest(task_of(composed.plain))
     name = f"{readable(axes)}-{mark}"
-    job = Job(number, tuple(overrides), axes, sweep / name, composed.config)
+    own = composed.config
+    logger = replace(own.logger, group=own.logger.group or sweep.name)
+    config = replace(own, resume=True, logger=logger)
+    job = Job(number, tuple(overrides), axes, sweep / name, config)
     # Under other axes its name may have been another.
     found = sorted([*sweep.glob(f"*-{mark}"), *sweep.glob(f"*-{mark}-*")])
     try:
-        _choose_folder(job, found, identities or Identities())
-        job.there = status(job.folder)
+        job = _choose_folder(job, found, identities or Identities())
+        job = replace(job, there=status(job.folder))
     except SeglabError as error:
         return Job(number, tuple(overrides), axes, job.folder, error=str(error))
-    composed.config.resume = True
-    composed.config.logger.group = composed.config.logger.group or sweep.name
-    job.notes += changes(job, composed.plain, sweep)
-    return job
+    return replace(job, notes=(*job.notes, *changes(job, composed.plain, sweep)))
 
 
-def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> None:
+def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> Job:
     """Take the folder of these that holds the job, or one of its own if its files are others.
 
     Raises:
@@ -139,15 +139,16 @@ def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> N
         if recorded is None and not is_trained(folder, state):
             continue  # it ended before it looked at any data
         if same_inputs(recorded, identities.of(job.config)):
-            job.folder = folder
-            return
+            return replace(job, folder=folder)
         others[folder] = recorded
     if job.folder in others:
         now = identities.of(job.config)
         of_data, here, there = other_inputs(job.config, others[job.folder], now)
         verb = "was trained on" if of_data else "started from"
-        job.notes.append(f"{here}; {job.folder.name} {verb} {there}, and is left alone")
-        job.folder = job.folder.with_name(f"{job.folder.name}-{digest(now)}")
+        note = f"{here}; {job.folder.name} {verb} {there}, and is left alone"
+        folder = job.folder.with_name(f"{job.folder.name}-{digest(now)}")
+        return replace(job, folder=folder, notes=(note,))
+    return job
 
 
 def task_of(config: Mapping[str, Any]) -> dict[str, Any]:

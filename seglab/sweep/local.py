@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from seglab.errors import RunError
 from seglab.runs.run import FINISHED
@@ -43,8 +44,10 @@ class Leases:
 class LeasedProcess(Process):
     """A job's process, which gives back its GPUs when it has ended."""
 
-    leases: Leases
-    lent: str | None
+    def __init__(self, job: Job, leases: Leases) -> None:
+        self.leases, self.lent = leases, leases.take()
+        arguments = (job.config, job.folder, job.overrides)
+        super().__init__(work, arguments, job.folder / "log.txt", self.lent)
 
     def poll(self) -> str | None:
         """Return None while it runs, then how it ended."""
@@ -67,35 +70,31 @@ def run_here(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outc
     slots = n_jobs or leases.slots or 1
     if leases.slots is not None:
         slots = min(slots, max(1, leases.slots))
-    for job in jobs:
-        settle_threads(job, slots)
+    jobs = [settle_threads(job, slots) for job in jobs]
+    configs = [job.config for job in jobs if job.config is not None and job.there != FINISHED]
     if slots > 1 and configs:
         threads = sorted({config.trainer.threads or 1 for config in configs})
         each_has = " or ".join(str(number) for number in threads)
         sweep.say(f"{slots} jobs at a time, trainer.threads={each_has}")
 
     def start(job: Job) -> LeasedProcess:
-        assert job.config is not None
         job.folder.mkdir(parents=True, exist_ok=True)
-        lent = leases.take()
-        arguments = (job.config, job.folder, job.overrides)
-        process = LeasedProcess(work, arguments, job.folder / "log.txt", lent)
-        process.leases, process.lent = leases, lent
-        return process
+        return LeasedProcess(job, leases)
 
     return sweep.run(jobs, slots, start)
 
 
-def settle_threads(job: Job, slots: int) -> None:
+def settle_threads(job: Job, slots: int) -> Job:
     """Give a job its share of the cores, or what it had when it was interrupted.
 
     Another number of threads changes the last bits of a result.
     """
     if job.config is None or job.config.trainer.threads is not None:
-        return
-    job.config.trainer.threads = recorded_threads(job) or (
-        max(1, cores() // (slots * ranks(job.config.trainer))) if slots > 1 else None
-    )
+        return job
+    trainer = job.config.trainer
+    share = max(1, cores() // (slots * ranks(trainer))) if slots > 1 else None
+    trainer = replace(trainer, threads=recorded_threads(job) or share)
+    return replace(job, config=replace(job.config, trainer=trainer))
 
 
 def recorded_threads(job: Job) -> int | None:

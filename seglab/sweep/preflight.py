@@ -6,20 +6,19 @@ Nothing is decoded, trained or written, and no lock is needed.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from seglab.data.layout import SplitFiles
 from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.errors import ConfigError, SeglabError
 from seglab.models.weights import check_weights
-from seglab.runs.checkpoints import START, find_last
 from seglab.runs.settings import check_processes, flatten
 from seglab.runtime.launch import ranks
-from seglab.schema import Mark, TrainConfig, has_mark
-from seglab.session import build_callback, build_trainer
+from seglab.runtime.process import computing, share_of_cores
+from seglab.schema import LoggerConfig, Mark, TrainConfig, has_mark
+from seglab.session import Session
 from seglab.tasks.batches import check_share
-from seglab.tasks.factories import build_task
 
 HARMLESS = ("seed", "schedule", "optimizer.lr", "optimizer.weight_decay", "trainer.max_epochs")
 """Settings of which the schema allows no value that a run would refuse later."""
@@ -32,13 +31,13 @@ def check_job(config: TrainConfig, folder: Path) -> None:
         SeglabError: says which key or file is wrong, and what would be right.
     """
     samples = _check_data(config)
-    task = build_task(config)
-    last, reached, _ = find_last(folder / "checkpoints") if config.resume else (None, START, "")
-    if config.model.weights is not None and last is None:
-        check_weights(task.net, config.model.net, config.model.weights)
-    task.build_optimizer()
-    callbacks = [build_callback(name, node) for name, node in config.callbacks.items()]
-    build_trainer(config.trainer, folder, callbacks)
+    session = Session(replace(config, logger=LoggerConfig("csv")), "train", folder)
+    if config.model.weights is not None and session.resumed.path is None:
+        check_weights(session.task.net, config.model.net, config.model.weights)
+    session.task.build_optimizer()
+    with computing(share_of_cores(config.trainer.threads)):
+        session.trainer()
+    reached = session.resumed.position
     size, split, processes = config.data.batch_size, config.data.train_split, ranks(config.trainer)
     check_processes(config, reached.processes, processes, within_epoch=reached.batches > 0)
     if samples < size:

@@ -31,6 +31,7 @@ class Task(L.LightningModule):
     Args:
         net: maps normalised images ``(B, 3, H, W)`` to whatever :meth:`class_map` understands.
         config: the checked configuration.
+        per_image: whether the metrics include an interval over images.
     """
 
     mean: Tensor
@@ -45,7 +46,7 @@ class Task(L.LightningModule):
     detections: list[Detections] | None = None
     """The objects of the batch last validated or predicted; None where a task finds none."""
 
-    def __init__(self, net: nn.Module, config: TrainConfig) -> None:
+    def __init__(self, net: nn.Module, config: TrainConfig, per_image: bool = False) -> None:
         super().__init__()
         self.memory_format = (
             torch.channels_last if config.trainer.channels_last else torch.contiguous_format
@@ -56,7 +57,7 @@ class Task(L.LightningModule):
         self.frozen += freeze_norms(net) if config.model.frozen_norms else []
         self.config = config
         self.classes = tuple(config.data.classes or ())
-        self.metrics = SegmentationMetrics(self.classes)
+        self.metrics = SegmentationMetrics(self.classes, per_image)
         self.scores, self.evaluation = {}, None
         self.scored_at = -1
         for name, value in (("mean", config.model.mean), ("std", config.model.std)):

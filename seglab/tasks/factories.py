@@ -17,8 +17,8 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def build_task(config: TrainConfig) -> Task:
-    """Build the configured net and the task around it.
+def build_task(config: TrainConfig, per_image: bool = False) -> Task:
+    """Build the configured net and the task around it; see :class:`seglab.tasks.base.Task`.
 
     Raises:
         ConfigError: an argument that the net does not take or refuses, or an output that does not
@@ -27,6 +27,6 @@ def build_task(config: TrainConfig) -> Task:
     net = build(config.model.net, "model.net")
     if not isinstance(net, nn.Module):
         raise ConfigError(f"model.net._target_={config.model.net['_target_']}: not an nn.Module")
-    task = TASKS[config.model.task](net, config)
+    task = TASKS[config.model.task](net, config, per_image)
     task.check_output()
     return task

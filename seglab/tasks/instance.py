@@ -20,7 +20,7 @@ MASK_THRESHOLD = 0.5
 class InstanceSegmentation(Task):
     """Objects by torchvision's Mask R-CNN, its own losses; class maps are painted by score."""
 
-    def __init__(self, net: nn.Module, config: TrainConfig) -> None:
+    def __init__(self, net: nn.Module, config: TrainConfig, per_image: bool = False) -> None:
         if not isinstance(net, MaskRCNN):
             raise ConfigError(
                 f"model.net: a {type(net).__name__}; model.task=instance needs a "
@@ -30,7 +30,7 @@ class InstanceSegmentation(Task):
             group, _, name = key.partition(".")
             if getattr(getattr(config, group), name) is not wanted:
                 raise ConfigError(f"{key}=true: not for model.task=instance")
-        super().__init__(net, config)
+        super().__init__(net, config, per_image)
         self.mask_ap = MaskAP(self.classes)
 
     def forward(self, image: Tensor) -> list[dict[str, Tensor]]:

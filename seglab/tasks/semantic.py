@@ -18,8 +18,8 @@ from seglab.tasks.base import Task, main_output
 class SemanticSegmentation(Task):
     """Pixel-wise classification by a net that maps images to logits ``(B, K, H, W)``."""
 
-    def __init__(self, net: nn.Module, config: TrainConfig) -> None:
-        super().__init__(net, config)
+    def __init__(self, net: nn.Module, config: TrainConfig, per_image: bool = False) -> None:
+        super().__init__(net, config, per_image)
         weights = config.loss.class_weights
         if weights is not None and len(weights) != len(self.classes):
             raise ConfigError(
@@ -30,7 +30,7 @@ class SemanticSegmentation(Task):
             weights,
             config.loss.label_smoothing,
         )
-        self.metrics = SegmentationMetrics(self.classes, terms=len(config.loss.terms))
+        self.metrics = SegmentationMetrics(self.classes, per_image, len(config.loss.terms))
 
     def infer(self, image: Tensor) -> Tensor:
         """Map ``(B, 3, H, W)`` uint8 to logits ``(B, K, H, W)``, mirrored too if so configured."""

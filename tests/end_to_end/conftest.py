@@ -23,14 +23,16 @@ class StopAt(L.Callback):
 
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    import seglab.session
+    from seglab.session import session
 
-    build_trainer = seglab.session.build_trainer
+    build_trainer = session.build_trainer
 
     def at(epoch: int) -> None:
-        def with_stop(config: Any, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
-            return build_trainer(config, folder, [*callbacks, StopAt(epoch)])
+        def with_stop(
+            config: Any, folder: Path, callbacks: list[L.Callback], *rest: Any
+        ) -> L.Trainer:
+            return build_trainer(config, folder, [*callbacks, StopAt(epoch)], *rest)
 
-        monkeypatch.setattr(seglab.session, "build_trainer", with_stop)
+        monkeypatch.setattr(session, "build_trainer", with_stop)
 
     return at

@@ -11,11 +11,12 @@ from typing import Any
 import lightning as L
 import pytest
 
-import seglab.session
 from benchmarks.crash import differences
+from seglab import report
 from seglab.runs.checkpoints import read_checkpoint
 from seglab.runs.history import History
 from seglab.runs.run import FINISHED, status
+from seglab.session import session
 
 EMA = ["callbacks=ema", "trainer.max_epochs=3", "data.photometric=0.5"]
 
@@ -86,14 +87,16 @@ def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_space(
 ) -> None:
     arguments = [*tiny, *EMA]
     assert seglab_cli("train", *arguments, "hydra.run.dir=whole").code == 0
-    build_trainer = seglab.session.build_trainer
+    build_trainer = session.build_trainer
 
-    def with_filling(config: Any, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
-        return build_trainer(config, folder, [*callbacks, FillAt(hook, disk)])
+    def with_filling(
+        config: Any, folder: Path, callbacks: list[L.Callback], *rest: Any
+    ) -> L.Trainer:
+        return build_trainer(config, folder, [*callbacks, FillAt(hook, disk)], *rest)
 
     run = disk.path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(seglab.session, "build_trainer", with_filling)
+        patch.setattr(session, "build_trainer", with_filling)
         answer = seglab_cli("train", *arguments, f"hydra.run.dir={run}")
     assert answer.code == 1
     assert answer.err.count("\n") == 1, answer.err
@@ -143,13 +146,13 @@ def test_a_report_that_has_no_place_changes_nothing(
     disk: Disk,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write = seglab.report.write_report
+    write = report.write_report
 
     def full(folder: Path) -> Path:
         disk.fill(left=64 * 2**10)
         return write(folder)
 
-    monkeypatch.setattr(seglab.report, "write_report", full)
+    monkeypatch.setattr(report, "write_report", full)
     run = disk.path / "run"
     answer = seglab_cli("train", *tiny, f"hydra.run.dir={run}")
     assert answer.code == 0, answer.err

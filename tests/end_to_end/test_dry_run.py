@@ -84,11 +84,16 @@ def test_each_job_of_a_sweep_is_checked_once_for_what_it_shares(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from seglab.sweep import preflight
+    from seglab.session import session
 
     built = []
-    build_task = preflight.build_task
-    monkeypatch.setattr(preflight, "build_task", lambda c: built.append(c) or build_task(c))
+    build_task = session.build_task
+
+    def note(config: Any, per_image: bool) -> Any:
+        built.append(config)
+        return build_task(config, per_image)
+
+    monkeypatch.setattr(session, "build_task", note)
     before = files(tmp_path)
     sweep = ["sweep.name=s", "seed=0,1", "optimizer.lr=0.1,0.2", "model.net.kernel_size=3,4"]
     answer = seglab_cli("train", "-m", "--dry-run", *arguments, *sweep)

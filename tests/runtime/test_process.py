@@ -1,36 +1,54 @@
 """What a process settles before it computes."""
 
+import logging
 import os
+import random
 import subprocess
 import sys
-from collections.abc import Iterator
+import warnings
 
+import numpy as np
 import pytest
 import torch
 
 from seglab.runtime import process
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    threads, filled = torch.get_num_threads(), torch.utils.deterministic.fill_uninitialized_memory
-    yield
-    torch.set_num_threads(threads)
-    torch.utils.deterministic.fill_uninitialized_memory = filled
-
-
 def test_the_number_of_threads_is_the_one_asked_for_or_all_cores() -> None:
-    assert process.prepare(1) == torch.get_num_threads() == 1
-    everything = process.prepare(None)
-    assert everything == torch.get_num_threads() >= 1
+    assert process.share_of_cores(3) == 3
     if hasattr(os, "sched_getaffinity"):
-        assert everything == len(os.sched_getaffinity(0))
+        assert process.share_of_cores(None) == len(os.sched_getaffinity(0))
 
 
-def test_memory_is_not_written_before_it_is_used() -> None:
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    process.prepare(1)
-    assert not torch.utils.deterministic.fill_uninitialized_memory
+def test_a_block_computes_with_its_threads_and_leaves_the_process_as_it_was() -> None:
+    def state() -> list[object]:
+        flags = torch.backends.cudnn.deterministic, torch.are_deterministic_algorithms_enabled()
+        filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+        level = logging.getLogger("lightning.pytorch").level
+        generators = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+        return [
+            *(torch.get_num_threads(), *flags, filled, level, dict(os.environ)),
+            *(list(warnings.filters), *generators[:2], generators[2].tolist()),
+        ]
+
+    def compute() -> None:
+        with process.computing(3):
+            change()
+
+    def change() -> None:
+        assert torch.get_num_threads() == 3
+        assert not torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.deterministic = True
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        warnings.simplefilter("ignore")
+        process.seed_everything(1)
+        raise RuntimeError("as it may")
+
+    before = state()
+    with pytest.raises(RuntimeError, match="as it may"):
+        compute()
+    assert state() == before
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
@@ -38,9 +56,9 @@ def test_freed_memory_is_not_mapped_anew() -> None:
     # In a process of its own: what others have freed before is no measure.
     code = """
 import resource, sys, torch
-from seglab.runtime.process import prepare
+from seglab.runtime.memory import keep_memory
 if sys.argv[1] == "kept":
-    prepare(1)
+    keep_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):

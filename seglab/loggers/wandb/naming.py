@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _UNTOLD = (
-    "hydra", "resume", "logger", "pictures", "sweep", "search", "checkpoint", "split",
+    "hydra", "resume", "logger", "pictures", "sweep", "search", "checkpoint", "split", "trust",
     "data.root", "data.store", "data.num_workers", "data.eval_batch_size",
     "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads",
     "model.name", "data.name",

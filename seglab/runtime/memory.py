@@ -1,0 +1,25 @@
+"""How a process of the command line uses its memory. Knows no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
+
+def keep_memory() -> None:
+    """Let glibc keep what is freed instead of returning it to the system.
+
+    Every large tensor of a step would otherwise be mapped anew and zeroed by the kernel, page by
+    page: a quarter of the time of a training step of FCN-8s on 2 cores, for a tenth more memory.
+    It cannot be undone, so that it is for processes of the command line alone.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library, such as musl
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,0 +1,300 @@
+"""A run from its configuration: data, task, callbacks, loggers and trainer, each built once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import lightning as L
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.seed import isolate_rng
+from rich.console import Console
+from torch.utils.data import DataLoader
+
+from seglab.callbacks.bars import Checking
+from seglab.callbacks.checkpoints import BestAndLast
+from seglab.callbacks.finite import FiniteNumbers
+from seglab.callbacks.interrupts import SaveAndStop
+from seglab.callbacks.mishaps import Mishaps
+from seglab.callbacks.predictions import PredictionPictures, WritePredictions
+from seglab.callbacks.progress import EvaluationProgress, PredictionProgress, TrainingProgress
+from seglab.callbacks.samples import KeepEvaluation, KeepSamples
+from seglab.data.datamodule import VOCDataModule
+from seglab.data.digests import Record
+from seglab.data.images import ImageBatches
+from seglab.loggers.history import HistoryLogger
+from seglab.loggers.track import Tracking, track
+from seglab.metrics.counts import unreliable
+from seglab.models.weights import load_pretrained
+from seglab.report import reported
+from seglab.runs.checkpoints import (
+    Resumed,
+    WholeFiles,
+    find_last,
+    load_weights,
+    origin,
+    set_aside,
+)
+from seglab.runs.run import Follower, Run
+from seglab.runs.settings import check_processes, recorded_weights, weights_identity
+from seglab.runtime.disk import disk_errors
+from seglab.runtime.preemption import listening
+from seglab.runtime.process import computing, rank, seed_everything, share_of_cores
+from seglab.schema import TrainConfig
+from seglab.session.trainer import build_callback, build_trainer, interruptible
+from seglab.tasks.base import Task
+from seglab.tasks.batches import batch_sizes, check_limits
+from seglab.tasks.factories import build_task
+from seglab.text import print_plain
+
+Kind = Literal["train", "evaluate", "predict"]
+
+DOING = {"train": "training", "evaluate": "evaluation", "predict": "prediction"}
+
+
+class Evaluated(NamedTuple):
+    """What an evaluation gave: scores, pictures, and whether the interval is unreliable."""
+
+    scores: dict[str, float]
+    pictures: list[Path]
+    unreliable: bool
+
+
+class Session:
+    """A task on its data, with what watches, logs and runs it; each part is built on first use.
+
+    Args:
+        config: the checked configuration.
+        kind: what it is for.
+        folder: where results go.
+        overrides: the command line's, which are recorded.
+        console: shows progress and one-line notes; None shows nothing.
+        split: what is evaluated, as the command line names it; ``val`` means ``data.val_split``.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        kind: Kind,
+        folder: Path,
+        overrides: Sequence[str] = (),
+        console: Console | None = None,
+        split: str = "val",
+    ) -> None:
+        threads = share_of_cores(config.trainer.threads)
+        self.config = replace(config, trainer=replace(config.trainer, threads=threads))
+        self.kind, self.folder, self.overrides = kind, folder, overrides
+        self.console = console or Console(quiet=True)
+        self.split = config.data.split_name(split)
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """W&B, if it is configured: it starts to look for its server at once."""
+        return track(self.config, self.kind, self.overrides, self.console)
+
+    @cached_property
+    def resumed(self) -> Resumed:
+        """The checkpoint that training is resumed from, if any."""
+        return find_last(self.folder / "checkpoints") if self.config.resume else Resumed()
+
+    @cached_property
+    def data(self) -> VOCDataModule:
+        """The splits of the data set; decoded and checked when they are asked for."""
+        return VOCDataModule(
+            replace(self.config.data, val_split=self.split),
+            self.config.seed,
+            Checking(self.console),
+            instances=self.config.model.task == "instance",
+            start=self.resumed.position[1:3],
+        )
+
+    @cached_property
+    def task(self) -> Task:
+        """The task, its weights drawn from the seed."""
+        with isolate_rng():
+            seed_everything(self.config.seed)
+            return build_task(self.config, per_image=self.kind == "evaluate")
+
+    def trainer(
+        self, callbacks: Sequence[L.Callback] = (), loggers: Sequence[Logger] = ()
+    ) -> L.Trainer:
+        """Build the trainer, with the configured callbacks if it is for training."""
+        named = self.config.callbacks.items() if self.kind == "train" else ()
+        own = [build_callback(name, node) for name, node in named]
+        # Last, so that what others do after a step is in the checkpoint.
+        last = [SaveAndStop(self.folder / "checkpoints")] if self.kind == "train" else []
+        every = [*callbacks, *self.tracking.callbacks, *own, *last]
+        reading = WholeFiles(self.resumed if self.kind == "train" else None)
+        return build_trainer(self.config.trainer, self.folder, every, loggers, reading)
+
+    def load(self, checkpoint: dict[str, Any], path: Path) -> Session:
+        """Put the weights of a checkpoint into the task.
+
+        Raises:
+            RunError: they are of another model.
+        """
+        load_weights(self.task, checkpoint, path)
+        return self
+
+    def fit(self) -> tuple[dict[str, float], list[Path]]:
+        """Train, and return the metrics of ``last.ckpt`` and the pictures.
+
+        Raises:
+            SeglabError: says which key or file is wrong, and what would be right.
+            KeyboardInterrupt: the run was interrupted, and is marked so.
+        """
+        config, folder, console = self.config, self.folder, self.console
+        with computing(share_of_cores(config.trainer.threads)):
+            _ = self.tracking
+            reached = self.resumed.position
+            self.data.check()
+            check_limits(config, self.data)
+            for line in self.data.warnings():
+                print_plain(f"warning: {line}", console)
+            seed_everything(config.seed)
+            if self.resumed.note:
+                print_plain(self.resumed.note, console)
+            if config.model.weights is not None and self.resumed.path is None:
+                net = config.model.net
+                report = load_pretrained(self.task.net, net, config.model.weights)
+                print_plain(str(report), console)
+            fresh = self.resumed.path is None
+            weights = weights_identity(config) if fresh else recorded_weights(folder)
+            self.task.build_optimizer()  # a wrong argument is found now; training builds its own
+            facts = {"data": {**self.data.identity, **weights}}
+            run = self._run(asdict(config), facts, resume=config.resume, step=reached.step)
+            saving = BestAndLast(
+                run.checkpoints, config, self.data.identity, before=lambda: run.history.sync()
+            )
+            mishaps, pictures, *watching = self._watching(run, config.pictures.every_n_epochs)
+            progress = TrainingProgress(console)
+            callbacks = [mishaps, FiniteNumbers(folder), saving, pictures, *watching, progress]
+            trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
+            check_processes(
+                config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0
+            )
+            samples = len(self.data.split(config.data.train_split))
+            for line in batch_sizes(config, samples, trainer.world_size):
+                print_plain(line, console)
+            full = disk_errors(folder, ", and give resume=true to go on from the last checkpoint")
+            logged = self.tracking.run(trainer, self.task.net, self.data.records)
+            with listening(), reported(run, console), logged, full:
+                if run.leads:
+                    run.history.rewind(reached.step)
+                    if self.resumed.note:
+                        set_aside(run.checkpoints)
+                with mishaps.explained(), interruptible(trainer):
+                    trainer.fit(
+                        self.task, self.data, ckpt_path=self.resumed.path, weights_only=True
+                    )
+                    if self.task.scored_at != trainer.global_step:
+                        trainer.validate(self.task, self.data, verbose=False, weights_only=True)
+                training = {"train/loss": run.history.last("train/loss")}
+                best = {"best/val/mIoU": saving.best, "best/epoch": saving.best_epoch}
+                metrics = {**self.task.scores, **training, **best}
+                run.write_metrics(metrics)
+                self.tracking.results(metrics, run.checkpoints)
+            if run.leads:
+                saving.tidy()
+            return metrics, sorted(pictures.written)
+
+    def validate(self, checkpoint: dict[str, Any], path: Path, own: Mapping[str, Any]) -> Evaluated:
+        """Measure a checkpoint on the split.
+
+        Args:
+            checkpoint: as :func:`seglab.runs.checkpoints.read_checkpoint` gives it.
+            path: where it was read.
+            own: the command's own settings, which are recorded too.
+
+        Raises:
+            SeglabError: says which key or file is wrong, and what would be right.
+        """
+        config = self.config
+        with computing(share_of_cores(config.trainer.threads)):
+            _ = self.tracking
+            record = self.data.record(self.split)
+            check_limits(config, self.data, self.split)
+            self.load(checkpoint, path)
+            facts = {"data": {"val": record.identity}, "checkpoint": origin(checkpoint, path)}
+            run = self._run({**asdict(config), **own}, facts, resume=False)
+            mishaps, pictures, *watching = self._watching(run, every_n_epochs=0)
+            trainer = self.trainer([mishaps, pictures, *watching, EvaluationProgress(self.console)])
+            with (
+                reported(run, self.console),
+                self._running(trainer, mishaps, {self.split: record}, own),
+            ):
+                trainer.validate(self.task, self.data, verbose=False, weights_only=True)
+                run.write_metrics(self.task.scores)
+                self.tracking.results(self.task.scores)
+            assert self.task.evaluation is not None, "a validation was completed"
+            doubtful = unreliable(self.task.evaluation.counts.numpy())
+            return Evaluated(self.task.scores, sorted(pictures.written), doubtful)
+
+    def predict(
+        self,
+        batches: ImageBatches,
+        own: Mapping[str, Any],
+        report: Callable[[WritePredictions], None],
+    ) -> None:
+        """Write the class maps of photographs into the folder.
+
+        Args:
+            batches: the photographs.
+            own: the command's own settings, which are recorded too.
+            report: called at the end; an error that it raises marks the W&B run as failed.
+
+        Raises:
+            SeglabError: says which key or file is wrong, and what would be right.
+        """
+        with computing(share_of_cores(self.config.trainer.threads)):
+            workers = self.config.data.num_workers
+            loader = DataLoader(batches, batch_size=None, num_workers=workers)
+            writing = WritePredictions(self.folder, self.task.classes)
+            self.tracking.prepare(self.folder, self.task.classes, batches.readable)
+            mishaps = Mishaps(self.config, DOING[self.kind])
+            progress = PredictionProgress(self.console, batches.readable)
+            trainer = self.trainer([mishaps, writing, progress])
+            writing.make_folders()
+            with self._running(trainer, mishaps, {}, own):
+                trainer.predict(self.task, loader, return_predictions=False, weights_only=True)
+                self.tracking.results({})
+                report(writing)
+
+    def _run(
+        self,
+        settings: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        *,
+        resume: bool,
+        step: int | None = None,
+    ) -> Run:
+        owner = Run if rank() == 0 else Follower
+        return owner(self.folder, settings, self.overrides, resume=resume, step=step, facts=facts)
+
+    def _watching(
+        self, run: Run, every_n_epochs: int
+    ) -> tuple[Mishaps, PredictionPictures, KeepEvaluation]:
+        """Return what watches a validation."""
+        samples, classes = self.data.split(self.split), self.task.classes
+        count = self.config.pictures.samples
+        self.tracking.prepare(self.folder, classes, len(samples))
+        pictures = PredictionPictures(run.predictions, classes, len(samples), count, every_n_epochs)
+        keep = KeepEvaluation(KeepSamples(self.folder, samples.ids, classes, count))
+        return Mishaps(self.config, DOING[self.kind]), pictures, keep
+
+    @contextmanager
+    def _running(
+        self,
+        trainer: L.Trainer,
+        mishaps: Mishaps,
+        records: Mapping[str, Record],
+        own: Mapping[str, Any],
+    ) -> Iterator[None]:
+        """Log what happens in the block, and put its errors into plain words."""
+        logged = self.tracking.run(trainer, self.task.net, records, own)
+        with logged, interruptible(trainer), mishaps.explained():
+            yield

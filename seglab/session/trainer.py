@@ -1,0 +1,146 @@
+"""Lightning's Trainer as seglab uses it: one call, and what Lightning does otherwise."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+
+from seglab.callbacks.threads import Threads
+from seglab.config.instantiate import build
+from seglab.errors import ConfigError
+from seglab.runs.checkpoints import WholeFiles
+from seglab.runtime import launch, signals
+from seglab.runtime.collective import PlainDDP
+from seglab.runtime.preemption import is_asked
+from seglab.runtime.process import world_size
+from seglab.schema import TrainerConfig
+
+
+def build_callback(name: str, node: Any) -> L.Callback:
+    """Build a configured callback.
+
+    Raises:
+        ConfigError: an argument that it does not take or refuses, or no callback.
+    """
+    callback = build(node, f"callbacks.{name}")
+    if not isinstance(callback, L.Callback):
+        raise ConfigError(f"callbacks.{name}._target_: not a lightning.Callback")
+    return callback
+
+
+def build_trainer(
+    config: TrainerConfig,
+    folder: Path,
+    callbacks: Sequence[L.Callback] = (),
+    loggers: Sequence[Logger] = (),
+    checkpoint_io: WholeFiles | None = None,
+) -> L.Trainer:
+    """Build Lightning's Trainer; nothing is written before it is used.
+
+    Args:
+        config: the checked configuration.
+        folder: the run folder.
+        callbacks: called in this order.
+        loggers: what is logged goes to each of them.
+        checkpoint_io: reads and writes checkpoints.
+
+    Raises:
+        ConfigError: an accelerator, strategy or precision that is not there.
+    """
+    # Ranks are started by ranks.py and found by LOCAL_RANK, or by torchrun; Lightning is to look
+    # for no scheduler: within SLURM it would take its own and set signal handlers.
+    plugins: list[Any] = [checkpoint_io or WholeFiles()]
+    if not TorchElasticEnvironment.detect():
+        plugins.append(LightningEnvironment())
+    try:
+        trainer = _Trainer(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            strategy=strategy(config),
+            precision=config.precision,
+            max_epochs=config.max_epochs,
+            deterministic=config.deterministic,
+            accumulate_grad_batches=config.accumulate_grad_batches,
+            sync_batchnorm=config.sync_batchnorm,
+            gradient_clip_val=config.gradient_clip_val,
+            check_val_every_n_epoch=config.check_val_every_n_epoch,
+            limit_train_batches=config.limit_train_batches,
+            limit_val_batches=config.limit_val_batches,
+            callbacks=[Threads(), *callbacks],
+            plugins=plugins,
+            logger=list(loggers),
+            log_every_n_steps=1,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # ours neither pads nor repeats
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
+    except ImportError as error:  # such as transformer_engine
+        raise ConfigError(f"trainer.precision={config.precision}: {error}") from None
+    if world_size() == 1 and trainer.num_devices != launch.ranks(config):
+        # Otherwise Lightning would start the missing processes itself.
+        raise ConfigError(
+            f"trainer.devices={config.devices!r}: give a number, or a list such as 0,1"
+        )
+    if config.precision.startswith("16") and trainer.precision.startswith("bf16"):
+        raise ConfigError(f"trainer.precision={config.precision}: not on a CPU; give bf16-mixed")
+    return trainer
+
+
+def strategy(config: TrainerConfig) -> str | PlainDDP:
+    """Return Lightning's strategy; that of several processes unpickles nothing.
+
+    One process gets ``auto``, whatever is configured: Lightning's ``ddp`` would join a group of
+    one, by a TCPStore that listens on all network interfaces.
+    """
+    if max(world_size(), launch.ranks(config)) == 1:
+        return "auto"
+    return PlainDDP(find_unused_parameters=config.strategy.endswith("true"))
+
+
+class _NoHandlers(_SignalConnector):
+    def register_signal_handlers(self) -> None:
+        """Leave the handlers as they are."""
+
+
+class _Trainer(L.Trainer):
+    """Lightning's, without its signal handlers: signals.py has ours.
+
+    Lightning's would broadcast from within a handler (lightning/pytorch/trainer/connectors/
+    signal_connector.py).
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._signal_connector = _NoHandlers(self)
+
+
+@contextmanager
+def interruptible(trainer: L.Trainer) -> Iterator[None]:
+    """Let an interruption come out as KeyboardInterrupt, which Lightning turns into an exit."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if trainer.interrupted:
+            raise signals.interruption() from None
+        raise
+    except RuntimeError as error:
+        if is_asked() and "DataLoader worker" in str(error):  # the signal has reached it too
+            raise signals.interruption() from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
