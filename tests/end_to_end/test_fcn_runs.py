@@ -262,7 +262,7 @@ def test_one_photo_of_any_size_and_the_python_call_agree(
         (["input=empty"], 1, "input=empty: holds no images"),
         (["input=twice"], 1, "would both be named a.png"),
         (["input=broken"], 1, "b.jpg: cannot be decoded"),
-        (["input=good", "output=good/a.png"], 1, "output=good/a.png: cannot be written"),
+        (["input=good", "output=good/a.png"], 2, "good/a.png is a file, not a folder"),
         (["input=good", "outptu=x"], 2, "unknown key 'outptu'"),
         ([], 2, "input is not set"),
     ],

@@ -111,7 +111,8 @@ def test_a_run_that_is_told_to_end_saves_where_it_is(
         patch.setattr(session, "build_trainer", with_signal)
         answer = seglab_cli("train", *arguments, "hydra.run.dir=cut", "resume=true")
     assert answer.code == code
-    assert answer.err == "seglab: interrupted\n"
+    resumed = "hydra.run.dir=cut resume=true, with the same settings, resumes it"
+    assert answer.err == f"seglab: interrupted; {resumed}\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     cut = tmp_path / "cut"
     assert json.loads((cut / "status.json").read_text())["status"] == "interrupted"
