@@ -40,8 +40,7 @@ def test_nothing_is_lent_where_there_is_no_choice(devices: list[str]) -> None:
 
 def test_cores_are_shared_by_jobs_and_processes(tmp_path: Path) -> None:
     def threads(slots: int, *overrides: str) -> int | None:
-        job = plan(1, [*overrides], tmp_path, [])
-        settle_threads(job, slots)
+        job = settle_threads(plan(1, [*overrides], tmp_path, []), slots)
         assert job.config is not None
         return job.config.trainer.threads
 
