@@ -47,13 +47,22 @@ def main(overrides: list[str]) -> dict[str, float]:
     import torch
 
     from seglab.callbacks.bars import Checking
-    from seglab.callbacks.samples import KeepSamples
     from seglab.commands.tables import show_metrics, show_paths
     from seglab.data.datamodule import open_dataset
     from seglab.data.identity import data_identity
+    from seglab.data.sampling import spread
     from seglab.metrics.confusion import SegmentationMetrics
-    from seglab.metrics.counts import unreliable
+    from seglab.metrics.counts import miou, unreliable
     from seglab.report import reported
+    from seglab.runs.samples import (
+        NUMBER_OF_WORST,
+        Collected,
+        KeepSamples,
+        Sample,
+        Validated,
+        shrunk,
+        worst_of,
+    )
 
     console = Console()
     dataset = open_dataset(config.data, split)
@@ -68,20 +77,26 @@ def main(overrides: list[str]) -> dict[str, float]:
     metrics = SegmentationMetrics(dataset.classes, per_image=True)
     facts = {"data": {"val": data_identity(config.data, split, instances=False)}}
     run = Run(composed.folder, asdict(config), overrides, resume=False, facts=facts)
-    keep = KeepSamples(run.folder, dataset.ids, dataset.classes, SHOWN)
+    shown = spread(len(dataset), SHOWN)
+    collected = Collected(shown, NUMBER_OF_WORST)
+    keep = KeepSamples(run.folder, dataset.ids, dataset.classes, shown)
     with reported(run, console):
         for index, sample in enumerate(
             Checking(console)(dataset, len(dataset), f"scoring {split}")
         ):
             prediction = _read_prediction(predictions / f"{sample.id}.png", sample, dataset.classes)
             metrics.update(prediction[None], sample.class_map[None], index=torch.tensor([index]))
-            keep.add(index, sample.image, sample.class_map, prediction)
+            miou_of_image = float(miou(metrics.latest.numpy())[0])
+            if collected.wants(index, miou_of_image):
+                pixels = sample.image, sample.class_map, prediction
+                image, truth, predicted = map(shrunk, pixels)
+                collected.add(Sample(index, sample.id, miou_of_image, image, truth, predicted))
         scores = metrics.compute()
-        keep.write_worst()
-        doubtful = False
-        if metrics.evaluation is not None:
-            keep.finish(metrics.evaluation)
-            doubtful = unreliable(metrics.evaluation.counts.numpy())
+        evaluation = metrics.evaluation
+        assert evaluation is not None, "the metrics were computed"
+        samples = [collected.samples[place] for place in sorted(collected.samples)]
+        keep.show(Validated(samples, worst_of(evaluation, NUMBER_OF_WORST), evaluation, scores))
+        doubtful = unreliable(evaluation.counts.numpy())
         run.write_metrics(scores)
     show_metrics(scores, console, doubtful)
     show_paths(composed.folder, [], console)

@@ -35,6 +35,8 @@ class Tracking:
     def __init__(self) -> None:
         self.loggers: list[Logger] = []
         self.callbacks: list[L.Callback] = []
+        self.viewers: list[WandbResults] = []
+        """What shows a validation; see ``seglab.callbacks.validated``."""
 
     def prepare(self, folder: Path, classes: tuple[str, ...], total: int) -> None:
         """Make loggers and callbacks; nothing is written yet.
@@ -118,7 +120,7 @@ class WandbTracking(Tracking):
         self.logger = WandbLogger(self.session)
         images = config.logger.table_images
         self.shown = WandbResults(self.logger, classes, total, config.pictures, images)
-        self.loggers, self.callbacks = [self.logger], [self.shown]
+        self.loggers, self.callbacks, self.viewers = [self.logger], [self.shown], [self.shown]
 
     @contextmanager
     def run(

@@ -137,6 +137,7 @@ class SegmentationMetrics(Metric):
     Attributes:
         evaluation: what the last :meth:`compute` read its scores from, all processes' images; None
             before the first, and without images where no ``index`` was given.
+        latest: ``(B, 3, K)`` int64, :func:`per_image_counts` of the last :meth:`update`.
     """
 
     full_state_update = False
@@ -152,6 +153,7 @@ class SegmentationMetrics(Metric):
         self.per_image = per_image
         self.evaluation: Evaluation | None = None
         size = len(self.classes)
+        self.latest = torch.empty(0, 3, size, dtype=torch.int64)
         self.add_state("confusion", torch.zeros(size, size, dtype=torch.int64), "sum")
         self._no_rows = {  # of lists with a row for each image: more in one process than another
             "index": torch.empty(0, dtype=torch.int64),
@@ -184,9 +186,10 @@ class SegmentationMetrics(Metric):
             raise ValueError("losses and per-image counts need the index of each image")
         pairs = zip(prediction, target, strict=True)
         confusions = torch.stack([confusion_matrix(p, t, len(self.classes)) for p, t in pairs])
+        self.latest = per_image_counts(confusions)
         rows = {"index": index, "loss": loss}
         if index is not None:
-            rows["counts"] = per_image_counts(confusions)
+            rows["counts"] = self.latest
         for name, row in rows.items():
             if row is not None:
                 if len(row) != len(target):

@@ -22,10 +22,11 @@ from seglab.callbacks.interrupts import SaveAndStop
 from seglab.callbacks.mishaps import Mishaps
 from seglab.callbacks.predictions import PredictionPictures, WritePredictions
 from seglab.callbacks.progress import EvaluationProgress, PredictionProgress, TrainingProgress
-from seglab.callbacks.samples import KeepEvaluation, KeepSamples
+from seglab.callbacks.validated import ValidationRecord, Viewer
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.digests import Record
 from seglab.data.images import ImageBatches
+from seglab.data.sampling import spread
 from seglab.loggers.history import HistoryLogger
 from seglab.loggers.track import Tracking, track
 from seglab.metrics.counts import unreliable
@@ -40,6 +41,7 @@ from seglab.runs.checkpoints import (
     set_aside,
 )
 from seglab.runs.run import Follower, Run
+from seglab.runs.samples import NUMBER_OF_WORST, KeepSamples
 from seglab.runs.settings import check_processes, recorded_weights, weights_identity
 from seglab.runtime.disk import disk_errors
 from seglab.runtime.preemption import listening
@@ -170,9 +172,10 @@ class Session:
             saving = BestAndLast(
                 run.checkpoints, config, self.data.identity, before=lambda: run.history.sync()
             )
-            mishaps, pictures, *watching = self._watching(run, config.pictures.every_n_epochs)
+            mishaps = Mishaps(config, DOING[self.kind])
+            pictures, record = self._watching(run, config.pictures.every_n_epochs)
             progress = TrainingProgress(console)
-            callbacks = [mishaps, FiniteNumbers(folder), saving, pictures, *watching, progress]
+            callbacks = [mishaps, FiniteNumbers(folder), saving, record, progress]
             trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
             check_processes(
                 config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0
@@ -221,8 +224,9 @@ class Session:
             self.load(checkpoint, path)
             facts = {"data": {"val": record.identity}, "checkpoint": origin(checkpoint, path)}
             run = self._run({**asdict(config), **own}, facts, resume=False)
-            mishaps, pictures, *watching = self._watching(run, every_n_epochs=0)
-            trainer = self.trainer([mishaps, pictures, *watching, EvaluationProgress(self.console)])
+            mishaps = Mishaps(config, DOING[self.kind])
+            pictures, watching = self._watching(run, every_n_epochs=0)
+            trainer = self.trainer([mishaps, watching, EvaluationProgress(self.console)])
             with (
                 reported(run, self.console),
                 self._running(trainer, mishaps, {self.split: record}, own),
@@ -277,14 +281,17 @@ class Session:
 
     def _watching(
         self, run: Run, every_n_epochs: int
-    ) -> tuple[Mishaps, PredictionPictures, KeepEvaluation]:
-        """Return what watches a validation."""
+    ) -> tuple[PredictionPictures, ValidationRecord]:
+        """Return the pictures of a validation, and what hands it to all that show it."""
         samples, classes = self.data.split(self.split), self.task.classes
-        count = self.config.pictures.samples
+        fixed = spread(len(samples), self.config.pictures.samples)
         self.tracking.prepare(self.folder, classes, len(samples))
-        pictures = PredictionPictures(run.predictions, classes, len(samples), count, every_n_epochs)
-        keep = KeepEvaluation(KeepSamples(self.folder, samples.ids, classes, count))
-        return Mishaps(self.config, DOING[self.kind]), pictures, keep
+        pictures = PredictionPictures(run.predictions, classes, fixed, every_n_epochs)
+        keep = KeepSamples(self.folder, samples.ids, classes, fixed)
+        viewers: list[Viewer] = [pictures, keep, *self.tracking.viewers]
+        shown = fixed.union(*(viewer.places for viewer in self.tracking.viewers))
+        worst = NUMBER_OF_WORST if fixed else 0
+        return pictures, ValidationRecord(self.task, shown, worst, pictures.draw, viewers)
 
     @contextmanager
     def _running(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import lightning as L
 import numpy as np
@@ -21,6 +21,23 @@ from seglab.ops import normalise_channels_last
 from seglab.schedules import accumulation_factor, lr_factor, schedule
 from seglab.schema import TrainConfig
 from seglab.tasks.parameters import freeze, freeze_norms, parameter_groups
+
+
+class Output(NamedTuple):
+    """What a task found in a batch, for whatever shows or writes it.
+
+    Attributes:
+        class_map: ``(B, H, W)`` uint8.
+        counts: ``(B, 3, K)`` int64, pixels of each class in truth, prediction and both; None in
+            prediction, which has no truth.
+        objects: those of each image; None where a task finds none.
+        sure: those of them that are painted into the class map.
+    """
+
+    class_map: Tensor
+    counts: Tensor | None = None
+    objects: list[Detections] | None = None
+    sure: list[Detections] | None = None
 
 
 class Task(L.LightningModule):
@@ -43,8 +60,6 @@ class Task(L.LightningModule):
     """What they were computed from."""
     scored_at: int
     """The optimiser step of the last validation."""
-    detections: list[Detections] | None = None
-    """The objects of the batch last validated or predicted; None where a task finds none."""
 
     def __init__(self, net: nn.Module, config: TrainConfig, per_image: bool = False) -> None:
         super().__init__()
@@ -150,23 +165,27 @@ class Task(L.LightningModule):
     def class_map(self, output: Any) -> Tensor:
         """Turn the net's output into ``(B, H, W)`` uint8 class maps of the images' own size."""
 
-    def predict_step(self, batch: Images, batch_idx: int) -> Tensor:
-        """Return the class maps ``(B, H, W)`` uint8 of a batch of photographs."""
+    def predict_step(self, batch: Images, batch_idx: int) -> Output:
+        """Return what is in a batch of photographs."""
         if not batch.ids:  # no file of it could be decoded
-            return batch.image[:, 0]
-        maps: list[Tensor] = []
-        detections: list[Detections] | None = None
+            return Output(batch.image[:, 0])
+        maps, found = [], []
         for output in self.infer_each(batch.image):
             maps.append(self.class_map(output))
-            objects = self.objects(output)
-            if objects is not None:
-                detections = (detections or []) + objects
-        self.detections = detections
-        return torch.cat(maps)
+            found.append(self.objects(output))
+        if any(one is None for one in found):
+            return Output(torch.cat(maps))
+        objects = [one for each in found for one in each or ()]
+        return Output(torch.cat(maps), None, objects, self.sure(objects))
 
     def objects(self, output: Any) -> list[Detections] | None:
         """Return the objects in what :meth:`infer` gave; None for a task without objects."""
         return None
+
+    def sure(self, objects: Sequence[Detections]) -> list[Detections]:
+        """Return the objects of each image that are painted into its class map."""
+        threshold = self.config.evaluation.score_threshold
+        return [one.above(threshold) for one in objects]
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of the whole split, and log them."""

@@ -11,7 +11,7 @@ from seglab.data.instances import Detections, find_instances
 from seglab.errors import ConfigError
 from seglab.metrics.mask_ap import MaskAP, void_pixels
 from seglab.schema import TrainConfig
-from seglab.tasks.base import Task
+from seglab.tasks.base import Output, Task
 
 MASK_THRESHOLD = 0.5
 """A pixel is of an object from this probability on (He et al., 2017, section 3.1)."""
@@ -48,8 +48,7 @@ class InstanceSegmentation(Task):
 
     def class_map(self, output: list[Detections]) -> Tensor:
         """Paint the sure objects by ascending score: ``(B, H, W)`` uint8."""
-        sure = (one.above(self.config.evaluation.score_threshold) for one in output)
-        return torch.stack([one.paint(one.labels) for one in sure])
+        return torch.stack([one.paint(one.labels) for one in self.sure(output)])
 
     def objects(self, output: list[Detections]) -> list[Detections]:
         """Return the objects of each image."""
@@ -83,19 +82,20 @@ class InstanceSegmentation(Task):
         self.log_exact(self.learning_rates())
         return loss
 
-    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Add a batch to the metrics and return its class maps ``(B, H, W)`` uint8."""
+    # Lightning hands to callbacks whatever this returns.
+    def validation_step(self, batch: Batch, batch_index: int) -> Output:  # type: ignore[override]
+        """Add a batch to the metrics and return what was found in it."""
         if not batch.ids:  # a process without an image
-            return batch.class_map
+            return Output(batch.class_map)
         assert batch.instance_map is not None
-        self.detections = self.infer(batch.image)
-        prediction = self.class_map(self.detections)
+        objects = self.infer(batch.image)
+        prediction = self.class_map(objects)
         self.metrics.update(prediction, batch.class_map, index=batch.position)
-        truths = zip(self.detections, batch.class_map, batch.instance_map, strict=True)
+        truths = zip(objects, batch.class_map, batch.instance_map, strict=True)
         for (found, class_map, instance_map), index in zip(truths, batch.position, strict=True):
             truth = find_instances(class_map, instance_map)
             self.mask_ap.update(found, truth, void_pixels(class_map, instance_map), int(index))
-        return prediction
+        return Output(prediction, self.metrics.latest, objects, self.sure(objects))
 
     def compute_scores(self) -> dict[str, float]:
         """Return the metrics of class maps, and of masks."""

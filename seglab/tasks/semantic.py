@@ -12,7 +12,7 @@ from seglab.errors import ConfigError
 from seglab.losses import SegmentationLoss
 from seglab.metrics.confusion import SegmentationMetrics, class_map
 from seglab.schema import TrainConfig
-from seglab.tasks.base import Task, main_output
+from seglab.tasks.base import Output, Task, main_output
 
 
 class SemanticSegmentation(Task):
@@ -54,14 +54,15 @@ class SemanticSegmentation(Task):
         self.log_exact(self.learning_rates())
         return loss
 
-    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Add a batch to the metrics and return its class maps ``(B, H, W)`` uint8."""
+    # Lightning hands to callbacks whatever this returns.
+    def validation_step(self, batch: Batch, batch_index: int) -> Output:  # type: ignore[override]
+        """Add a batch to the metrics and return what was found in it."""
         if not batch.ids:  # a process without an image
-            return batch.class_map
+            return Output(batch.class_map)
         maps, losses = [], []
         for logits, truth in zip(self.infer_each(batch.image), batch.class_map, strict=True):
             maps.append(self.class_map(logits))
             losses.append(self.loss.fractions(logits, truth[None]))
         prediction = torch.cat(maps)
         self.metrics.update(prediction, batch.class_map, torch.stack(losses), batch.position)
-        return prediction
+        return Output(prediction, self.metrics.latest)

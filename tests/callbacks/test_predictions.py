@@ -2,13 +2,18 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
 from seglab.callbacks.predictions import PredictionPictures
+from seglab.callbacks.validated import ValidationRecord
 from seglab.data.datamodule import Batch
+from seglab.data.sampling import spread
+from seglab.metrics.confusion import SegmentationMetrics
+from seglab.tasks.base import Output
 
 CLASSES = ("background", "leaf")
 
@@ -16,16 +21,22 @@ CLASSES = ("background", "leaf")
 def pictures(
     folder: Path, total: int = 5, count: int = 2, every_n_epochs: int = 0
 ) -> PredictionPictures:
-    return PredictionPictures(folder / "predictions", CLASSES, total, count, every_n_epochs)
+    return PredictionPictures(folder / "predictions", CLASSES, spread(total, count), every_n_epochs)
 
 
 def trainer(epoch: int = 0, fn: str = "fit", max_epochs: int = 6) -> SimpleNamespace:
     state = SimpleNamespace(fn=fn)
-    return SimpleNamespace(state=state, current_epoch=epoch, max_epochs=max_epochs)
+    return SimpleNamespace(
+        state=state, current_epoch=epoch, max_epochs=max_epochs, is_global_zero=True
+    )
 
 
 def validate(callback: PredictionPictures, at: SimpleNamespace, ids: list[str]) -> None:
     """Hand over a validation in batches of two."""
+    metrics = SegmentationMetrics(CLASSES)
+    task: Any = SimpleNamespace(scores={}, evaluation=None)
+    record = ValidationRecord(task, callback.places, 0, callback.draw, [callback])
+    record.on_validation_start(at, task)  # type: ignore[arg-type]
     for start in range(0, len(ids), 2):
         size = len(ids[start : start + 2])
         batch = Batch(
@@ -35,9 +46,12 @@ def validate(callback: PredictionPictures, at: SimpleNamespace, ids: list[str]) 
             ids[start : start + 2],
         )
         prediction = torch.ones(size, 6, 8, dtype=torch.uint8)
-        callback.on_validation_batch_end(
-            at, SimpleNamespace(detections=None), prediction, batch, start // 2
-        )
+        metrics.update(prediction, batch.class_map, index=batch.position)
+        output = Output(prediction, metrics.latest)
+        record.on_validation_batch_end(at, task, output, batch, start // 2)  # type: ignore[arg-type]
+    metrics.compute()
+    task.evaluation = metrics.evaluation
+    record.on_validation_end(at, task)  # type: ignore[arg-type]
 
 
 def names(folder: Path) -> list[str]:
@@ -59,7 +73,7 @@ def names(folder: Path) -> list[str]:
 def test_the_samples_are_spread_evenly(
     tmp_path: Path, total: int, count: int, chosen: set[int]
 ) -> None:
-    assert pictures(tmp_path, total, count).chosen == chosen
+    assert pictures(tmp_path, total, count).places == chosen
 
 
 def test_only_the_chosen_samples_are_drawn(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from seglab.loggers.wandb.facts import git_state
 from seglab.loggers.wandb.logger import WandbLogger
 from seglab.loggers.wandb.naming import run_name
 from seglab.metrics.confusion import SegmentationMetrics
+from seglab.runs.samples import Sample
 from seglab.schema import TrainConfig
 
 CLASSES = ("background", "leaf", "weed")
@@ -135,19 +136,11 @@ def test_another_process_than_the_first_only_gathers(
     assert list(tmp_path.iterdir()) == []
 
 
-def sample(height: int, width: int) -> media.Seen:
+def sample(height: int, width: int, miou: float = 0.5) -> Sample:
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
     truth = random.choice(np.array([0, 1, 2, 255], np.uint8), (height, width))
-    return media.seen(3, "a", image, {"truth": truth, "prediction": truth % 3})
-
-
-def test_large_samples_are_shrunk_and_keep_their_values() -> None:
-    small, large = sample(30, 40), sample(1000, 1280)
-    assert small.image.shape == (30, 40, 3)
-    assert large.image.shape == (500, 640, 3)
-    assert large.maps["truth"].shape == (500, 640)
-    assert {*np.unique(large.maps["truth"])} == {0, 1, 2, 255}
+    return Sample(3, "a", miou, image, truth, truth % 3)
 
 
 def test_a_picture_has_both_masks_and_names_void() -> None:
@@ -172,5 +165,5 @@ def test_the_charts_say_what_the_evaluation_says() -> None:
     assert len(confusion) == 9
     iou = dict(media.iou_chart(scores, CLASSES).table.data)
     assert (iou["background"], iou["leaf"]) == (3 / 5, 2 / 4)
-    table = media.results_table([sample(2, 4)], CLASSES, metrics.evaluation)
+    table = media.results_table([sample(2, 4, (3 / 5 + 2 / 4) / 2)], CLASSES, metrics.evaluation)
     assert json.dumps([row[::2] for row in table.data]) == f'[["a", {(3 / 5 + 2 / 4) / 2}]]'

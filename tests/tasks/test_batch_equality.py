@@ -98,7 +98,7 @@ def compare(task: Task, pixels: np.ndarray, folder: Path) -> None:
     for name, batch in batches.items():
         raw.clear()
         with torch.inference_mode():
-            maps = task.predict_step(batch, 0)
+            maps = task.predict_step(batch, 0).class_map
         for place, (one, other) in enumerate(zip(raw, alone, strict=False)):
             for mine, its in zip(one, other, strict=True):
                 assert torch.equal(mine, its), (name, place)

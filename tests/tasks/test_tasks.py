@@ -223,7 +223,7 @@ def validate(task: SemanticSegmentation, batches: list[Batch]) -> dict[str, str]
     task.metrics.reset()
     with torch.inference_mode():
         for index, batch in enumerate(batches):
-            prediction = task.validation_step(batch, index)
+            prediction = task.validation_step(batch, index).class_map
             assert prediction.dtype == torch.uint8
             assert prediction.shape == batch.class_map.shape
     return {name: value.hex() for name, value in task.metrics.compute().items()}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
 
 from seglab.data.sampling import spread
-from seglab.drawing.pictures import Pixels
 from seglab.loggers.wandb import media
 from seglab.loggers.wandb.logger import WandbLogger
 from seglab.metrics.confusion import Evaluation
-from seglab.runtime.collective import gather
+from seglab.runs.samples import Sample, Validated, shrunk
 from seglab.schema import PicturesConfig
 
 
@@ -43,7 +42,8 @@ class WandbResults(L.Callback):
         self.logger, self.classes, self.pictures = logger, classes, pictures
         self.shown = spread(total, pictures.samples)
         self.listed = spread(total, table_images)
-        self.samples: list[media.Seen] = []
+        self.places = self.shown | self.listed
+        self.samples: list[Sample] = []
         self.scores: dict[str, float] = {}
         self.evaluation: Evaluation | None = None
         self.logged = False  # whether the pictures of the last validation are
@@ -66,34 +66,15 @@ class WandbResults(L.Callback):
             values["gpu/peak_memory_gb"] = peak / 1e9
         self.logger.log_metrics(values)
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the samples of the validation before."""
-        self.samples = []
-
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the chosen samples of a batch."""
-        for place, index in enumerate(batch.position.tolist()):
-            maps = {"truth": batch.class_map[place], "prediction": outputs[place]}
-            self._keep(index, batch.ids[place], batch.image[place], maps)
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def show(self, validated: Validated) -> None:
         """Log the pictures if they are due, and the scores where the task has not."""
-        self.samples = gathered(self.samples)
-        self.scores, self.evaluation = pl_module.scores, pl_module.evaluation  # type: ignore[assignment]
-        if trainer.state.fn != "fit":
-            self.logger.log_metrics(self.scores)
+        self.samples = validated.samples
+        self.scores, self.evaluation = validated.scores, validated.evaluation
         every = self.pictures.every_n_epochs
-        due = every > 0 and (trainer.current_epoch + 1) % every == 0
-        self.logged = trainer.state.fn == "fit" and due
-        if self.logged and trainer.is_global_zero:
+        if validated.epoch is None:
+            self.logger.log_metrics(self.scores)
+        self.logged = validated.epoch is not None and every > 0 and validated.epoch % every == 0
+        if self.logged:
             self.logger.log_metrics(self._pictures())
 
     def on_predict_batch_end(
@@ -107,7 +88,9 @@ class WandbResults(L.Callback):
     ) -> None:
         """Keep the chosen photographs of a batch; there is no truth."""
         for place, name in enumerate(batch.ids):
-            self._keep(self.images, name, batch.image[place], {"prediction": outputs[place]})
+            if self.images in self.places:
+                small = shrunk(batch.image[place]), None, shrunk(outputs.class_map[place])
+                self.samples.append(Sample(self.images, name, math.nan, *small))
             self.images += 1
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -136,25 +119,3 @@ class WandbResults(L.Callback):
             for sample in self.samples
             if sample.place in self.shown
         }
-
-    def _keep(self, index: int, name: str, image: Tensor, maps: dict[str, Tensor]) -> None:
-        if index in self.shown or index in self.listed:
-            pixels = image.permute(1, 2, 0).cpu().numpy()
-            arrays = {key: one.cpu().numpy() for key, one in maps.items()}
-            self.samples.append(media.seen(index, name, pixels, arrays))
-
-
-def gathered(samples: list[media.Seen]) -> list[media.Seen]:
-    """Return all processes' samples in the order of the split."""
-    names = [[sample.place, sample.id, [*sample.maps]] for sample in samples]
-    arrays: dict[str, Pixels] = {}
-    for sample in samples:
-        pixels = {"image": sample.image, **sample.maps}
-        arrays |= {f"{sample.place}/{name}": array for name, array in pixels.items()}
-    everyone = []
-    for message in gather(names, arrays):
-        for place, name, kinds in message.value:
-            maps = {kind: message.arrays[f"{place}/{kind}"] for kind in kinds}
-            image = message.arrays[f"{place}/image"]
-            everyone.append(media.Seen(place, name, image, maps))
-    return sorted(everyone, key=lambda sample: sample.place)

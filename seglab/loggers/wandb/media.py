@@ -3,73 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from seglab.data.classes import VOID
-from seglab.drawing.pictures import Pixels
 from seglab.metrics.confusion import Evaluation
+from seglab.runs.samples import Sample
 
 if TYPE_CHECKING:
     import wandb
 
-LONGEST = 640
-"""The longer side of a picture in pixels; larger ones would be slow to send and to look at."""
 
-
-class Seen(NamedTuple):
-    """A sample as it was evaluated, small enough to be shown.
-
-    Attributes:
-        place: where it stands in the split.
-        id: its name.
-        image: ``(H, W, 3)`` uint8.
-        maps: class maps ``(H, W)`` uint8 by name: ``truth``, ``prediction``.
-    """
-
-    place: int
-    id: str
-    image: Pixels
-    maps: dict[str, Pixels]
-
-
-def seen(place: int, name: str, image: Pixels, maps: Mapping[str, Pixels]) -> Seen:
-    """Shrink a sample until its longer side is at most ``LONGEST``; class maps keep their values.
-
-    Takes an image ``(H, W, 3)`` and class maps ``(H, W)``, all uint8.
-    """
-    scale = LONGEST / max(image.shape[:2])
-    if scale >= 1:
-        return Seen(place, name, image.copy(), {key: one.copy() for key, one in maps.items()})
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-
-    def shrink(pixels: Pixels, how: Image.Resampling) -> Pixels:
-        return np.asarray(Image.fromarray(pixels).resize((width, height), how))
-
-    small = {key: shrink(one, Image.Resampling.NEAREST) for key, one in maps.items()}
-    return Seen(place, name, shrink(image, Image.Resampling.BOX), small)
-
-
-def masked_image(sample: Seen, classes: Sequence[str], caption: str = "") -> wandb.Image:
+def masked_image(sample: Sample, classes: Sequence[str], caption: str = "") -> wandb.Image:
     """Return a photograph with its class maps as masks that W&B can switch on and off."""
     import wandb
 
     labels = {**dict(enumerate(classes)), VOID: "void"}
+    maps = {"truth": sample.truth, "prediction": sample.prediction}
     return wandb.Image(
         sample.image,
         caption=caption or sample.id,
         masks={
             name: {"mask_data": class_map, "class_labels": labels}
-            for name, class_map in sample.maps.items()
+            for name, class_map in maps.items()
+            if class_map is not None
         },
         file_type="jpg",
     )
 
 
 def results_table(
-    samples: Sequence[Seen], classes: Sequence[str], evaluation: Evaluation | None
+    samples: Sequence[Sample], classes: Sequence[str], evaluation: Evaluation | None
 ) -> wandb.Table:
     """Return a table of samples with id, image with masks and mIoU of the image, worst first."""
     import wandb
@@ -77,9 +42,8 @@ def results_table(
     if evaluation is None:
         rows = [[sample.id, masked_image(sample, classes)] for sample in samples]
         return wandb.Table(columns=["id", "image"], data=rows)
-    mious = dict(zip(evaluation.index.tolist(), evaluation.mious().tolist(), strict=True))
-    worst = sorted(samples, key=lambda sample: np.nan_to_num(mious[sample.place], nan=2.0))
-    rows = [[one.id, masked_image(one, classes), mious[one.place]] for one in worst]
+    worst = sorted(samples, key=lambda sample: np.nan_to_num(sample.miou, nan=2.0))
+    rows = [[one.id, masked_image(one, classes), one.miou] for one in worst]
     return wandb.Table(columns=["id", "image", "mIoU"], data=rows)
 
 

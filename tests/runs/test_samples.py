@@ -8,9 +8,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seglab.callbacks.samples import NUMBER_OF_WORST, KeepSamples
+from seglab.data.sampling import spread
 from seglab.metrics.confusion import SegmentationMetrics
+from seglab.metrics.counts import miou
 from seglab.runs.evaluation import FIXED, LONGEST, WORST, read_evaluation
+from seglab.runs.samples import (
+    NUMBER_OF_WORST,
+    Collected,
+    KeepSamples,
+    Sample,
+    Validated,
+    shrunk,
+    worst_of,
+)
 
 CLASSES = ("background", "thing")
 
@@ -20,19 +30,36 @@ def evaluate(
 ) -> None:
     """Evaluate images of which ``errors`` pixels each are wrong, last image first."""
     ids = [f"set/{index}" for index in range(len(errors))]
-    keep = KeepSamples(folder, ids, CLASSES, count)
-    metrics = SegmentationMetrics(CLASSES)
+    fixed = spread(len(ids), count)
+    number = NUMBER_OF_WORST if fixed else 0
+    collected, metrics = Collected(fixed, number), SegmentationMetrics(CLASSES)
     for index in reversed(range(len(errors))):
         truth = torch.zeros(size, dtype=torch.uint8)
         truth[: size[0] // 2] = 1
         prediction = truth.clone()
         prediction.view(-1)[: errors[index]] ^= 1
         metrics.update(prediction[None], truth[None], index=torch.tensor([index]))
-        keep.add(index, torch.full((3, *size), index, dtype=torch.uint8), truth, prediction)
+        add(collected, index, ids[index], truth, prediction, metrics)
     metrics.compute()
     assert metrics.evaluation is not None
-    keep.write_worst()
-    keep.finish(metrics.evaluation)
+    worst = worst_of(metrics.evaluation, number)
+    samples = list(collected.samples.values())
+    KeepSamples(folder, ids, CLASSES, fixed).show(Validated(samples, worst, metrics.evaluation, {}))
+
+
+def add(
+    collected: Collected,
+    index: int,
+    name: str,
+    truth: torch.Tensor,
+    prediction: torch.Tensor,
+    metrics: SegmentationMetrics,
+) -> None:
+    score = float(miou(metrics.latest.numpy())[0])
+    if collected.wants(index, score):
+        image = torch.full((3, *truth.shape), index, dtype=torch.uint8)
+        small = map(shrunk, (image, truth, prediction))
+        collected.add(Sample(index, name, score, *small))
 
 
 def kept(folder: Path) -> set[str]:
@@ -79,13 +106,19 @@ def test_large_pictures_are_shrunk_and_keep_their_classes(tmp_path: Path) -> Non
 
 
 def test_an_image_that_is_all_void_is_no_worst_one(tmp_path: Path) -> None:
-    keep = KeepSamples(tmp_path, ["a", "b"], CLASSES, 1)
-    image, void = (
-        torch.zeros(3, 4, 4, dtype=torch.uint8),
-        torch.full((4, 4), 255, dtype=torch.uint8),
+    collected, metrics = Collected({0}, NUMBER_OF_WORST), SegmentationMetrics(CLASSES)
+    void = torch.full((4, 4), 255, dtype=torch.uint8)
+    prediction = torch.zeros(4, 4, dtype=torch.uint8)
+    for index, name in enumerate("ab"):
+        metrics.update(prediction[None], void[None], index=torch.tensor([index]))
+        add(collected, index, name, void, prediction, metrics)
+    metrics.compute()
+    assert metrics.evaluation is not None
+    worst = worst_of(metrics.evaluation, NUMBER_OF_WORST)
+    assert worst == []
+    samples = list(collected.samples.values())
+    KeepSamples(tmp_path, ["a", "b"], CLASSES, {0}).show(
+        Validated(samples, worst, metrics.evaluation, {})
     )
-    for index in (0, 1):
-        keep.add(index, image, void, torch.zeros(4, 4, dtype=torch.uint8))
-    keep.write_worst()
     assert kept(tmp_path / FIXED) == {"a"}
     assert not (tmp_path / WORST).exists()

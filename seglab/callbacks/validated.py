@@ -1,0 +1,110 @@
+"""The record of a validation that everything draws from: pictures, kept samples and W&B.
+
+Each image is scored by the counts that the metric took, and shrunk once. What is shown is gathered
+once over the processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import lightning as L
+
+from seglab.data.datamodule import Batch
+from seglab.drawing.pictures import Pixels
+from seglab.metrics.counts import miou
+from seglab.runs.samples import Collected, Sample, Validated, shrunk, worst_of
+from seglab.runtime.collective import gather
+from seglab.tasks.base import Output, Task
+
+
+class Viewer(Protocol):
+    """What shows a validation; called by the first process alone."""
+
+    def show(self, validated: Validated) -> None:
+        """Show it."""
+
+
+class ValidationRecord(L.Callback):
+    """Keeps the samples of a validation that are shown, and hands them to the viewers.
+
+    Args:
+        task: whose validation it is.
+        shown: places in the split that are kept.
+        number_of_worst: how many of the images with the lowest mIoU are kept too.
+        draw: draws an image at its own size, or gives None where no picture of it is due.
+        viewers: what shows them.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        shown: set[int],
+        number_of_worst: int,
+        draw: Callable[[L.Trainer, Batch, Output, int, float], Pixels | None],
+        viewers: Sequence[Viewer],
+    ) -> None:
+        self.task, self.draw, self.viewers = task, draw, viewers
+        self.shown, self.number_of_worst = shown, number_of_worst
+        self.collected = Collected(shown, number_of_worst)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the validation before."""
+        self.collected = Collected(self.shown, self.number_of_worst)
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep what is shown of a batch."""
+        if outputs.counts is None:  # a process without an image
+            return
+        scores = miou(outputs.counts.cpu().numpy()).tolist()
+        for position, (place, score) in enumerate(
+            zip(batch.position.tolist(), scores, strict=True)
+        ):
+            if self.collected.wants(place, score):
+                maps = batch.class_map[position], outputs.class_map[position]
+                image, truth, prediction = map(shrunk, (batch.image[position], *maps))
+                panel = self.draw(trainer, batch, outputs, position, score)
+                name = batch.ids[position]
+                self.collected.add(Sample(place, name, score, image, truth, prediction, panel))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Gather what all processes have kept, and show it."""
+        samples = _gathered(list(self.collected.samples.values()))
+        self.collected = Collected(self.shown, self.number_of_worst)
+        evaluation = self.task.evaluation
+        if not trainer.is_global_zero or evaluation is None:
+            return
+        worst = worst_of(evaluation, self.number_of_worst)
+        epoch = trainer.current_epoch + 1 if trainer.state.fn == "fit" else None
+        validated = Validated(samples, worst, evaluation, self.task.scores, epoch)
+        for viewer in self.viewers:
+            viewer.show(validated)
+
+
+_PIXELS = ("image", "truth", "prediction", "panel")
+
+
+def _gathered(samples: Sequence[Sample]) -> list[Sample]:
+    """Return all processes' samples in the order of the split."""
+    facts = [[one.place, one.id, one.miou if one.miou == one.miou else None] for one in samples]
+    arrays: dict[str, Pixels] = {}
+    for one in samples:
+        for name in _PIXELS:
+            if (pixels := getattr(one, name)) is not None:
+                arrays[f"{one.place}/{name}"] = pixels
+    everyone = []
+    for message in gather(facts, arrays):
+        for place, name, score in message.value:
+            number = float("nan") if score is None else score
+            own = {kind: message.arrays.get(f"{place}/{kind}") for kind in _PIXELS}
+            everyone.append(Sample(place, name, number, **own))  # type: ignore[arg-type]
+    return sorted(everyone, key=lambda sample: sample.place)

@@ -1,0 +1,166 @@
+"""The samples of an evaluation that are shown, and those that a run keeps for its page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from seglab.drawing.pictures import Pixels, save_class_map
+from seglab.metrics.confusion import Evaluation
+from seglab.runs.evaluation import (
+    FIXED,
+    LONGEST,
+    WORST,
+    KeptEvaluation,
+    sample_files,
+    save_evaluation,
+)
+from seglab.runtime.files import atomic
+
+NUMBER_OF_WORST = 12
+"""How many of the worst images are kept: with VOC's about half a megabyte a run."""
+
+
+class Sample(NamedTuple):
+    """An image of a split as it was evaluated, no side longer than :data:`LONGEST`.
+
+    Attributes:
+        place: in the split.
+        id: its name.
+        miou: of this image; NaN where all of it is void.
+        image: ``(H, W, 3)`` uint8.
+        truth: class map ``(H, W)`` uint8; None of a photograph that was predicted.
+        prediction: class map ``(H, W)`` uint8.
+        panel: the picture that was drawn of it at its own size, if any, ``(H, W, 3)`` uint8.
+    """
+
+    place: int
+    id: str
+    miou: float
+    image: Pixels
+    truth: Pixels | None
+    prediction: Pixels
+    panel: Pixels | None = None
+
+
+class Collected:
+    """The samples that are shown: chosen ones, and those with the lowest mIoU so far.
+
+    Args:
+        shown: places in the split of the chosen ones.
+        number_of_worst: how many of the worst there are.
+    """
+
+    def __init__(self, shown: set[int], number_of_worst: int) -> None:
+        self.shown, self.number_of_worst = shown, number_of_worst
+        self.samples: dict[int, Sample] = {}
+        self.worst: list[tuple[float, int]] = []
+
+    def wants(self, place: int, miou: float) -> bool:
+        """Tell whether an image is to be added; one that it displaces is forgotten."""
+        if miou == miou:  # otherwise NaN: all of it is void
+            self.worst = sorted([*self.worst, (miou, place)])
+            for _, other in self.worst[self.number_of_worst :]:
+                if other not in self.shown:
+                    self.samples.pop(other, None)
+            self.worst = self.worst[: self.number_of_worst]
+        return place in self.shown or (miou, place) in self.worst
+
+    def add(self, sample: Sample) -> None:
+        """Keep a sample."""
+        self.samples[sample.place] = sample
+
+
+class Validated(NamedTuple):
+    """A completed validation.
+
+    Attributes:
+        samples: those that somebody shows, in the order of the split.
+        worst: the places of the worst ones, the worst first.
+        evaluation: the counts of all images.
+        scores: the metrics.
+        epoch: how many epochs have been trained, this one included; None outside of a training.
+    """
+
+    samples: list[Sample]
+    worst: list[int]
+    evaluation: Evaluation
+    scores: dict[str, float]
+    epoch: int | None = None
+
+
+def worst_of(evaluation: Evaluation, count: int) -> list[int]:
+    """Return the places of the ``count`` images with the lowest mIoU, the worst first."""
+    mious = evaluation.mious()
+    order = np.argsort(mious, kind="stable")[: min(count, int(np.isfinite(mious).sum()))]
+    return [int(place) for place in evaluation.index[order]]
+
+
+class KeepSamples:
+    """Writes the samples of each evaluation into a run folder, in place of those before.
+
+    Args:
+        folder: the run folder.
+        ids: the images of the split, in its order.
+        classes: names in the order of the values.
+        fixed: places of the samples that are kept whatever their score; if there are none, no worst
+            ones are kept either.
+    """
+
+    def __init__(
+        self, folder: Path, ids: Sequence[str], classes: Sequence[str], fixed: set[int]
+    ) -> None:
+        self.folder, self.ids, self.classes, self.fixed = folder, ids, classes, fixed
+
+    def show(self, validated: Validated) -> None:
+        """Write ``evaluation.npz`` and the samples, and delete those that are not the worst now."""
+        evaluation = validated.evaluation
+        ids = [self.ids[place] for place in evaluation.index.tolist()]
+        confusion, counts = evaluation.confusion.numpy(), evaluation.counts.numpy()
+        save_evaluation(self.folder, KeptEvaluation(confusion, counts, ids, list(self.classes)))
+        if not self.fixed:
+            return
+        for sample in validated.samples:
+            if sample.place in self.fixed:
+                self._write(FIXED, sample)
+            if sample.place in validated.worst:
+                self._write(WORST, sample)
+        names = [self.ids[place] for place in validated.worst]
+        worst = {path for name in names for path in sample_files(self.folder / WORST, name)}
+        ours = {file.name for name in self.ids for file in sample_files(Path(), name)}
+        for path in (self.folder / WORST).glob("*"):
+            if path.name in ours and path not in worst:
+                path.unlink()
+
+    def _write(self, kind: Path, sample: Sample) -> None:
+        (self.folder / kind).mkdir(parents=True, exist_ok=True)
+        paths = sample_files(self.folder / kind, sample.id)
+        jpeg = BytesIO()  # written to a file itself, it would not say that the disk is full
+        Image.fromarray(sample.image).save(jpeg, format="JPEG", quality=80)
+        with atomic(paths[0], binary=True, durable=False) as file:
+            file.write(jpeg.getvalue())
+        for path, class_map in ((paths[1], sample.truth), (paths[2], sample.prediction)):
+            if class_map is not None:
+                save_class_map(class_map, path)
+
+
+def shrunk(pixels: Tensor) -> Pixels:
+    """Return ``(3, H, W)`` or ``(H, W)`` uint8 as ``(h, w, 3)`` or ``(h, w)``, made small enough.
+
+    No side is longer than :data:`LONGEST` then; class maps keep their values.
+    """
+    photo = pixels.ndim == 3
+    array: Pixels = (pixels.permute(1, 2, 0) if photo else pixels).cpu().numpy()
+    height, width = array.shape[:2]
+    scale = LONGEST / max(height, width)
+    if scale >= 1:
+        return array.copy()
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    smooth = Image.Resampling.LANCZOS if photo else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(array).resize(size, smooth))
