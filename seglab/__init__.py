@@ -32,3 +32,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, and neither submodules nor helpers."""
+    return sorted(__all__)
