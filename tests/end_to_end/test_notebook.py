@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+import seglab
+from seglab.config.compose import compose
+from seglab.schema import TrainConfig
 
 NOTEBOOK = Path(__file__).parents[2] / "docs/notebook.ipynb"
 
@@ -23,6 +29,27 @@ def test_the_notebook_is_kept_without_outputs(notebook: nbformat.NotebookNode) -
             assert cell.execution_count is None
 
 
+def test_the_names_and_overrides_of_the_notebook_exist(notebook: nbformat.NotebookNode) -> None:
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    nodes = list(ast.walk(ast.parse(code)))
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("seglab"):
+            module = import_module(str(node.module))
+            assert all(hasattr(module, name.name) for name in node.names), node.module
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert node.value.id != "seglab" or hasattr(seglab, node.attr), node.attr
+    calls = [n for n in nodes if isinstance(n, ast.Call) and ast.unparse(n.func) == "seglab.fit"]
+    assert len(calls) == 3
+    (common,) = (
+        n.value for n in nodes if isinstance(n, ast.Assign) and ast.unparse(n.targets) == "common"
+    )
+    for call in calls:
+        own = [item for item in call.args if isinstance(item, ast.Constant)]
+        overrides = [*ast.literal_eval(common), *(item.value for item in own)]
+        compose("train", TrainConfig, overrides)
+
+
+@pytest.mark.slow
 def test_the_notebook_runs(
     notebook: nbformat.NotebookNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
