@@ -6,7 +6,7 @@
 #                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds;
 #                RUN=DIR, of seglab evaluate, adds how often intervals contain the truth
 # make same BASE=COMMIT  whether short runs of a commit and of HEAD compute the same, bit by bit
-# make docs      the pages of docs/ into site/, with the tables of configuration.md renewed
+# make docs      the pages of docs/ into site/, with the tables of keys and the answers of errors renewed
 # make test-lowest the tests with the lowest versions that pyproject.toml allows
 # make lock      renew requirements.txt after a change of pyproject.toml
 #
@@ -56,6 +56,7 @@ endif
 docs: $(READY)
 	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[docs]'
 	$(BIN)/python docs/configuration.py
+	$(BIN)/python docs/errors.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 same: $(READY)
