@@ -6,6 +6,7 @@
 #                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds;
 #                RUN=DIR, of seglab evaluate, adds how often intervals contain the truth
 # make same BASE=COMMIT  whether short runs of a commit and of HEAD compute the same, bit by bit
+# make docs      the pages of docs/ into site/, with the tables of keys and the answers of errors renewed
 # make test-lowest the tests with the lowest versions that pyproject.toml allows
 # make lock      renew requirements.txt after a change of pyproject.toml
 #
@@ -17,7 +18,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 READY := .venv/.ready
 
-.PHONY: demo test test-slow test-lowest same fuzz bench lint lock clean
+.PHONY: demo test test-slow test-lowest same fuzz bench docs lint lock clean
 
 demo: $(READY)
 	$(BIN)/seglab train
@@ -52,6 +53,12 @@ ifdef RUN
 	$(BIN)/python -m benchmarks.coverage $(RUN)
 endif
 
+docs: $(READY)
+	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[docs]'
+	$(BIN)/python docs/configuration.py
+	$(BIN)/python docs/errors.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 same: $(READY)
 	$(BIN)/python -m benchmarks.same $(BASE)
 
@@ -83,4 +90,4 @@ lock: $(READY)
 		--no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml -o requirements.txt
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv build dist site
