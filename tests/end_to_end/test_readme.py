@@ -76,8 +76,9 @@ def test_the_python_examples_run(stand_in: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("000004 torch.Size([3, ")
-    assert 0 <= float(lines[1]) <= 1
-    assert "background" in lines[2]
+    assert any(line.startswith("epoch 8/8") for line in lines)  # what fit shows
+    assert 0 <= float(lines[-2]) <= 1
+    assert "background" in lines[-1]
 
 
 def test_the_options_exist(seglab_cli: Callable[..., Any], stand_in: Path) -> None:
