@@ -1,0 +1,261 @@
+"""The rules of the house, proved from the source: one assembly, no half-built objects."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import seglab
+
+ROOT = Path(seglab.__file__).parent
+PLUGINS = ROOT.parent / "hydra_plugins"
+SOURCES = [*sorted(ROOT.rglob("*.py")), *sorted(PLUGINS.rglob("*.py"))]
+TREES = {path.relative_to(ROOT.parent).as_posix(): ast.parse(path.read_text()) for path in SOURCES}
+
+TORCH_FLAGS = {
+    ("seglab/runtime/process.py", "torch.backends.cudnn.deterministic"),
+    ("seglab/runtime/process.py", "torch.backends.cudnn.benchmark"),
+    ("seglab/runtime/process.py", "torch.utils.deterministic.fill_uninitialized_memory"),
+}
+"""torch documents these assignments: docs.pytorch.org/docs/stable/notes/randomness.html."""
+
+HYDRA_RESULT = {
+    ("seglab/sweep/plugins.py", "result.overrides"),
+    ("seglab/sweep/plugins.py", "result.status"),
+    ("seglab/sweep/plugins.py", "result.return_value"),
+}
+"""Hydra's JobReturn is filled by attributes."""
+
+
+class Private(NamedTuple):
+    """A private name of a library: where it is used, and which it is."""
+
+    path: str
+    name: str
+
+
+PRIVATE_NAMES = {
+    # HydraContext takes Hydra's callbacks, whose class has no public name.
+    Private("seglab/config/compose.py", "hydra._internal.callbacks"): (
+        "https://github.com/facebookresearch/hydra/blob/v1.3.2/hydra/types.py"
+    ),
+    # The one splitter of a grid's overrides.
+    Private("seglab/sweep/plugins.py", "hydra._internal.core_plugins.basic_sweeper"): (
+        "https://github.com/facebookresearch/hydra/blob/v1.3.2/"
+        "hydra/_internal/core_plugins/basic_sweeper.py"
+    ),
+    # The step that Lightning logs by, whose public count has moved on by one within training.
+    Private("seglab/tasks/base.py", "_batches_that_stepped"): (
+        "https://github.com/Lightning-AI/pytorch-lightning/issues/13554"
+    ),
+    # torchmetrics sends an empty list state as float32, whatever the others' rows are.
+    Private("seglab/metrics/confusion.py", "_sync_dist"): (
+        "https://github.com/Lightning-AI/torchmetrics/blob/master/src/torchmetrics/metric.py"
+    ),
+    # Lightning's signal handlers cannot be left out by an argument.
+    Private("seglab/session/trainer.py", "_SignalConnector"): (
+        "https://github.com/Lightning-AI/pytorch-lightning/blob/master/"
+        "src/lightning/pytorch/trainer/connectors/signal_connector.py"
+    ),
+    Private("seglab/session/trainer.py", "_signal_connector"): (
+        "https://github.com/Lightning-AI/pytorch-lightning/blob/master/"
+        "src/lightning/pytorch/trainer/trainer.py"
+    ),
+}
+"""Private names of libraries, and where each is defined or discussed."""
+
+MODULES_OUTSIDE_ROOMS = 10
+USES_OF_PRIVATE_NAMES = 6
+
+
+def nodes(kind: type | tuple[type, ...]) -> Iterator[tuple[str, ast.AST]]:
+    return (
+        (path, n) for path, tree in TREES.items() for n in ast.walk(tree) if isinstance(n, kind)
+    )
+
+
+def last_name(node: ast.AST) -> str:
+    """Return ``c`` of ``a.b.c``, ``c`` and ``c[T]``."""
+    if isinstance(node, ast.Subscript):
+        return last_name(node.value)
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def calls_of(name: str) -> list[str]:
+    """Return where a class, or one derived from it, or a function is called."""
+    names = {name}
+    for _ in range(3):  # classes may be derived from derived ones
+        for _, node in nodes(ast.ClassDef):
+            assert isinstance(node, ast.ClassDef)
+            if names & {last_name(base) for base in node.bases}:
+                names.add(node.name)
+    return [
+        f"{path}:{node.lineno}"
+        for path, node in nodes(ast.Call)
+        if isinstance(node, ast.Call) and last_name(node.func) in names
+    ]
+
+
+def is_own(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name != "_"
+
+
+@pytest.mark.parametrize("name", ["Trainer", "LightningDataModule", "build_task"])
+def test_a_run_is_assembled_at_one_place(name: str) -> None:
+    places = calls_of(name)
+    assert len(places) == 1, places
+    assert places[0].startswith("seglab/session/")
+
+
+def test_a_task_is_made_by_the_factory_alone() -> None:
+    assert calls_of("LightningModule") == []  # the factory looks its class up in TASKS
+    tables = [
+        path
+        for path, node in nodes(ast.Call)
+        if isinstance(node, ast.Call) and "TASKS" in ast.unparse(node.func)
+    ]
+    assert tables == ["seglab/tasks/factories.py"]
+
+
+def test_nothing_is_assigned_to_an_attribute_of_another_object() -> None:
+    assigned = {
+        (path, ast.unparse(node))
+        for path, node in nodes(ast.Attribute)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store | ast.Del)
+        and not is_own(node.value)
+    }
+    assert assigned == TORCH_FLAGS | HYDRA_RESULT
+    set_by_name = [
+        f"{path}:{node.lineno}"
+        for path, node in nodes(ast.Call)
+        if isinstance(node, ast.Call)
+        and last_name(node.func) in ("setattr", "delattr", "__setattr__", "__delattr__")
+        and not is_own(node.args[0])
+    ]
+    assert set_by_name == []
+
+
+def test_the_dataclasses_of_the_schema_are_frozen() -> None:
+    classes = [node for node in TREES["seglab/schema.py"].body if isinstance(node, ast.ClassDef)]
+    decorators = {
+        node.name: [ast.unparse(decorator) for decorator in node.decorator_list]
+        for node in classes
+        if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+    }
+    assert len(decorators) >= 15
+    for name, given in decorators.items():
+        assert any("frozen=True" in decorator for decorator in given), name
+
+
+def test_few_modules_are_outside_a_room() -> None:
+    modules = sorted(path.name for path in ROOT.glob("*.py"))
+    assert len(modules) <= MODULES_OUTSIDE_ROOMS, modules
+
+
+def private_names(path: str, tree: ast.Module) -> Iterator[str]:
+    """Yield private names that a module takes from a library: imported, read, or by a string."""
+    defined = {
+        node.name if not isinstance(node, ast.Name) else node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    }
+    own = {
+        node.attr
+        for _, node in nodes(ast.Attribute)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and is_own(node.value)
+    } | {node.name for _, node in nodes(ast.FunctionDef) if isinstance(node, ast.FunctionDef)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if "._" in name.name)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if any(map(is_private, module.split("."))):
+                yield module
+            yield from (name.name for name in node.names if is_private(name.name))
+        elif isinstance(node, ast.Attribute) and is_private(node.attr):
+            documented = ast.unparse(node) == "os._exit"
+            if not documented and not (is_own(node.value) and node.attr in own):
+                yield node.attr
+        elif isinstance(node, ast.Call) and last_name(node.func).endswith(("attr", "attrgetter")):
+            texts = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            yield from (
+                t for t in texts if isinstance(t, str) and is_private(t) and t not in defined
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            parts = node.value.split(".")
+            if len(parts) > 1 and all(map(str.isidentifier, parts)) and "_target_" not in parts:
+                yield from [node.value] * any(map(is_private, parts))
+
+
+def overridden(path: str) -> Iterator[str]:
+    """Yield private names of its libraries' classes that a module's own classes define or set."""
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    for node in ast.walk(TREES[path]):
+        if not isinstance(node, ast.ClassDef) or not node.bases:
+            continue
+        one = getattr(module, node.name, None)
+        if not isinstance(one, type):
+            continue
+        bases = [base for base in one.__mro__ if not base.__module__.startswith("seglab")]
+        theirs = {name for base in bases for name in vars(base)}
+        for base in (base for base in bases if base.__module__.partition(".")[0] in LIBRARIES):
+            theirs |= {
+                part.attr
+                for part in ast.walk(ast.parse(inspect.getsource(inspect.getmodule(base))))
+                if isinstance(part, ast.Attribute)
+                and isinstance(part.ctx, ast.Store)
+                and is_own(part.value)
+            }
+        for part in ast.walk(node):
+            if isinstance(part, ast.FunctionDef) and is_private(part.name) and part.name in theirs:
+                yield part.name
+            if isinstance(part, ast.Attribute) and is_own(part.value) and is_private(part.attr):
+                yield from [part.attr] * (part.attr in theirs)
+
+
+LIBRARIES = {"torch", "lightning", "torchmetrics", "hydra", "omegaconf", "optuna", "rich"}
+
+OPTIONAL = {"seglab/sweep/ray.py", "seglab/sweep/slurm.py", "seglab/sweep/search.py"}
+"""Import an extra, and derive from none of its classes."""
+
+
+def test_private_names_of_libraries_are_few_and_each_has_its_reason() -> None:
+    names = {
+        Private(path, name) for path, tree in TREES.items() for name in private_names(path, tree)
+    }
+    for path in TREES.keys() - OPTIONAL:
+        if path.startswith("seglab/") and not path.endswith("__init__.py"):
+            names |= {Private(path, name) for name in overridden(path)}
+    assert names == PRIVATE_NAMES.keys()
+    assert len(names) <= USES_OF_PRIVATE_NAMES
+    assert all(link.startswith("https://") for link in PRIVATE_NAMES.values())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import torch._dynamo",
+        "from hydra._internal import core",
+        "from torch.nn.modules.batchnorm import _NormBase",
+        "trainer._results",
+        "self._results",
+        "getattr(trainer, '_results')",
+        "PRELOADED = ['torch._dynamo']",
+    ],
+)
+def test_a_private_name_is_noticed_however_it_is_written(code: str) -> None:
+    assert list(private_names("seglab/new.py", ast.parse(code)))
