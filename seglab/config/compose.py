@@ -87,6 +87,7 @@ def multirun(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContex
             master = hydra.compose_config("train", [*overrides], run_mode=RunMode.MULTIRUN)
         except REFUSALS as error:
             raise _diagnose("train", TrainConfig, parsed, error) from None
+        # Callbacks has no public name: github.com/facebookresearch/hydra, hydra/types.py.
         yield master, HydraContext(hydra.config_loader, Callbacks(master))
 
 
