@@ -1,6 +1,7 @@
 """What Lightning logs arrives in the run folder's history, each step once."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from seglab.loggers.history import HistoryLogger
 from seglab.runs.history import History
@@ -8,7 +9,7 @@ from seglab.runs.history import History
 
 def test_values_of_one_step_share_a_row(tmp_path: Path) -> None:
     history = History(tmp_path / "metrics.csv")
-    logger = HistoryLogger(history)
+    logger = HistoryLogger(SimpleNamespace(history=history))  # type: ignore[arg-type]
     logger.log_metrics({"train/loss": 2.0, "epoch": 0}, step=0)
     logger.log_metrics({"lr/head": 0.1}, step=0)
     logger.log_metrics({"train/loss": 1.0}, step=1)
@@ -22,7 +23,7 @@ def test_values_of_one_step_share_a_row(tmp_path: Path) -> None:
 
 def test_values_without_a_step_belong_to_the_first(tmp_path: Path) -> None:
     history = History(tmp_path / "metrics.csv")
-    HistoryLogger(history).log_metrics({"a": 1.0})
+    HistoryLogger(SimpleNamespace(history=history)).log_metrics({"a": 1.0})
     history.flush()
     assert history.rows() == [{"step": "0", "a": "1.0"}]
 
