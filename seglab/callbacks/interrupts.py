@@ -28,8 +28,9 @@ class SaveAndStop(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
         """Save and stop, if somebody was told to, and if this was the last batch of a step."""
-        progress = trainer.fit_loop.epoch_loop
-        if trainer.is_last_batch or progress._should_accumulate() or not self._asked(trainer):
+        ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        accumulating = ready % trainer.accumulate_grad_batches > 0
+        if trainer.is_last_batch or accumulating or not self._asked(trainer):
             return
         # Lightning would log the step's loss after this.
         logged = trainer.callback_metrics.items()

@@ -35,11 +35,10 @@ def main(folders: list[str], output: str) -> Comparison:
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the table, the best run first, and what follows from it."""
-    table = Table("run", "val/mIoU", "95 % interval")
-    table.columns[0].overflow = "fold"
-    table.columns[1].justify = "right"
-    for column in table.columns[1:]:
-        column.no_wrap = True
+    table = Table()
+    table.add_column("run", overflow="fold")
+    table.add_column("val/mIoU", justify="right", no_wrap=True)
+    table.add_column("95 % interval", no_wrap=True)
     if comparison.differing:
         table.add_column("what differs", overflow="fold")
     for run, interval in zip(comparison.runs, comparison.intervals, strict=True):

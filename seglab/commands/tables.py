@@ -23,9 +23,9 @@ def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: boo
     columns = {"IoU": "val/IoU/"}
     if "val/mask_AP" in metrics:
         columns |= {"mask AP": "val/mask_AP/", "mask AP50": "val/mask_AP50/"}
-    table = Table("class", *columns)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table("class")
+    for column in columns:
+        table.add_column(column, justify="right")
     for name in metrics:
         if name.startswith("val/IoU/"):
             label = name.removeprefix("val/IoU/")

@@ -57,9 +57,9 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         result = start_job(config, composed.folder, composed.overrides)
     except KeyboardInterrupt as interruption:
         if status(composed.folder) == INTERRUPTED:
-            interruption.args = (
-                f"hydra.run.dir={composed.folder} resume=true, with the same settings, resumes it",
-            )
+            raise type(interruption)(
+                f"hydra.run.dir={composed.folder} resume=true, with the same settings, resumes it"
+            ) from None
         raise
     if result.skipped:
         print_plain(f"{result.folder}: finished before; nothing to do", console)

@@ -87,6 +87,7 @@ def multirun(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContex
             master = hydra.compose_config("train", [*overrides], run_mode=RunMode.MULTIRUN)
         except REFUSALS as error:
             raise _diagnose("train", TrainConfig, parsed, error) from None
+        # Callbacks has no public name: github.com/facebookresearch/hydra, hydra/types.py.
         yield master, HydraContext(hydra.config_loader, Callbacks(master))
 
 
@@ -165,15 +166,14 @@ def _checked(
         typed = OmegaConf.merge(_structured(schema, composed), composed)
         data = OmegaConf.select(typed, "data")
         if data is not None:
-            data.classes = list(
-                class_names(
-                    data.classes,
-                    synthetic=data.synth is not None,
-                    year=data.year,
-                    root=data.root,
-                    mask_values=data.mask_values,
-                )
+            classes = class_names(
+                data.classes,
+                synthetic=data.synth is not None,
+                year=data.year,
+                root=data.root,
+                mask_values=data.mask_values,
             )
+            OmegaConf.update(typed, "data.classes", list(classes), merge=False)
         if missing := sorted(OmegaConf.missing_keys(typed)):
             raise ConfigError(f"{missing[0]} is not set: give {missing[0]}=…")
         OmegaConf.resolve(typed)
@@ -221,7 +221,7 @@ def _write_mask_values_as_text(composed: DictConfig) -> None:
         )
     if given is not None:
         texts = {str(key): value for key, value in given.items_ex(resolve=False)}
-        composed.data.mask_values = texts
+        OmegaConf.update(composed, "data.mask_values", texts, merge=False)
 
 
 class _hydra:
@@ -237,7 +237,9 @@ class _hydra:
 
     def __exit__(self, *exception: Any) -> None:
         self.context.__exit__(*exception)
-        GlobalHydra.instance().hydra = self.outer
+        GlobalHydra.instance().clear()
+        if self.outer is not None:
+            GlobalHydra.instance().initialize(self.outer)
 
 
 def _check_open_nodes(command: str, parsed: Sequence[Override]) -> None:

@@ -225,6 +225,7 @@ def dotted(config: Any, prefix: str = "") -> Iterator[str]:
     """Yield the dotted name of every key, groups of keys included."""
     for key in config:
         yield f"{prefix}{key}"
-        child = config._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
-            yield from dotted(child, f"{prefix}{key}.")
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
+            continue
+        if isinstance(config[key], DictConfig):
+            yield from dotted(config[key], f"{prefix}{key}.")

@@ -211,16 +211,15 @@ class VOCDataModule(L.LightningDataModule):
         config = self.config
         samples = self.split(config.train_split)
         rank, world_size = self._rank_and_world_size()
-        order = EpochOrder(len(samples), config.batch_size, self.seed, rank, world_size)
+        epoch, batches = self.start
+        start = (epoch, batches * config.batch_size)
+        order = EpochOrder(len(samples), config.batch_size, self.seed, rank, world_size, start)
         if not len(order):
             raise ConfigError(
                 f"data.batch_size={config.batch_size}: {world_size} processes need "
                 f"{config.batch_size * world_size} samples a step; the {config.train_split} split "
                 f"has {len(samples)}"
             )
-        epoch, batches = self.start
-        order.set_epoch(epoch)  # loading processes ask for it before Lightning says
-        order.start = (epoch, batches * config.batch_size)
         return DataLoader(
             TrainSet(samples, config, self.seed),
             batch_size=config.batch_size,

@@ -19,11 +19,19 @@ class EpochOrder(Sampler[tuple[int, int]]):
     out, so that all processes take equally many steps; other samples are left out each epoch.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+        start: tuple[int, int] = (0, 0),
+    ) -> None:
         self.length, self.seed, self.rank, self.world_size = length, seed, rank, world_size
         self.used = length // (batch_size * world_size) * batch_size * world_size
-        self.epoch = 0
-        self.start = (0, 0)
+        self.start = start
+        self.epoch = start[0]  # loading processes ask for it before Lightning sets it
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; Lightning calls this before each."""

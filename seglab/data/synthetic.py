@@ -9,6 +9,7 @@ import shutil
 import xml.etree.ElementTree as ET  # only builds annotations; strangers' are read with defusedxml
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -138,32 +139,48 @@ def _write(folder: Path, spec: SyntheticSpec) -> None:
         (lists / f"{split}.txt").write_text(text, encoding="ascii", newline="\n")
 
 
+def _build(builder: ET.TreeBuilder, tag: str, content: Any) -> None:
+    """Add an element: of other elements if ``content`` is a list of (tag, content), or of text."""
+    builder.start(tag, {})
+    if isinstance(content, list):
+        for inner in content:
+            _build(builder, *inner)
+    else:
+        builder.data(str(content))
+    builder.end(tag)
+
+
 def _annotation(
     name: str, instances: Bytes, objects: list[tuple[int, bool]], radius: float
 ) -> ET.ElementTree[ET.Element]:
     height, width = instances.shape
     margin = int(radius)  # the outline runs in the middle of the void band
 
-    def add(parent: ET.Element, **texts: object) -> None:
-        for tag, text in texts.items():
-            ET.SubElement(parent, tag).text = str(text)
-
-    root = ET.Element("annotation")
-    add(root, folder=_YEAR, filename=f"{name}.jpg")
-    add(ET.SubElement(root, "source"), database="seglab synthetic", annotation="PASCAL VOC2007")
-    add(ET.SubElement(root, "size"), width=width, height=height, depth=3)
-    add(root, segmented=1)
+    content: list[tuple[str, Any]] = [
+        ("folder", _YEAR),
+        ("filename", f"{name}.jpg"),
+        ("source", [("database", "seglab synthetic"), ("annotation", "PASCAL VOC2007")]),
+        ("size", [("width", width), ("height", height), ("depth", 3)]),
+        ("segmented", 1),
+    ]
     for instance, (label, truncated) in enumerate(objects, 1):
         rows, columns = np.nonzero(instances == instance)
-        node = ET.SubElement(root, "object")
-        add(node, name=SYNTHETIC_CLASSES[label], pose="Unspecified")
-        add(node, truncated=int(truncated), difficult=0)
-        add(
-            ET.SubElement(node, "bndbox"),
-            xmin=max(columns.min() + 1 - margin, 1),
-            ymin=max(rows.min() + 1 - margin, 1),
-            xmax=min(columns.max() + 1 + margin, width),
-            ymax=min(rows.max() + 1 + margin, height),
-        )
+        box = [
+            ("xmin", max(columns.min() + 1 - margin, 1)),
+            ("ymin", max(rows.min() + 1 - margin, 1)),
+            ("xmax", min(columns.max() + 1 + margin, width)),
+            ("ymax", min(rows.max() + 1 + margin, height)),
+        ]
+        node = [
+            ("name", SYNTHETIC_CLASSES[label]),
+            ("pose", "Unspecified"),
+            ("truncated", int(truncated)),
+            ("difficult", 0),
+            ("bndbox", box),
+        ]
+        content.append(("object", node))
+    builder = ET.TreeBuilder()
+    _build(builder, "annotation", content)
+    root = builder.close()
     ET.indent(root, "\t")
     return ET.ElementTree(root)

@@ -225,7 +225,8 @@ class SegmentationMetrics(Metric):
         return torch.cat(rows) if rows else self._no_rows[name]
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        # For an empty list torchmetrics sends a float32 vector, whatever the others' rows are.
+        # For an empty list torchmetrics sends a float32 vector, whatever the others' rows are
+        # (torchmetrics#2468).
         for name in self._no_rows:
             setattr(self, name, [self._rows(name).to(self.device)])
         super()._sync_dist(*args, **kwargs)

@@ -6,6 +6,7 @@ float32 (an IoU of 4/5 misses 0.8), and gathers as if every process had seen as 
 
 Source: cocodataset.org, "Detection Evaluation": AP is the mean over classes, and over IoU
 thresholds 0.50 to 0.95 in steps of 0.05, of the precision at 101 recalls; AP50 at IoU 0.50 alone.
+The 100 detections of highest score per image are counted, which is the library's default too.
 
 Void pixels are ignored, as in mIoU: they are taken out of a found mask before its IoU is computed,
 and a mask with nothing left is neither a hit nor a false alarm. COCO has no such pixels; without
@@ -28,9 +29,6 @@ from torch import Tensor
 from seglab.data.classes import VOID
 from seglab.data.instances import Detections, Instances
 from seglab.runtime.collective import gather
-
-MAX_DETECTIONS = 100
-"""As many of an image are counted, the surest ones; COCO's number."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -124,10 +122,9 @@ def average_precision(images: Sequence[ImageObjects], num_classes: int) -> Float
         print_function=_silent,
         rle_iou_max_workers=1,
     )
-    evaluation.params.maxDets = [1, 10, MAX_DETECTIONS]
     evaluation.evaluate()
     evaluation.accumulate()
-    at_recalls = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # all areas, most objects
+    at_recalls = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # all areas, 100 objects
     known = (at_recalls > -1).all((0, 1))
     precision[:, known] = at_recalls[:, :, known].mean(1)
     return precision
@@ -145,14 +142,12 @@ def _annotation(image: int, size: tuple[int, int], label: int, code: bytes) -> d
 
 
 def _dataset(frames: list[Any], objects: list[Any], labels: Sequence[int]) -> COCO:
-    dataset = COCO(print_function=_silent)
-    dataset.dataset = {
+    content = {
         "images": frames,
         "annotations": [{"id": number, **one} for number, one in enumerate(objects, 1)],
         "categories": [{"id": label, "name": str(label)} for label in labels],
     }
-    dataset.createIndex()
-    return dataset
+    return COCO(content, print_function=_silent)
 
 
 def _silent(*_: object) -> None:

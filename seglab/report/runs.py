@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -20,7 +20,7 @@ from seglab.runtime.links import refuse_links
 UNREADABLE = "unreadable"
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunRecord:
     """What a run folder says.
 
@@ -96,8 +96,7 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
         RunRecord(folder, name, reason=reason) if reason else read_run(folder, name)
         for (folder, reason), name in zip(found.items(), names(list(found)), strict=True)
     ]
-    name_weights(runs)
-    return runs
+    return name_weights(runs)
 
 
 def _place(path: Path) -> Path:
@@ -105,28 +104,39 @@ def _place(path: Path) -> Path:
     return path.parent.resolve() / path.name if path.is_symlink() else path.resolve()
 
 
-def name_weights(runs: Sequence[RunRecord]) -> None:
+def name_weights(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Name the weights that runs start from: by as much of the path as tells them apart.
 
     Equal content is one thing whatever its path; what is not known to be equal is told apart by its
     path, and other content under the same path by its digest.
     """
     paths: dict[str, str] = {}
-    given = [run for run in runs if isinstance(run.settings.get("model.weights"), str)]
-    for run in given:
-        path = run.settings["model.weights"]
-        paths.setdefault(run.data.get(WEIGHTS, path), path)
-    for run in given:
-        path = run.settings["model.weights"]
-        mine = run.data.get(WEIGHTS, path)
-        parts = PurePath(paths[mine]).parts
-        others = [PurePath(other).parts for key, other in paths.items() if key != mine]
-        length = 1
-        while length < len(parts) and parts[-length:] in [one[-length:] for one in others]:
-            length += 1
-        run.weights = str(PurePath(*parts[-length:]))
-        if parts[-length:] in [one[-length:] for one in others] and WEIGHTS in run.data:
-            run.weights += f" {mine[:8]}…"
+    for run in runs:
+        if path := _weights_path(run):
+            paths.setdefault(run.data.get(WEIGHTS, path), path)
+    return [
+        replace(run, weights=_weights_name(run, path, paths))
+        if (path := _weights_path(run))
+        else run
+        for run in runs
+    ]
+
+
+def _weights_path(run: RunRecord) -> str:
+    path = run.settings.get("model.weights")
+    return path if isinstance(path, str) else ""
+
+
+def _weights_name(run: RunRecord, path: str, paths: Mapping[str, str]) -> str:
+    mine = run.data.get(WEIGHTS, path)
+    parts = PurePath(paths[mine]).parts
+    others = [PurePath(other).parts for key, other in paths.items() if key != mine]
+    length = 1
+    while length < len(parts) and parts[-length:] in [one[-length:] for one in others]:
+        length += 1
+    name = str(PurePath(*parts[-length:]))
+    alike = parts[-length:] in [one[-length:] for one in others]
+    return f"{name} {mine[:8]}…" if alike and WEIGHTS in run.data else name
 
 
 def find_runs(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -158,77 +168,85 @@ def read_run(folder: Path, name: str) -> RunRecord:
 
     A folder with a link in it is not read at all: :mod:`seglab.runtime.links`.
     """
-    run = RunRecord(folder, name)
     try:
         refuse_links(folder)
     except RunError as error:
-        run.reason = str(error)
-        return run
+        return RunRecord(folder, name, reason=str(error))
+    fields: dict[str, Any] = {}
     problems: list[str] = []
-    for read in (_status, _settings, _metrics, _history, _evaluation):
+    for file, read in _READERS.items():
         try:
-            read(run)
+            for field_name, value in read(folder, fields):  # keeps those before an error
+                fields[field_name] = value
         except RunError as error:
             problems.append(str(error))
         except Exception as error:  # of many kinds: files that are not what we write
-            problems.append(
-                f"{_FILES[read]}: {' '.join(str(error).split()) or type(error).__name__}"
-            )
+            problems.append(f"{file}: {' '.join(str(error).split()) or type(error).__name__}")
     if problems:
-        run.state, run.reason = UNREADABLE, "; ".join(problems)
-    return run
+        fields |= {"state": UNREADABLE, "reason": "; ".join(problems)}
+    return RunRecord(folder, name, **fields)
 
 
-def _status(run: RunRecord) -> None:
-    said = read_json(run.folder / "status.json")
-    run.started, run.ended = str(said.get("started", "")), str(said.get("ended", ""))
-    run.reason = str(said.get("error", ""))
-    checkpoint = said.get("checkpoint") or {}
-    run.data = _texts(said.get("data"))
-    run.checkpoint = str(checkpoint.get("name", ""))
+Fields = Iterator[tuple[str, Any]]
+"""Fields of a record and their values."""
+
+
+def _status(folder: Path, fields: Mapping[str, Any]) -> Fields:
+    entry = read_json(folder / "status.json")
+    yield "started", str(entry.get("started", ""))
+    yield "ended", str(entry.get("ended", ""))
+    yield "reason", str(entry.get("error", ""))
+    checkpoint = entry.get("checkpoint") or {}
+    yield "data", _texts(entry.get("data"))
+    yield "checkpoint", str(checkpoint.get("name", ""))
     step = checkpoint.get("step")
-    run.step = step if isinstance(step, int) else None
-    run.trained_on = _texts(checkpoint.get("data"))
+    yield "step", step if isinstance(step, int) else None
+    yield "trained_on", _texts(checkpoint.get("data"))
     try:
-        run.state = status(run.folder)
+        state = status(folder)
     except OSError:  # a folder of somebody else's, whose lock cannot be tried
-        run.state = str(said["status"])
+        state = str(entry["status"])
+    yield "state", state
 
 
 def _texts(values: Any) -> dict[str, str]:
     return {str(name): str(value) for name, value in (values or {}).items()}
 
 
-def _settings(run: RunRecord) -> None:
-    run.settings = read_settings(run.folder)
-    overrides = run.folder / ".hydra" / "overrides.yaml"
-    if overrides.is_file():
-        run.overrides = [str(one) for one in read_yaml(overrides) or []]
+def _settings(folder: Path, fields: Mapping[str, Any]) -> Fields:
+    yield "settings", read_settings(folder)
 
 
-def _metrics(run: RunRecord) -> None:
-    metrics = read_metrics(run.folder)
-    if not metrics and run.state == FINISHED:
+def _overrides(folder: Path, fields: Mapping[str, Any]) -> Fields:
+    path = folder / ".hydra" / "overrides.yaml"
+    if path.is_file():
+        yield "overrides", [str(override) for override in read_yaml(path) or []]
+
+
+def _metrics(folder: Path, fields: Mapping[str, Any]) -> Fields:
+    metrics = read_metrics(folder)
+    if not metrics and fields.get("state") == FINISHED:
         raise ValueError("missing or empty")
     miou = metrics.get("val/mIoU", math.nan)
     if not (math.isnan(miou) or 0 <= miou <= 1):
         raise ValueError(f"val/mIoU is {miou}")
-    run.metrics = metrics
+    yield "metrics", metrics
 
 
-def _history(run: RunRecord) -> None:
-    run.curves = read_curves(run.folder / "metrics.csv")
+def _history(folder: Path, fields: Mapping[str, Any]) -> Fields:
+    yield "curves", read_curves(folder / "metrics.csv")
 
 
-def _evaluation(run: RunRecord) -> None:
-    run.evaluation = read_evaluation(run.folder)
+def _evaluation(folder: Path, fields: Mapping[str, Any]) -> Fields:
+    yield "evaluation", read_evaluation(folder)
 
 
-_FILES = {
-    _status: "status.json",
-    _settings: ".hydra/config.yaml",
-    _metrics: "metrics.json",
-    _history: "metrics.csv",
-    _evaluation: "evaluation.npz",
+_READERS: dict[str, Callable[[Path, Mapping[str, Any]], Fields]] = {
+    "status.json": _status,
+    ".hydra/config.yaml": _settings,
+    ".hydra/overrides.yaml": _overrides,
+    "metrics.json": _metrics,
+    "metrics.csv": _history,
+    "evaluation.npz": _evaluation,
 }
-"""Which file a reader reads, for its error."""
+"""Which reader reads which file; each is given the fields that those before it have read."""

@@ -45,7 +45,7 @@ class History:
         if not self.path.is_file():
             return []
         with self.path.open(encoding="utf-8", newline="") as file:
-            return list(_reader(file))
+            return list(csv.DictReader(file, _header(file)))
 
     def last(self, column: str) -> float:
         """Return the latest value of a column; NaN where there is none."""
@@ -118,12 +118,9 @@ class History:
             writer.writerows(rows)
 
 
-def _reader(file: IO[str]) -> csv.DictReader[str]:
-    """Return a reader of rows under the names of the columns as they were logged."""
-    reader = csv.DictReader(file)
-    if reader.fieldnames:
-        reader.fieldnames = [unmarked(name) for name in reader.fieldnames]
-    return reader
+def _header(file: IO[str]) -> list[str]:
+    """Read the names of the columns as they were logged; none of an empty file."""
+    return [unmarked(name) for name in next(csv.reader(file), [])]
 
 
 def _columns(path: Path) -> list[str]:
@@ -131,7 +128,7 @@ def _columns(path: Path) -> list[str]:
     with path.open("rb") as file:
         text = file.read(MAX_HEAD).decode(errors="surrogateescape")
     try:
-        names = list(_reader(io.StringIO(text, newline="")).fieldnames or [])
+        names = _header(io.StringIO(text, newline=""))
         for name in names:
             name.encode()  # refuses what was not UTF-8
         if names and "step" not in names:
@@ -158,8 +155,7 @@ def _overwrite_end(path: Path, count: int, text: bytes) -> None:
             _write_at(file, at, text)
         except OSError as error:
             _write_at(file, at, before)
-            error.filename = str(path)
-            raise
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _write_at(file: io.FileIO, at: int, text: bytes) -> None:

@@ -49,7 +49,7 @@ def atomic(path: Path, *, binary: bool = False, durable: bool = True) -> Iterato
             with suppress(OSError):
                 Path(name).unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None:
-            error.filename, error.filename2 = str(path), None
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

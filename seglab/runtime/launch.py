@@ -28,7 +28,7 @@ from seglab.runtime.worker import settle
 from seglab.schema import TrainerConfig
 from seglab.text import print_plain, printable_lines
 
-PRELOADED = ["seglab.session", "seglab.commands.evaluate", "torch._dynamo"]
+PRELOADED = ["seglab.session", "seglab.commands.evaluate", "seglab.runtime.preload"]
 """What the server imports, so that no job has to."""
 
 WANDB = ["wandb.sdk.launch", "requests"]

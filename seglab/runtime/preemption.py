@@ -15,19 +15,18 @@ from seglab.runtime import signals
 SIGNAL = signal.SIGUSR2
 """What submitit lets SLURM send before a time-out or a preemption."""
 
-
-class _Wish:
-    asked = False
+_asked = False
 
 
 def ask(*arguments: object) -> None:
     """Note, as a signal's handler, that the run is to end."""
-    _Wish.asked = True
+    global _asked
+    _asked = True
 
 
 def is_asked() -> bool:
     """Tell whether the run is to end, or has ended, for one of these reasons."""
-    return _Wish.asked or signals.received() is not None
+    return _asked or signals.received() is not None
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def computing(threads: int) -> Iterator[None]:
     environment = dict(os.environ)
     levels = {name: logging.getLogger(name).level for name in LIGHTNING}
     flags = _flags()
-    with warnings.catch_warnings(), isolate_rng():
+    with warnings.catch_warnings(), random_generators_kept():
         for message in EXPECTED:
             warnings.filterwarnings("ignore", message)
         for name in LIGHTNING:
@@ -81,6 +81,21 @@ def computing(threads: int) -> Iterator[None]:
             for key in os.environ.keys() - environment.keys():
                 del os.environ[key]
             os.environ.update(environment)
+
+
+@contextmanager
+def random_generators_kept() -> Iterator[None]:
+    """Restore the random generators of Python, numpy and torch, after an error too.
+
+    Lightning's ``isolate_rng`` does so only after a block without an error
+    (lightning/pytorch/utilities/seed.py).
+    """
+    isolation = isolate_rng()
+    isolation.__enter__()
+    try:
+        yield
+    finally:
+        isolation.__exit__(None, None, None)
 
 
 def seed_everything(seed: int) -> None:

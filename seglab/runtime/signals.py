@@ -20,21 +20,21 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came; everybody who cleans up after a Ctrl-C does so after this one too."""
 
 
-class _State:
-    received: int | None = None
-    on_first: Callable[[int], None] | None = None
-    handled = False
-    speaks = True
+# A signal's handler has no argument of ours: what it knows belongs to the process.
+_received: int | None = None
+_on_first: Callable[[int], None] | None = None
+_handled = False
+_speaks = True
 
 
 def received() -> int | None:
     """Return the signal that asked this process to end; None if none did."""
-    return _State.received
+    return _received
 
 
 def interruption() -> KeyboardInterrupt:
     """Return what is raised for the signal that came."""
-    return Terminated() if _State.received == signal.SIGTERM else KeyboardInterrupt()
+    return Terminated() if _received == signal.SIGTERM else KeyboardInterrupt()
 
 
 def exit_code(error: KeyboardInterrupt) -> int:
@@ -44,7 +44,8 @@ def exit_code(error: KeyboardInterrupt) -> int:
 
 def install() -> None:
     """Handle both signals from now on, in a process that is ours from its beginning."""
-    _State.received, _State.on_first, _State.handled = None, None, True
+    global _received, _on_first, _handled
+    _received, _on_first, _handled = None, None, True
     for number in SIGNALS:
         signal.signal(number, _handle)
 
@@ -52,7 +53,8 @@ def install() -> None:
 @contextmanager
 def handled() -> Iterator[None]:
     """Handle both signals in the block, unless that is done already or this is not for us to do."""
-    if _State.handled or threading.current_thread() is not threading.main_thread():
+    global _received, _handled
+    if _handled or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = [signal.getsignal(number) for number in SIGNALS]
@@ -60,7 +62,7 @@ def handled() -> Iterator[None]:
     try:
         yield
     finally:
-        _State.received, _State.handled = None, False
+        _received, _handled = None, False
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)
 
@@ -68,33 +70,36 @@ def handled() -> Iterator[None]:
 @contextmanager
 def instead(on_first: Callable[[int], None]) -> Iterator[None]:
     """Call a function with the first signal in the block, instead of raising it."""
+    global _on_first
     with handled():
-        before, _State.on_first = _State.on_first, on_first
+        before, _on_first = _on_first, on_first
         try:
             yield
         finally:
-            _State.on_first = before
+            _on_first = before
 
 
 def leave_it_to_the_parent() -> None:
     """Print nothing about signals in this process: the one that sends them on has done so."""
-    _State.speaks = False
+    global _speaks
+    _speaks = False
 
 
 def say(text: str) -> None:
     """Write a line to stderr, from a signal's handler."""
-    if not _State.speaks:
+    if not _speaks:
         return
     os.write(2, f"\nseglab: {text}\n".encode())
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    if _State.received is not None:
+    global _received
+    if _received is not None:
         _end_at_once(number)
-    _State.received = number
-    if _State.on_first is None:
+    _received = number
+    if _on_first is None:
         raise interruption()
-    _State.on_first(number)
+    _on_first(number)
 
 
 def _end_at_once(number: int) -> None:

@@ -161,11 +161,10 @@ def clock(seconds: float) -> str:
 
 def show_table(outcomes: Iterable[Outcome], console: Console) -> None:
     """Print what all jobs came to."""
-    table = Table("job", "overrides", "status", "val/mIoU", "time", "folder")
-    for name in ("job", "val/mIoU", "time"):
-        next(c for c in table.columns if c.header == name).justify = "right"
-    table.columns[-1].no_wrap = True  # so that it can be copied
-    table.columns[-1].overflow = "fold"
+    table = Table()
+    for name in ("job", "overrides", "status", "val/mIoU", "time"):
+        table.add_column(name, justify="left" if name in ("overrides", "status") else "right")
+    table.add_column("folder", no_wrap=True, overflow="fold")  # so that it can be copied
     for one in outcomes:
         miou = "" if math.isnan(one.miou) else f"{one.miou:.4f}"
         overrides = "\n".join(map(printable, one.job.axes))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from hydra.core.plugins import Plugins
-from omegaconf import open_dict
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from seglab.config.compose import multirun
@@ -30,8 +30,7 @@ def sweep(overrides: list[str], dry_run: bool = False) -> None:
     console = Console()
     with multirun(overrides) as (master, context):
         if master.sweep.name is None:
-            with open_dict(master):
-                master.sweep.name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+            OmegaConf.update(master, "sweep.name", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
         check_values(SweepConfig(str(master.sweep.name)), "sweep.")
         given = list(master.hydra.overrides.task)
         keys = [one.key_or_group for one in parse(given, several=True) if one.is_sweep_override()]

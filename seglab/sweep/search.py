@@ -99,10 +99,6 @@ class Search:
         self.sweep.folder.mkdir(parents=True, exist_ok=True)
         study = self._study(first)
         before = study.get_trials(deepcopy=False)
-        # The same seed would draw the same first trials again.
-        study.sampler = optuna.samplers.TPESampler(
-            seed=self.seed + len(before), n_startup_trials=self.n_startup_trials
-        )
         ended = [trial for trial in before if trial.state.is_finished()]
         begun = [trial for trial in before if trial.state == optuna.trial.TrialState.RUNNING]
         self.sweep.say(
@@ -126,15 +122,19 @@ class Search:
     def _study(self, overrides: Sequence[str]) -> optuna.Study:
         """Return the study of the sweep, or the one of its name and this data if that is another.
 
+        Its sampler has a seed that follows from the number of trials: the same seed would draw the
+        same first trials again.
+
         Raises:
             ConfigError: the configuration is wrong, whatever the values of the parameters.
             DataError: the data set cannot be used.
         """
         data = self.sweep.identities.of(compose("train", TrainConfig, overrides).config)
+        storage = optuna.storages.RDBStorage(self.storage)
         for name in (self.sweep.folder.name, f"{self.sweep.folder.name}-{digest(data)}"):
             study = optuna.create_study(
                 study_name=name,
-                storage=self.storage,
+                storage=storage,
                 direction=self.direction,  # type: ignore[arg-type]
                 load_if_exists=True,
             )
@@ -146,7 +146,9 @@ class Search:
                 f"study {name}: of other data, {shown(recorded)}, and left alone; this is "
                 f"{shown(data)}"
             )
-        return study
+        seed = self.seed + len(study.get_trials(deepcopy=False))
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.n_startup_trials)
+        return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
 
     def _ask(self, study: optuna.Study, count: int) -> list[FrozenTrial]:
         """Begin new trials."""

@@ -240,6 +240,9 @@ class Task(L.LightningModule):
 
     def log_exact(self, values: Mapping[str, float]) -> None:
         """Hand float64 values to the loggers: ``self.log`` would round them to float32."""
+        # The step of ``self.log``, which ``trainer.global_step`` is one ahead of in a validation:
+        # github.com/Lightning-AI/pytorch-lightning, src/lightning/pytorch/loops/
+        # training_epoch_loop.py.
         step = self.trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in self.loggers:
             logger.log_metrics({**values, "epoch": self.current_epoch}, step=step)

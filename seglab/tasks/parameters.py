@@ -7,12 +7,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from seglab.errors import ConfigError
 from seglab.schema import OptimizerConfig
 
-NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+NORMS = (
+    *BATCH_NORMS,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+    nn.GroupNorm,
+    nn.LayerNorm,
+)
 
 
 def freeze(net: nn.Module, names: Sequence[str]) -> list[nn.Module]:
@@ -41,7 +48,7 @@ def freeze_norms(net: nn.Module) -> list[nn.Module]:
     norms: list[nn.Module] = [
         module
         for name, module in net.named_modules()
-        if isinstance(module, _BatchNorm) and (everywhere or in_backbone(name))
+        if isinstance(module, BATCH_NORMS) and (everywhere or in_backbone(name))
     ]
     for norm in norms:
         norm.requires_grad_(False)

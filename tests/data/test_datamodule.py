@@ -274,12 +274,11 @@ def test_a_split_is_checked_once(tree: Tree, data_config: Make) -> None:
 
 def test_a_store_without_room_for_both_splits(tree: Tree, data_config: Make) -> None:
     config = data_config(tree.root, batch_size=2)
-    room = 1000e-9  # the stores need 648 and 280 bytes of pixels, and headers beside them
-    config.store.max_gb = room
+    # The stores need 648 and 280 bytes of pixels, and headers beside them.
+    small = replace(config, store=replace(config.store, max_gb=1000e-9))
     with pytest.raises(ConfigError, match=r"data\.store\.max_gb=1e-06: .* val .* train"):
-        VOCDataModule(config).check()
-    config.store.max_gb = 1e-5
-    VOCDataModule(config).check()
+        VOCDataModule(small).check()
+    VOCDataModule(replace(config, store=replace(config.store, max_gb=1e-5))).check()
 
 
 def test_roots_that_are_not_there(data_config: Make, tmp_path: Path) -> None:

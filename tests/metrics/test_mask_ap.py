@@ -138,6 +138,24 @@ def test_what_is_found_where_nothing_is_counts() -> None:
     assert measure([(right, truth), (wrong, nothing)])["val/mask_AP"] < 1
 
 
+@pytest.mark.parametrize(("wrong", "precision"), [(99, 0.01), (100, 0.0)])
+def test_of_an_image_the_100_detections_of_highest_score_count(
+    wrong: int, precision: float
+) -> None:
+    square, corner = torch.zeros(2, 24, 24, dtype=torch.bool)
+    square[8:16, 8:16], corner[:2, :2] = True, True
+    masks = torch.stack([*[corner] * wrong, square])
+    labels = torch.ones(wrong + 1, dtype=torch.int64)
+    scores = torch.linspace(0.9, 0.1, wrong + 1)
+    found = Detections(masks, labels, scores, torch.zeros(wrong + 1, 4))
+    flags = torch.zeros(2, 1, dtype=torch.bool)
+    boxes = tight_boxes(square[None])
+    truth = Instances(torch.tensor([1]), square[None], torch.tensor([1]), boxes, *flags)
+    scenes = [(found, truth)]
+    assert measure(scenes)["val/mask_AP50/a"] == pytest.approx(precision)
+    assert measure(scenes) == pytest.approx(by_pycocotools(scenes), nan_ok=True)
+
+
 def test_nothing_found_is_zero_and_nothing_true_is_nan() -> None:
     found, truth = scene(0, 1, 0)
     none = found.above(2)

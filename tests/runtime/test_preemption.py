@@ -64,7 +64,7 @@ def test_a_preempted_run_goes_on_within_the_epoch_to_the_same_weights(
 
     with monkeypatch.context() as patch:
         patch.setattr(session, "build_trainer", with_signal)
-        patch.setattr(preemption._Wish, "asked", False)
+        patch.setattr(preemption, "_asked", False)
         assert seglab_cli("train", *arguments, "hydra.run.dir=cut", "resume=true").code == 130
     assert json.loads((tmp_path / "cut/status.json").read_text())["status"] == "interrupted"
     assert load(tmp_path / "cut")["global_step"] == step + 1

@@ -73,14 +73,14 @@ def missing_key(online: bool = True) -> str:
     session = wandb.setup(wandb.Settings(**settings))
     silent = session.settings.silent
     # Or it would say where it found the key, and ask the server for the user's name.
-    session.settings.silent = True
+    session.settings.update_from_dict({"silent": True})
     termsetup(session.settings, None)
     try:
         return "" if wandb.login(prompt=False, verify=False) else "there is no W&B key"
     except wandb.errors.AuthenticationError:
         return "the W&B key is not valid"
     finally:
-        session.settings.silent = silent
+        session.settings.update_from_dict({"silent": silent})
         termsetup(session.settings, None)
 
 

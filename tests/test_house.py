@@ -1,0 +1,92 @@
+"""The rules of the house, proved from the source: one assembly, no half-built objects."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from source_trees import ROOT, TREES, is_own, last_name, nodes
+
+TORCH_FLAGS = {
+    ("seglab/runtime/process.py", "torch.backends.cudnn.deterministic"),
+    ("seglab/runtime/process.py", "torch.backends.cudnn.benchmark"),
+    ("seglab/runtime/process.py", "torch.utils.deterministic.fill_uninitialized_memory"),
+}
+"""torch documents these assignments: docs.pytorch.org/docs/stable/notes/randomness.html."""
+
+HYDRA_RESULT = {
+    ("seglab/sweep/plugins.py", "result.overrides"),
+    ("seglab/sweep/plugins.py", "result.status"),
+    ("seglab/sweep/plugins.py", "result.return_value"),
+}
+"""Hydra's JobReturn is filled by attributes."""
+
+MODULES_OUTSIDE_ROOMS = 10
+
+
+def calls_of(name: str) -> list[str]:
+    """Return where a class, or one derived from it, or a function is called."""
+    names = {name}
+    for _ in range(3):  # classes may be derived from derived ones
+        for _, node in nodes(ast.ClassDef):
+            assert isinstance(node, ast.ClassDef)
+            if names & {last_name(base) for base in node.bases}:
+                names.add(node.name)
+    return [
+        f"{path}:{node.lineno}"
+        for path, node in nodes(ast.Call)
+        if isinstance(node, ast.Call) and last_name(node.func) in names
+    ]
+
+
+@pytest.mark.parametrize("name", ["Trainer", "LightningDataModule", "build_task"])
+def test_a_run_is_assembled_at_one_place(name: str) -> None:
+    places = calls_of(name)
+    assert len(places) == 1, places
+    assert places[0].startswith("seglab/session/")
+
+
+def test_a_task_is_made_by_the_factory_alone() -> None:
+    assert calls_of("LightningModule") == []  # the factory looks its class up in TASKS
+    tables = [
+        path
+        for path, node in nodes(ast.Call)
+        if isinstance(node, ast.Call) and "TASKS" in ast.unparse(node.func)
+    ]
+    assert tables == ["seglab/tasks/factories.py"]
+
+
+def test_nothing_is_assigned_to_an_attribute_of_another_object() -> None:
+    assigned = {
+        (path, ast.unparse(node))
+        for path, node in nodes(ast.Attribute)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store | ast.Del)
+        and not is_own(node.value)
+    }
+    assert assigned == TORCH_FLAGS | HYDRA_RESULT
+    set_by_name = [
+        f"{path}:{node.lineno}"
+        for path, node in nodes(ast.Call)
+        if isinstance(node, ast.Call)
+        and last_name(node.func) in ("setattr", "delattr", "__setattr__", "__delattr__")
+        and not is_own(node.args[0])
+    ]
+    assert set_by_name == []
+
+
+def test_the_dataclasses_of_the_schema_are_frozen() -> None:
+    classes = [node for node in TREES["seglab/schema.py"].body if isinstance(node, ast.ClassDef)]
+    decorators = {
+        node.name: [ast.unparse(decorator) for decorator in node.decorator_list]
+        for node in classes
+        if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+    }
+    assert len(decorators) >= 15
+    for name, given in decorators.items():
+        assert any("frozen=True" in decorator for decorator in given), name
+
+
+def test_few_modules_are_outside_a_room() -> None:
+    modules = sorted(path.name for path in ROOT.glob("*.py"))
+    assert len(modules) <= MODULES_OUTSIDE_ROOMS, modules
