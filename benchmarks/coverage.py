@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from benchmarks.measure import keep
 from seglab.metrics.counts import Counts, Floats, jackknife_interval, miou, paired_difference
-from seglab.runs.evaluation import KeptEvaluation, read_evaluation
+from seglab.run.evaluation import KeptEvaluation, read_evaluation
 
 Interval = tuple[float, float]
 

@@ -98,7 +98,7 @@ def attempt(overrides: list[str], folder: str, board: str) -> None:
     global BOARD
     from benchmarks import crash  # as the callback is imported, and not as a main program
     from seglab.config.compose import compose
-    from seglab.runs.checkpoints import WholeFiles
+    from seglab.run.checkpoints import WholeFiles
     from seglab.schema import TrainConfig
     from seglab.session import run_job
 

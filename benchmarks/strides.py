@@ -21,7 +21,7 @@ from seglab.commands import evaluate
 from seglab.config.compose import override_stored
 from seglab.data.datamodule import open_dataset
 from seglab.drawing.pictures import colourise
-from seglab.runs.checkpoints import read_checkpoint, stored_config
+from seglab.run.checkpoints import read_checkpoint, stored_config
 
 FOLDER = Path("runs/strides")
 STRIDES, SEEDS = (32, 16, 8), (0, 1)

@@ -16,7 +16,7 @@ from seglab.config.compose import compose, override_stored
 from seglab.config.trust import received_config
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
-from seglab.runs.checkpoints import read_checkpoint, stored_config
+from seglab.run.checkpoints import read_checkpoint, stored_config
 from seglab.schema import TrainConfig
 from seglab.session import JobResult, Session, start_job
 from seglab.tasks.base import Task

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from seglab.data.classes import flat_palette
-from seglab.runs.evaluation import FIXED, WORST, KeptEvaluation, sample_files, save_evaluation
+from seglab.run.evaluation import FIXED, WORST, KeptEvaluation, sample_files, save_evaluation
 
 CLASSES = ("background", "circle", "square", "star")
 SIDE = 24

@@ -10,7 +10,7 @@ from seglab import cli
 from seglab.commands import train
 from seglab.config.compose import compose
 from seglab.data.synthetic import SyntheticSpec, write_tree
-from seglab.runs.settings import identity
+from seglab.run.settings import identity
 from seglab.runtime.files import write_json
 from seglab.schema import TrainConfig
 

@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from seglab.runs.checkpoints import DAMAGED, KEY, LAST, PREVIOUS
+from seglab.run.checkpoints import DAMAGED, KEY, LAST, PREVIOUS
 from seglab.schema import TrainConfig
 
 SCORE = "val/mIoU"

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from seglab.drawing.pictures import save_class_map
 from seglab.errors import RunError
-from seglab.runs.checkpoints import LAST
+from seglab.run.checkpoints import LAST
 from seglab.runtime.collective import gather
 from seglab.runtime.files import write_json
 

@@ -14,7 +14,7 @@ from seglab.data.instances import find_instances
 from seglab.drawing.objects import ObjectFiles, object_panel
 from seglab.drawing.pictures import Pixels, panel, prediction_sheet, save_class_map
 from seglab.errors import RunError
-from seglab.runs.samples import Validated
+from seglab.run.samples import Validated
 from seglab.runtime.files import atomic
 from seglab.tasks.base import Output
 

@@ -14,7 +14,7 @@ import lightning as L
 from seglab.data.datamodule import Batch
 from seglab.drawing.pictures import Pixels
 from seglab.metrics.counts import miou
-from seglab.runs.samples import Collected, Sample, Validated, shrunk, worst_of
+from seglab.run.samples import Collected, Sample, Validated, shrunk, worst_of
 from seglab.runtime.collective import gather
 from seglab.tasks.base import Output, Task
 

@@ -11,7 +11,7 @@ from seglab.errors import RunError
 from seglab.report import PAGE, TABLE, build
 from seglab.report.comparison import Comparison
 from seglab.report.table import between, kind, lines, number, what_differs
-from seglab.runs.run import FINISHED
+from seglab.run.folder import FINISHED
 from seglab.text import plain, print_plain, printable
 
 

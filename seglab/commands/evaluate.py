@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from seglab.config.compose import Composed, check_root, compose_own, override_stored
-from seglab.runs.run import check_folder
+from seglab.run.folder import check_folder
 from seglab.schema import EvaluateConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.commands.tables import show_metrics, show_paths
     from seglab.config.trust import check_received_list, received_config
     from seglab.loggers.wandb.artifacts import local_checkpoint
-    from seglab.runs.checkpoints import read_checkpoint, stored_config
+    from seglab.run.checkpoints import read_checkpoint, stored_config
     from seglab.runtime.launch import run
 
     path = local_checkpoint(composed.config.checkpoint)
@@ -59,7 +59,7 @@ def measure(
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
     """
-    from seglab.runs.checkpoints import read_checkpoint
+    from seglab.run.checkpoints import read_checkpoint
     from seglab.session import Session
 
     own = composed.config

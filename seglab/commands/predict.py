@@ -36,7 +36,7 @@ def main(overrides: list[str]) -> Path:
     from seglab.config.trust import received_config
     from seglab.data.images import ImageBatches, find_images
     from seglab.loggers.wandb.artifacts import local_checkpoint
-    from seglab.runs.checkpoints import read_checkpoint, stored_config
+    from seglab.run.checkpoints import read_checkpoint, stored_config
     from seglab.runtime.launch import ranks
     from seglab.session import Session
 

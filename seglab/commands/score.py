@@ -10,7 +10,7 @@ from rich.console import Console
 
 from seglab.config.compose import compose
 from seglab.errors import ConfigError, DataError
-from seglab.runs.run import Run, check_folder
+from seglab.run.folder import Run, check_folder
 from seglab.runtime.links import refuse_outside
 from seglab.schema import ScoreConfig
 
@@ -54,7 +54,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.metrics.confusion import SegmentationMetrics
     from seglab.metrics.counts import miou, unreliable
     from seglab.report import reported
-    from seglab.runs.samples import (
+    from seglab.run.samples import (
         NUMBER_OF_WORST,
         Collected,
         KeepSamples,

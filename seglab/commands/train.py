@@ -9,8 +9,8 @@ import yaml
 from rich.console import Console
 
 from seglab.config.compose import compose
-from seglab.runs.run import FINISHED, INTERRUPTED, NONE, status
-from seglab.runs.settings import check_run, is_trained
+from seglab.run.folder import FINISHED, INTERRUPTED, NONE, status
+from seglab.run.settings import check_run, is_trained
 from seglab.schema import TrainConfig
 from seglab.sweep.command import sweep
 from seglab.text import print_plain, printable_lines

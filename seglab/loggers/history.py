@@ -8,11 +8,11 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from seglab.runs.run import Run
+from seglab.run.folder import Run
 
 
 class HistoryLogger(Logger):
-    """Writes ``metrics.csv`` through :class:`~seglab.runs.history.History`, each step once.
+    """Writes ``metrics.csv`` through :class:`~seglab.run.history.History`, each step once.
 
     Lightning's own CSVLogger deletes the file of a run that is resumed.
     """

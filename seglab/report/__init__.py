@@ -15,7 +15,7 @@ from seglab.report.comparison import Comparison, compare
 from seglab.report.page import render
 from seglab.report.runs import read_run, read_runs
 from seglab.report.table import write_csv
-from seglab.runs.run import Run
+from seglab.run.folder import Run
 from seglab.runtime.files import atomic
 from seglab.text import print_plain
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seglab.report.runs import UNREADABLE, RunRecord
-from seglab.runs.evaluation import FIXED, WORST, sample_files
+from seglab.run.evaluation import FIXED, WORST, sample_files
 
 BUDGET = 20_000_000
 """Bytes of pictures in a page: about what a browser opens without a pause."""

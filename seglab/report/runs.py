@@ -11,10 +11,10 @@ from typing import Any
 
 from seglab.errors import ConfigError, RunError
 from seglab.report.curves import Curves, read_curves
-from seglab.runs.evaluation import KeptEvaluation, read_evaluation
-from seglab.runs.received import read_json, read_yaml
-from seglab.runs.run import FINISHED, read_metrics, status
-from seglab.runs.settings import WEIGHTS, read_settings
+from seglab.run.evaluation import KeptEvaluation, read_evaluation
+from seglab.run.folder import FINISHED, read_metrics, status
+from seglab.run.received import read_json, read_yaml
+from seglab.run.settings import WEIGHTS, read_settings
 from seglab.runtime.links import refuse_links
 
 UNREADABLE = "unreadable"

@@ -11,7 +11,7 @@ from typing import Any
 
 from seglab.report.runs import RunRecord
 from seglab.report.settings import CHECKPOINT, TRAIN_DATA, VAL_DATA, identity, ignored
-from seglab.runs.settings import WEIGHTS
+from seglab.run.settings import WEIGHTS
 
 BEST = "best.ckpt"
 

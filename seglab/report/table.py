@@ -12,7 +12,7 @@ from seglab.report.comparison import Comparison, Interval
 from seglab.report.runs import RunRecord
 from seglab.report.seeds import Repeat
 from seglab.report.settings import CHECKPOINT, identity, setting
-from seglab.runs.run import FINISHED
+from seglab.run.folder import FINISHED
 from seglab.runtime.spreadsheet import write_table
 
 NARROW = 6

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from seglab.errors import ProcessError
-from seglab.runs.run import FINISHED, mark_failed, read_metrics
-from seglab.runs.settings import check_run, is_trained
+from seglab.run.folder import FINISHED, mark_failed, read_metrics
+from seglab.run.settings import check_run, is_trained
 from seglab.runtime import launch
 from seglab.schema import TrainConfig
 from seglab.session.session import Session

@@ -32,7 +32,7 @@ from seglab.loggers.track import Tracking, track
 from seglab.metrics.counts import unreliable
 from seglab.models.weights import load_pretrained
 from seglab.report import reported
-from seglab.runs.checkpoints import (
+from seglab.run.checkpoints import (
     Resumed,
     WholeFiles,
     find_last,
@@ -40,9 +40,9 @@ from seglab.runs.checkpoints import (
     origin,
     set_aside,
 )
-from seglab.runs.run import Follower, Run
-from seglab.runs.samples import NUMBER_OF_WORST, KeepSamples
-from seglab.runs.settings import check_processes, recorded_weights, weights_identity
+from seglab.run.folder import Follower, Run
+from seglab.run.samples import NUMBER_OF_WORST, KeepSamples
+from seglab.run.settings import check_processes, recorded_weights, weights_identity
 from seglab.runtime.disk import disk_errors
 from seglab.runtime.preemption import listening
 from seglab.runtime.process import computing, rank, seed_everything, share_of_cores
@@ -209,7 +209,7 @@ class Session:
         """Measure a checkpoint on the split.
 
         Args:
-            checkpoint: as :func:`seglab.runs.checkpoints.read_checkpoint` gives it.
+            checkpoint: as :func:`seglab.run.checkpoints.read_checkpoint` gives it.
             path: where it was read.
             own: the command's own settings, which are recorded too.
 

@@ -18,7 +18,7 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 from seglab.callbacks.threads import Threads
 from seglab.config.instantiate import build
 from seglab.errors import ConfigError
-from seglab.runs.checkpoints import WholeFiles
+from seglab.run.checkpoints import WholeFiles
 from seglab.runtime import launch, signals
 from seglab.runtime.collective import PlainDDP
 from seglab.runtime.preemption import is_asked

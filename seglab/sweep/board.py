@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from seglab.errors import RunError
-from seglab.runs.run import FAILED, FINISHED, INTERRUPTED, read_metrics, read_status
+from seglab.run.folder import FAILED, FINISHED, INTERRUPTED, read_metrics, read_status
 from seglab.runtime.spreadsheet import write_table
 from seglab.sweep.jobs import Job
 from seglab.text import plain, print_plain, printable, styled

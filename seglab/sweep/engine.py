@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Protocol
 from rich.console import Console
 
 from seglab.errors import ConfigError, RunError, SeglabError
-from seglab.runs.run import FAILED, FINISHED, INTERRUPTED, mark_failed, status
+from seglab.run.folder import FAILED, FINISHED, INTERRUPTED, mark_failed, status
 from seglab.runtime import signals
 from seglab.sweep.board import Board, Outcome, read_outcome, show_table, write_csv
 from seglab.sweep.jobs import Identities, Job, plan

@@ -12,10 +12,10 @@ from typing import Any
 
 from seglab.config.compose import compose
 from seglab.errors import RunError, SeglabError
-from seglab.runs.provenance import version
-from seglab.runs.received import read_yaml
-from seglab.runs.run import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
-from seglab.runs.settings import (
+from seglab.run.folder import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
+from seglab.run.provenance import version
+from seglab.run.received import read_yaml
+from seglab.run.settings import (
     flatten,
     inputs,
     is_trained,

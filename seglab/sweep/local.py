@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from seglab.errors import RunError
-from seglab.runs.run import FINISHED
-from seglab.runs.settings import read_settings
+from seglab.run.folder import FINISHED
+from seglab.run.settings import read_settings
 from seglab.runtime.cores import cores
 from seglab.runtime.launch import WANDB, Process, call, ranks, visible_devices, warm
 from seglab.sweep.board import Outcome

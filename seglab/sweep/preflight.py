@@ -13,7 +13,7 @@ from seglab.data.layout import SplitFiles
 from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.errors import ConfigError, SeglabError
 from seglab.models.weights import check_weights
-from seglab.runs.settings import check_processes, flatten
+from seglab.run.settings import check_processes, flatten
 from seglab.runtime.launch import ranks
 from seglab.runtime.process import computing, share_of_cores
 from seglab.schema import LoggerConfig, Mark, TrainConfig, has_mark

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seglab.errors import ConfigError
-from seglab.runs.run import INTERRUPTED
+from seglab.run.folder import INTERRUPTED
 from seglab.schema import TrainConfig
 from seglab.sweep.jobs import Job
 from seglab.sweep.worker import work

@@ -21,8 +21,8 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from seglab.config.compose import compose
 from seglab.errors import ConfigError
-from seglab.runs.run import FAILED, FINISHED
-from seglab.runs.settings import same_inputs, shown
+from seglab.run.folder import FAILED, FINISHED
+from seglab.run.settings import same_inputs, shown
 from seglab.schema import TrainConfig
 from seglab.sweep.jobs import digest
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from seglab.data.folders import check_private, make_private
 from seglab.errors import ConfigError, RunError
-from seglab.runs.run import INTERRUPTED
+from seglab.run.folder import INTERRUPTED
 from seglab.runtime.worker import write_to
 from seglab.schema import TrainConfig
 from seglab.sweep.jobs import Job

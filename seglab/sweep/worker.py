@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seglab.errors import SeglabError
-from seglab.runs.run import mark_failed
+from seglab.run.folder import mark_failed
 from seglab.schema import TrainConfig
 from seglab.text import printable
 

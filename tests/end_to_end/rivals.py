@@ -14,7 +14,7 @@ from seglab.errors import SeglabError
 
 def own_runs(folder: Path, rounds: int, resume: bool, work: float, meet: Any, said: Any) -> None:
     """Open one run folder a round at the same moment as others; tell what came of each."""
-    from seglab.runs.run import Run
+    from seglab.run.folder import Run
 
     for number in range(rounds):
         meet.wait()

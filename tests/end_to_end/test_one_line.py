@@ -15,7 +15,7 @@ from PIL import Image
 
 import seglab
 from seglab.errors import SeglabError
-from seglab.runs.checkpoints import KEY
+from seglab.run.checkpoints import KEY
 
 TARGETED = ["trainer.max_epochs=1", "hydra.run.dir=run"]
 

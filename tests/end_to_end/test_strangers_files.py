@@ -14,7 +14,7 @@ from PIL import Image
 
 import seglab
 from seglab.errors import ConfigError, RunError
-from seglab.runs.checkpoints import KEY
+from seglab.run.checkpoints import KEY
 
 SECRET = "5e9a7e15" * 5
 """Of the form of a W&B key."""

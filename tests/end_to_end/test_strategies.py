@@ -17,7 +17,7 @@ from PIL import Image
 from processes import processes_in
 from sockets import listening
 
-from seglab.runs.checkpoints import KEY
+from seglab.run.checkpoints import KEY
 
 NAMES = (
     "auto",

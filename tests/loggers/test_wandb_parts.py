@@ -22,7 +22,7 @@ from seglab.loggers.wandb.facts import git_state
 from seglab.loggers.wandb.logger import WandbLogger
 from seglab.loggers.wandb.naming import run_name
 from seglab.metrics.confusion import SegmentationMetrics
-from seglab.runs.samples import Sample
+from seglab.run.samples import Sample
 from seglab.schema import TrainConfig
 
 CLASSES = ("background", "leaf", "weed")

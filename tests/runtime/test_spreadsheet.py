@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seglab.runs.history import History
+from seglab.run.history import History
 from seglab.runtime.cells import FORMULA
 from seglab.runtime.spreadsheet import read_table, write_table
 from seglab.sweep.board import Outcome, write_csv

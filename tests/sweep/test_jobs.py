@@ -10,7 +10,7 @@ import yaml
 from seglab.config.compose import compose
 from seglab.config.overrides import parse
 from seglab.errors import ConfigError
-from seglab.runs.settings import identity
+from seglab.run.settings import identity
 from seglab.runtime.files import write_json
 from seglab.schema import TrainConfig
 from seglab.sweep.jobs import digest, plan, readable, task_of

@@ -14,7 +14,7 @@ from seglab.data.sampling import spread
 from seglab.loggers.wandb import media
 from seglab.loggers.wandb.logger import WandbLogger
 from seglab.metrics.confusion import Evaluation
-from seglab.runs.samples import Sample, Validated, shrunk
+from seglab.run.samples import Sample, Validated, shrunk
 from seglab.schema import PicturesConfig
 
 

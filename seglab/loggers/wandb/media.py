@@ -9,7 +9,7 @@ import numpy as np
 
 from seglab.data.classes import VOID
 from seglab.metrics.confusion import Evaluation
-from seglab.runs.samples import Sample
+from seglab.run.samples import Sample
 
 if TYPE_CHECKING:
     import wandb

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seglab.errors import ConfigError, RunError
-from seglab.runs.history import History
-from seglab.runs.run import (
+from seglab.run.folder import (
     FAILED,
     FINISHED,
     INTERRUPTED,
@@ -28,6 +27,7 @@ from seglab.runs.run import (
     mark_failed,
     status,
 )
+from seglab.run.history import History
 from seglab.runtime.files import atomic, write_json
 
 
@@ -205,7 +205,7 @@ def test_a_lock_taken_between_check_and_start_is_noticed(tmp_path: Path) -> None
 
 def test_another_process_is_excluded_and_may_be_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from seglab.runs.run import Run\n"
+        "import sys, pathlib; from seglab.run.folder import Run\n"
         "with Run(pathlib.Path(sys.argv[1]), {}, resume=False):\n"
         "    print('in', flush=True); sys.stdin.read()\n"
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seglab.errors import RunError
-from seglab.runs.evaluation import (
+from seglab.run.evaluation import (
     FILE,
     KeptEvaluation,
     read_evaluation,
@@ -63,7 +63,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
 def test_what_would_fill_the_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seglab.runs.evaluation.MAX_BYTES", 10_000)
+    monkeypatch.setattr("seglab.run.evaluation.MAX_BYTES", 10_000)
     np.savez_compressed(tmp_path / FILE, confusion=np.zeros((100, 100), np.int64))
     with pytest.raises(
         RunError, match=r"evaluation\.npz: .* 80,128 bytes unpacked; more than 10,000"

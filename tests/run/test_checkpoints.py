@@ -16,7 +16,7 @@ from torch import nn
 from seglab.callbacks.checkpoints import BestAndLast
 from seglab.config.compose import compose
 from seglab.errors import RunError
-from seglab.runs.checkpoints import KEY, WholeFiles, load_weights, read_checkpoint, stored_config
+from seglab.run.checkpoints import KEY, WholeFiles, load_weights, read_checkpoint, stored_config
 from seglab.schema import TrainConfig
 
 PLAIN = {"lr": 0.1, "names": ["a", None], "deep": {"on": True}}

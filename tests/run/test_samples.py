@@ -11,8 +11,8 @@ from PIL import Image
 from seglab.data.sampling import spread
 from seglab.metrics.confusion import SegmentationMetrics
 from seglab.metrics.counts import miou
-from seglab.runs.evaluation import FIXED, LONGEST, WORST, read_evaluation
-from seglab.runs.samples import (
+from seglab.run.evaluation import FIXED, LONGEST, WORST, read_evaluation
+from seglab.run.samples import (
     NUMBER_OF_WORST,
     Collected,
     KeepSamples,

@@ -19,9 +19,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from seglab.errors import ConfigError, RunError
-from seglab.runs.history import History
-from seglab.runs.provenance import version
-from seglab.runs.received import DamagedError, read_json
+from seglab.run.history import History
+from seglab.run.provenance import version
+from seglab.run.received import DamagedError, read_json
 from seglab.runtime.disk import disk_errors, explain
 from seglab.runtime.files import atomic, delete_parts, write_json
 from seglab.runtime.links import refuse_links

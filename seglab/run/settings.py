@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seglab.errors import ConfigError, RunError
-from seglab.runs.received import DamagedError, read_json, read_yaml
-from seglab.runs.run import FINISHED, NONE, check_folder, read_status, status
+from seglab.run.folder import FINISHED, NONE, check_folder, read_status, status
+from seglab.run.received import DamagedError, read_json, read_yaml
 from seglab.schema import Mark, TrainConfig, check_values, defaults, has_mark
 
 NOT_SET = "(not set)"

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from seglab.loggers.history import HistoryLogger
-from seglab.runs.history import History
+from seglab.run.history import History
 
 
 def test_values_of_one_step_share_a_row(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seglab.drawing.pictures import Pixels, save_class_map
 from seglab.metrics.confusion import Evaluation
-from seglab.runs.evaluation import (
+from seglab.run.evaluation import (
     FIXED,
     LONGEST,
     WORST,
