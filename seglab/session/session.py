@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple
 
 import lightning as L
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.seed import isolate_rng
 from rich.console import Console
 from torch.utils.data import DataLoader
 
@@ -45,7 +44,13 @@ from seglab.run.samples import NUMBER_OF_WORST, KeepSamples
 from seglab.run.settings import check_processes, recorded_weights, weights_identity
 from seglab.runtime.disk import disk_errors
 from seglab.runtime.preemption import listening
-from seglab.runtime.process import computing, rank, seed_everything, share_of_cores
+from seglab.runtime.process import (
+    computing,
+    random_generators_kept,
+    rank,
+    seed_everything,
+    share_of_cores,
+)
 from seglab.schema import TrainConfig
 from seglab.session.trainer import build_callback, build_trainer, interruptible
 from seglab.tasks.base import Task
@@ -117,7 +122,7 @@ class Session:
     @cached_property
     def task(self) -> Task:
         """The task, its weights drawn from the seed."""
-        with isolate_rng():
+        with random_generators_kept():
             seed_everything(self.config.seed)
             return build_task(self.config, per_image=self.kind == "evaluate")
 
