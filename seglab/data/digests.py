@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seglab.data.ahead import in_order
+from seglab.data.files import MAX_FILE_BYTES
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.errors import DataError
 
@@ -40,6 +41,8 @@ def digest_files(files: SplitFiles, index: int) -> list[str]:
     digests = []
     for path in files.files(index):
         try:
+            if (size := path.stat().st_size) > MAX_FILE_BYTES:
+                raise DataError(f"{path}: {size:,} bytes; more than {MAX_FILE_BYTES:,} are refused")
             with path.open("rb") as stream:
                 digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
         except OSError as error:

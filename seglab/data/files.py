@@ -24,6 +24,12 @@ from seglab.errors import DataError
 MAX_PIXELS = 89_478_485
 """Pictures with more pixels are refused before they are decoded (Pillow's own warning bound)."""
 
+MAX_FILE_BYTES = 2**30
+"""Twice what the largest picture takes without compression; a sparse file costs nobody anything."""
+
+MAX_SCANS = 100
+"""Scans of a progressive JPEG, each of which takes as long to decode; encoders write about ten."""
+
 MAX_ANNOTATION_BYTES = 16 * 2**20
 """An object takes a few hundred."""
 
@@ -87,6 +93,8 @@ def open_picture(
         with picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
+            if picture.info.get("progressive") and _scans(path) > MAX_SCANS:
+                raise ValueError(f"more than {MAX_SCANS} scans")
             if checksums and picture.format == "PNG":
                 with Image.open(path, formats=formats) as whole:
                     whole.verify()
@@ -100,6 +108,11 @@ def open_picture(
     except _DECODER_ERRORS as error:
         reason = " ".join(str(error).replace(str(path), "").split()) or type(error).__name__
         raise DataError(f"{path}: cannot be decoded: {reason}") from None
+
+
+def _scans(path: Path) -> int:
+    """Return how often a JPEG's start-of-scan marker occurs (ITU T.81, table B.1)."""
+    return path.read_bytes().count(b"\xff\xda") if path.stat().st_size <= MAX_FILE_BYTES else 0
 
 
 def orientation(picture: ImageFile.ImageFile) -> int:

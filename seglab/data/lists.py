@@ -169,6 +169,9 @@ def read_ids(path: Path) -> list[str]:
             raise DataError(f"{path}: id {name!r} stands twice")
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
             raise DataError(f"{path}: id {name!r} leads out of its folder")
+        if PurePosixPath(name).as_posix() != name:  # ./a, a//b, a/: the same image once more
+            plain = PurePosixPath(name).as_posix()
+            raise DataError(f"{path}: id {name!r} is another spelling of {plain!r}; give that")
         seen.add(name)
     return ids
 

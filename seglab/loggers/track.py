@@ -25,7 +25,7 @@ from seglab.loggers.wandb.logger import WandbLogger, define_metrics
 from seglab.loggers.wandb.naming import flatten, run_name
 from seglab.loggers.wandb.session import Session
 from seglab.run.folder import NONE, status
-from seglab.runtime.process import rank
+from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
 
 

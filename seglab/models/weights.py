@@ -213,4 +213,6 @@ def state_problem(state: Any) -> str | None:
         }
         if wrong := [kind for kind, holds in kinds.items() if holds]:
             return f"{name} is {wrong[0]}, not a plain tensor of real numbers"
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            return f"{name} contains NaN or infinity"
     return None

@@ -12,6 +12,9 @@ Curve = list[tuple[float, float]]
 
 Curves = dict[str, Curve]
 
+MAX_BYTES = 2**28
+"""A history of a million steps takes a third of it; the file may be a stranger's."""
+
 DRAWN = ("train/loss", "val/loss", "val/mIoU", "val/mask_AP", "lr/")
 """What a page draws: a column whose name starts so."""
 
@@ -24,6 +27,8 @@ def read_curves(path: Path) -> Curves:
     """
     if not path.is_file():
         return {}
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES:,} bytes")
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         head = next(rows, [])

@@ -40,6 +40,7 @@ class RunRecord:
         step: that of this checkpoint; None where it is not known.
         weights: what tells ``model.weights`` from those of the other runs; empty without.
         trained_on: the digests of the data that this checkpoint was trained on.
+        mixed: whether it was resumed on another number of devices.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class RunRecord:
     step: int | None = None
     weights: str = ""
     trained_on: dict[str, str] = field(default_factory=dict)
+    mixed: bool = False
 
     @property
     def miou(self) -> float:
@@ -202,6 +204,8 @@ def _status(folder: Path, fields: Mapping[str, Any]) -> Fields:
     step = checkpoint.get("step")
     yield "step", step if isinstance(step, int) else None
     yield "trained_on", _texts(checkpoint.get("data"))
+    starts = entry.get("history") or []
+    yield "mixed", len({str(start.get("trainer.devices")) for start in starts}) > 1
     try:
         state = status(folder)
     except OSError:  # a folder of somebody else's, whose lock cannot be tried

@@ -66,8 +66,10 @@ def _all_but_the_seed(run: RunRecord) -> str | None:
     if run.kind == "evaluate" and TRAIN_DATA not in known:
         return None  # two such checkpoints may have been trained on anything
     settings = {k: v for k, v in run.settings.items() if k != "seed" and not ignored(k)}
-    if WEIGHTS in run.data:  # by content, wherever the file is
-        settings["model.weights"] = run.data[WEIGHTS]
+    if weights := run.data.get(WEIGHTS) or run.trained_on.get(WEIGHTS):  # by content
+        settings["model.weights"] = weights
+    if run.mixed:  # trained on several numbers of devices, so with several batch sizes
+        settings["folder"] = str(run.folder)
     data = [known.get(key) for key in (TRAIN_DATA, VAL_DATA, CHECKPOINT)]
     if run.checkpoint == BEST:  # each seed has its best epoch at a step of its own
         data[-1] = BEST

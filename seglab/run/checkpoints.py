@@ -100,6 +100,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as file:  # torch takes changed numbers without a word
+                if any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist()):
+                    raise ValueError("it is compressed, as torch writes none")
                 if (part := file.testzip()) is not None:
                     raise ValueError(f"the checksum of {part} is wrong")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -8,6 +8,7 @@ Knows no torch.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ MAX_DEPTH = 32
 """Mappings and lists within each other; a configuration has about six."""
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast
+
+
+MAX_NUMBER = 100
+"""Characters of a number."""
+
+MAX_INTEGER = 2**63
+"""Integers are smaller; torch and JSON readers take no others."""
+
+_NUMBER = re.compile(r"[-+]?[0-9.]")
 
 
 class DamagedError(RunError):
@@ -43,6 +53,8 @@ def read_yaml(path: Path) -> Any:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
                 raise ValueError(f"more than {MAX_DEPTH} levels")
+            if isinstance(event, yaml.ScalarEvent):
+                _check_number(event)
             # A few lines of aliases of lists of aliases stand for gigabytes.
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
                 raise ValueError("it contains an anchor or alias")
@@ -81,6 +93,12 @@ def _text(path: Path) -> str:
         raise _damaged(path, error) from None
 
 
+def _check_number(event: yaml.ScalarEvent) -> None:
+    """Refuse long numbers: in base 60, as YAML has them (``1:1:1``), they take minutes to read."""
+    if len(event.value) > MAX_NUMBER and not event.style and _NUMBER.match(event.value):
+        raise ValueError(f"a number of {len(event.value)} characters")
+
+
 def _check_plain(value: Any) -> None:
     """Check depth and types; YAML also has dates, sets and bytes, and keys of any type."""
     level = [value]
@@ -94,6 +112,8 @@ def _check_plain(value: Any) -> None:
                 below += parts
             elif item is not None and not isinstance(item, str | int | float):
                 raise ValueError(f"a value of type {type(item).__name__}")
+            elif isinstance(item, int) and abs(item) >= MAX_INTEGER:
+                raise ValueError("an integer of more than 63 bits")
         level = below
     raise ValueError(f"more than {MAX_DEPTH} levels")
 

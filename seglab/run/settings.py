@@ -7,7 +7,6 @@ nothing is resolved, imported or built.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from hashlib import file_digest
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from seglab.errors import ConfigError, RunError
 from seglab.run.folder import FINISHED, NONE, check_folder, read_status, status
 from seglab.run.received import DamagedError, read_json, read_yaml
+from seglab.runtime.rank import rank
 from seglab.schema import Mark, TrainConfig, check_values, defaults, has_mark
 
 NOT_SET = "(not set)"
@@ -162,7 +162,7 @@ def check_run(config: TrainConfig, folder: Path) -> RunCheck:
             or data.
         RunError: another process works there, it cannot be written or is damaged.
     """
-    leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started
+    leads = rank() == 0  # of the processes that torchrun has started
     state = check_folder(folder, config.resume) if leads else status(folder)
     if state == NONE or not is_trained(folder, state):
         return RunCheck(state, config)

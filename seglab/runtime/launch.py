@@ -23,6 +23,7 @@ from rich.console import Console
 
 from seglab.runtime import signals
 from seglab.runtime.cores import cores
+from seglab.runtime.rank import check_environment, rank
 from seglab.runtime.ranks import run_ranks
 from seglab.runtime.worker import settle
 from seglab.schema import TrainerConfig
@@ -92,6 +93,7 @@ def run(
         SeglabError: as ``function``; ProcessError if a rank died, its traceback shown.
         KeyboardInterrupt: the job was interrupted.
     """
+    check_environment()
     count = ranks(trainer)
     threads = trainer.threads or 1
     if count * threads > cores() and not quiet:
@@ -101,7 +103,7 @@ def run(
             Console(stderr=True),
         )
     if count == 1 or "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started us
-        return function(*arguments, Console(quiet=quiet or os.environ.get("RANK", "0") != "0"))
+        return function(*arguments, Console(quiet=quiet or rank() != 0))
     return run_ranks(warm(), count, function, arguments, trainer.accelerator, quiet)
 
 

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from seglab.runtime.cores import cores
+from seglab.runtime.rank import world_size
 
 LIGHTNING = ("lightning.pytorch", "lightning.fabric")
 """Loggers that tell which devices are unused and which processes there are."""
@@ -35,16 +36,6 @@ EXPECTED = (
     r"You passed `Trainer\(accelerator='cpu', precision='16",
 )
 """Warnings of Lightning that seglab answers for."""
-
-
-def rank() -> int:
-    """Return the number of this process among those of its job; 0 leads and writes."""
-    return int(os.environ.get("RANK", 0))
-
-
-def world_size() -> int:
-    """Return how many processes its job has."""
-    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def share_of_cores(threads: int | None) -> int:

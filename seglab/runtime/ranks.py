@@ -150,7 +150,8 @@ def _rank(sender: Connection, work: Sequence[Any], meeting: Sequence[Any]) -> No
     settle(log)
     signals.leave_it_to_the_parent()
     # Lightning's names: it takes the processes as started.
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count))
+    names = dict.fromkeys(("WORLD_SIZE", "SEGLAB_RANKS"), str(count))
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), **names)
     try:
         _meet(rank, count, store, accelerator)
         outcome = Outcome("result", function(*arguments, Console(quiet=quiet or rank != 0)))

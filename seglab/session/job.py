@@ -12,6 +12,7 @@ from seglab.errors import ProcessError
 from seglab.run.folder import FINISHED, mark_failed, read_metrics
 from seglab.run.settings import check_run, is_trained
 from seglab.runtime import launch
+from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
 from seglab.session.session import Session
 
@@ -43,6 +44,7 @@ def start_job(
     Raises:
         SeglabError, KeyboardInterrupt: as :func:`run_job`; a process died.
     """
+    check_environment()
     check = check_run(config, folder)
     if check.status == FINISHED:  # before there are ranks to agree on it
         return JobResult(folder, read_metrics(folder), [], skipped=True)

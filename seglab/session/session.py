@@ -47,10 +47,10 @@ from seglab.runtime.preemption import listening
 from seglab.runtime.process import (
     computing,
     random_generators_kept,
-    rank,
     seed_everything,
     share_of_cores,
 )
+from seglab.runtime.rank import check_environment, rank
 from seglab.schema import TrainConfig
 from seglab.session.trainer import build_callback, build_trainer, interruptible
 from seglab.tasks.base import Task
@@ -92,6 +92,7 @@ class Session:
         console: Console | None = None,
         split: str = "val",
     ) -> None:
+        check_environment()
         threads = share_of_cores(config.trainer.threads)
         self.config = replace(config, trainer=replace(config.trainer, threads=threads))
         self.kind, self.folder, self.overrides = kind, folder, overrides
@@ -175,7 +176,7 @@ class Session:
             facts = {"data": {**self.data.identity, **weights}}
             run = self._run(asdict(config), facts, resume=config.resume, step=reached.step)
             saving = BestAndLast(
-                run.checkpoints, config, self.data.identity, before=lambda: run.history.sync()
+                run.checkpoints, config, facts["data"], before=lambda: run.history.sync()
             )
             mishaps = Mishaps(config, DOING[self.kind])
             pictures, record = self._watching(run, config.pictures.every_n_epochs)

@@ -22,7 +22,7 @@ from seglab.run.checkpoints import WholeFiles
 from seglab.runtime import launch, signals
 from seglab.runtime.collective import PlainDDP
 from seglab.runtime.preemption import is_asked
-from seglab.runtime.process import world_size
+from seglab.runtime.rank import world_size
 from seglab.schema import TrainerConfig
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.sampling import evaluation_batches
 from seglab.errors import ConfigError
-from seglab.runtime.process import world_size
+from seglab.runtime.rank import world_size
 from seglab.schedules import lr_factor
 from seglab.schema import TrainConfig
 

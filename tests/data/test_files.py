@@ -330,3 +330,15 @@ def test_no_damage_gets_past_as_another_error(data: st.DataObject) -> None:
             said = str(error)
         assert said.startswith(f"{path}: ")
         assert "\n" not in said
+
+
+def test_a_jpeg_of_countless_scans_is_refused(tmp_path: Path) -> None:
+    """Each of them takes as long to decode as the picture, and a hundred bytes on the disk."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(RGB).resize((64, 64)).save(path, progressive=True)
+    plain = path.read_bytes()
+    read_image(path)
+    last = plain.rindex(b"\xff\xda")
+    path.write_bytes(plain[:-2] + plain[last:-2] * 100 + plain[-2:])
+    with pytest.raises(DataError, match="more than 100 scans"):
+        read_image(path)

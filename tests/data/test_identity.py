@@ -232,3 +232,13 @@ assert "torch" not in sys.modules
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     assert len(answer.stdout.strip()) == 64
+
+
+def test_a_file_beyond_all_bounds_is_refused_before_it_is_read(
+    config: DataConfig, tree: Tree
+) -> None:
+    """A tail of zeros takes no space on the disk, and hours to read."""
+    (image,) = list(tree.root.glob("VOC2007/JPEGImages/a.*"))
+    os.truncate(image, 200 * 10**9)
+    with pytest.raises(DataError, match=r"200,000,000,000 bytes; more than 1,073,741,824"):
+        VOCDataModule(config).check()

@@ -73,6 +73,8 @@ def test_lists_with_stray_bytes(tree: Tree, text: bytes) -> None:
         ("a\nb/../../a\n", "leads out of its folder"),
         ("/etc/a\n", "'/etc/a' leads out of its folder"),
         ("a\0\n", "leads out of its folder"),
+        ("a\n./a\n", "'./a' is another spelling of 'a'"),
+        ("a\nb//c\n", "'b//c' is another spelling of 'b/c'"),
         ("a" * 300, "too long"),
         ("ä" * 150, "too long"),
     ],

@@ -76,6 +76,9 @@ def test_a_deep_configuration_costs_compare_one_line_and_resume_one_line(
         "",
         "!!python/object/apply:os.system ['id']",
         "a: " + "x" * 2**21,
+        "seed: 0x" + "F" * 5000,
+        "seed: 0x" + "F" * 50,
+        "seed: " + "1:" * 400_000 + "1",
     ],
 )
 def test_a_configuration_that_is_no_plain_data_is_refused_by_name(

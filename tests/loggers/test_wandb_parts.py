@@ -124,6 +124,7 @@ def test_another_process_than_the_first_only_gathers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("SEGLAB_RANKS", "2")
     monkeypatch.delenv("WANDB_MODE")
     config = compose("train", TrainConfig, []).config
     there = track(config, "train", [], Console())

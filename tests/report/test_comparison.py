@@ -112,6 +112,35 @@ def test_weights_are_told_apart_by_content_or_by_as_much_of_their_path_as_it_tak
     assert setting(runs["replaced"], "model.weights").endswith("w.pth dddddddd…")
 
 
+def test_evaluations_of_other_starting_weights_are_no_seeds(made_run: Made, tmp_path: Path) -> None:
+    for seed, weights in enumerate("cdc"):
+        trained_on = {"train": A, "val": B, "weights": weights * 64}
+        checkpoint = {"name": "last.ckpt", "step": 12, "data": trained_on}
+        made_run(tmp_path / f"run{seed}", data={"val": B}, checkpoint=checkpoint, seed=seed)
+    (group,) = compare(read_runs([tmp_path])).groups
+    assert {run.name for run in group.runs} == {"run0", "run2"}
+
+
+def test_a_run_resumed_on_another_number_of_devices_is_no_seed_of_others(
+    made_run: Made, tmp_path: Path
+) -> None:
+    for seed in range(3):
+        made_run(tmp_path / f"run{seed}", data={"train": A, "val": B}, seed=seed)
+    path = tmp_path / "run2" / "status.json"
+    starts = [{"step": step, "trainer.devices": n} for step, n in ((0, 1), (62, 2))]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "history": starts}))
+    (group,) = compare(read_runs([tmp_path])).groups
+    assert {run.name for run in group.runs} == {"run0", "run1"}
+
+
+def test_a_history_beyond_all_bounds_is_not_read(made_run: Made, tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run")
+    os.truncate(run / "metrics.csv", 60 * 10**9)  # takes no space on the disk
+    (record,) = compare(read_runs([run])).runs
+    assert record.state == "unreadable"
+    assert "metrics.csv: more than 268,435,456 bytes" in record.reason
+
+
 def test_a_table_says_what_is_no_result_of_training(
     made_run: Made, tmp_path: Path, seglab_cli: Callable[..., Any]
 ) -> None:
@@ -327,7 +356,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1]\n" + "".join(
         ("metrics.json", '{"val/mIoU": 1e999}', "val/mIoU is inf"),
         ("metrics.json", '{"val/mIoU": 1.5}', "val/mIoU is 1.5"),
         ("metrics.json", f'{{"a": {"[" * 100_000}', "metrics.json: "),
-        ("metrics.json", f'{{"val/mIoU": {"9" * 400}}}', "too large"),
+        ("metrics.json", f'{{"val/mIoU": {"9" * 400}}}', "63 bits"),
         ("status.json", "[]", "status.json: "),
         (".hydra/config.yaml", BOMB, "an anchor or alias"),
         (".hydra/config.yaml", "!!python/object/apply:os.system [false]", "config.yaml: "),

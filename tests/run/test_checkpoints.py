@@ -3,6 +3,7 @@
 import math
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -137,6 +138,29 @@ def test_somebody_elses_checkpoint(tmp_path: Path, other: Any) -> None:
     torch.save(other, path)
     with pytest.raises(RunError, match="not a seglab checkpoint: it holds no configuration"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    """Their class maps are all background, whose score looks like that of a poor model."""
+    broken = content()
+    broken["state_dict"]["w"][1] = value
+    torch.save(broken, tmp_path / "a.ckpt")
+    with pytest.raises(RunError, match="w contains NaN or infinity"):
+        read_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_a_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
+    """A few kilobytes of it unpack to gigabytes."""
+    torch.save(content(), tmp_path / "a.ckpt")
+    with (
+        zipfile.ZipFile(tmp_path / "a.ckpt") as plain,
+        zipfile.ZipFile(tmp_path / "b.ckpt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for part in plain.namelist():
+            packed.writestr(part, plain.read(part))
+    with pytest.raises(RunError, match="it is compressed, as torch writes none"):
+        read_checkpoint(tmp_path / "b.ckpt")
 
 
 # Weights.
