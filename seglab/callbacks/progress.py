@@ -9,7 +9,7 @@ import lightning as L
 from rich.console import Console
 from rich.progress import TaskID
 
-from seglab.callbacks.bars import bar
+from seglab.runtime.bars import bar
 from seglab.text import print_plain
 
 

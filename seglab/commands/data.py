@@ -81,9 +81,9 @@ def show(config: DataCommandConfig, console: Console) -> None:
 
 def check(config: DataCommandConfig, console: Console) -> None:
     """Read every sample of both splits, masks, instances and annotations, and list each problem."""
-    from seglab.callbacks.bars import Checking
     from seglab.data.check import DataCheck
     from seglab.data.lists import check_lists
+    from seglab.runtime.bars import Checking
 
     progress: Progress | None = None
     for split in dict.fromkeys((config.data.train_split, config.data.val_split)):

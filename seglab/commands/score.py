@@ -46,7 +46,6 @@ def main(overrides: list[str]) -> dict[str, float]:
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     import torch
 
-    from seglab.callbacks.bars import Checking
     from seglab.commands.tables import show_metrics, show_paths
     from seglab.data.datamodule import open_dataset
     from seglab.data.identity import data_identity
@@ -63,6 +62,7 @@ def main(overrides: list[str]) -> dict[str, float]:
         shrunk,
         worst_of,
     )
+    from seglab.runtime.bars import Checking
 
     console = Console()
     dataset = open_dataset(config.data, split)

@@ -120,12 +120,14 @@ class KeepSamples:
 
     def show(self, validated: Validated) -> None:
         """Write ``evaluation.npz`` and the samples, and delete those that are not the worst now."""
+        if self.fixed:
+            self._write_samples(validated)
         evaluation = validated.evaluation
         ids = [self.ids[place] for place in evaluation.index.tolist()]
         confusion, counts = evaluation.confusion.numpy(), evaluation.counts.numpy()
         save_evaluation(self.folder, KeptEvaluation(confusion, counts, ids, list(self.classes)))
-        if not self.fixed:
-            return
+
+    def _write_samples(self, validated: Validated) -> None:
         for sample in validated.samples:
             if sample.place in self.fixed:
                 self._write(FIXED, sample)

@@ -14,7 +14,6 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from seglab.callbacks.bars import Checking
 from seglab.callbacks.checkpoints import BestAndLast
 from seglab.callbacks.finite import FiniteNumbers
 from seglab.callbacks.interrupts import SaveAndStop
@@ -42,6 +41,7 @@ from seglab.run.checkpoints import (
 from seglab.run.folder import Follower, Run
 from seglab.run.samples import NUMBER_OF_WORST, KeepSamples
 from seglab.run.settings import check_processes, recorded_weights, weights_identity
+from seglab.runtime.bars import Checking
 from seglab.runtime.disk import disk_errors
 from seglab.runtime.preemption import listening
 from seglab.runtime.process import (

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_large_photographs_do_not_pile_up_in_memory(
     if how == "check":
         assert not list(DataCheck(config, slowly).problems())
     else:
-        config.store.enabled = how == "store"
+        config = replace(config, store=replace(config.store, enabled=how == "store"))
         VOCDataModule(config, progress=slowly).check()
     assert watch.decoded >= 24
     image_bytes = 3 * side * side

@@ -319,7 +319,7 @@ def test_a_server_that_is_lost_during_training_costs_a_moment_and_no_data(
         wandb.teardown()
         seconds = time.perf_counter() - lost[0]
     assert answer.code == 0, answer.err
-    assert f"{server.url}/team/seglab/run/" in answer.out
+    assert f"{server.url}/team/seglab/runs/" in answer.out
     assert seconds < 30, "the SDK alone would wait for ever"
     first, last = run_files(tmp_path / "run")  # tables cannot be logged without the server
     ((option, *folders),) = sync_commands(answer.out)
@@ -359,7 +359,7 @@ def test_a_run_is_logged_online_and_resumed_there_as_the_same_run(
         answer = seglab_cli("train", *arguments)
         assert answer.code == 0, answer.err
         (run_id,) = server.runs
-        assert f"W&B: mine, {server.url}/team/seglab/run/{run_id}" in answer.out
+        assert f"W&B: mine, {server.url}/team/seglab/runs/{run_id}" in answer.out
         assert "wandb sync" not in answer.out
         rows = server.history[run_id]
         assert [rows[line]["step"] for line in sorted(rows)] == [0, 1, 2, 3, 3]
