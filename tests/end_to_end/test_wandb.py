@@ -198,6 +198,7 @@ def test_an_interrupted_run_goes_on_under_its_id_and_one_command_uploads_both_pa
     first = the_run(tmp_path / "run")
     assert first.exit_code == 130
     interrupt(-1)
+    time.sleep(1.1)  # W&B names a part by the second of its start
     answer = seglab_cli("train", *tiny, "hydra.run.dir=run", "resume=true")
     assert answer.code == 0, answer.err
     parts = run_files(tmp_path / "run")
