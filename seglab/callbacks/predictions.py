@@ -114,13 +114,14 @@ class WritePredictions(L.Callback):
         sure = outputs.sure
         for place, (name, prediction) in enumerate(zip(batch.ids, outputs.class_map, strict=True)):
             class_map = prediction.cpu().numpy()
-            save_class_map(class_map, self.folder / f"{name}.png")
             if sure is None:
                 sheet = prediction_sheet(images[place], class_map, self.classes, name)
             else:
                 sheet = object_panel(images[place], None, sure[place], self.classes, name)
                 self.objects.add(name, outputs.objects[place], sure[place])
+            # Before the class map: what has no overlay is not ours, and is not overwritten.
             save_picture(sheet, self.overlays / f"{name}.png")
+            save_class_map(class_map, self.folder / f"{name}.png")
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the objects of all photographs."""

@@ -88,12 +88,6 @@ def _check_output(output: Path, source: Path) -> None:
             raise ConfigError(f"output={output}: {part} is a file, not a folder")
     if not output.is_dir() or not source.exists():
         return
-    for path in sorted(output.glob("*.png")):
-        if not (output / "overlays" / path.name).is_file():
-            raise ConfigError(
-                f"output={output}: contains {path.name}, which predict did not write and could "
-                "overwrite; give another folder"
-            )
     files = [source] if source.is_file() else [path for path in source.iterdir() if path.is_file()]
     # Of a link, both places: prediction would replace the link, or the photograph behind it.
     folders = {place for path in files for place in (path.parent.resolve(), path.resolve().parent)}
@@ -101,6 +95,12 @@ def _check_output(output: Path, source: Path) -> None:
         if any(parent.samefile(output) for parent in (folder, *folder.parents)):
             raise ConfigError(
                 f"output={output}: contains photographs of input={source}, which class maps could "
+                "overwrite; give another folder"
+            )
+    for name in sorted(f"{path.stem}.png" for path in files):
+        if (output / name).exists() and not (output / "overlays" / name).is_file():
+            raise ConfigError(
+                f"output={output}: contains {name}, which predict did not write and would "
                 "overwrite; give another folder"
             )
 
