@@ -7,6 +7,7 @@ once over the processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import lightning as L
@@ -14,7 +15,7 @@ import lightning as L
 from seglab.data.datamodule import Batch
 from seglab.drawing.pictures import Pixels
 from seglab.metrics.counts import miou
-from seglab.run.samples import Collected, Sample, Validated, shrunk, worst_of
+from seglab.run.samples import Collected, Sample, Validated, worst_of
 from seglab.runtime.collective import gather
 from seglab.tasks.base import Output, Task
 
@@ -49,10 +50,6 @@ class ValidationRecord(L.Callback):
         self.shown, self.number_of_worst = shown, number_of_worst
         self.collected = Collected(shown, number_of_worst)
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the validation before."""
-        self.collected = Collected(self.shown, self.number_of_worst)
-
     def on_validation_batch_end(
         self,
         trainer: L.Trainer,
@@ -69,17 +66,15 @@ class ValidationRecord(L.Callback):
         for position, (place, score) in enumerate(
             zip(batch.position.tolist(), scores, strict=True)
         ):
-            if self.collected.wants(place, score):
-                maps = batch.class_map[position], outputs.class_map[position]
-                image, truth, prediction = map(shrunk, (batch.image[position], *maps))
-                panel = self.draw(trainer, batch, outputs, position, score)
-                name = batch.ids[position]
-                self.collected.add(Sample(place, name, score, image, truth, prediction, panel))
+            maps = batch.class_map[position], outputs.class_map[position]
+            draw = partial(self.draw, trainer, batch, outputs, position, score)
+            name, image = batch.ids[position], batch.image[position]
+            self.collected.offer(place, name, score, (image, *maps), draw)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gather what all processes have kept, and show it."""
         samples = _gathered(list(self.collected.samples.values()))
-        self.collected = Collected(self.shown, self.number_of_worst)
+        self.collected = Collected(self.shown, self.number_of_worst)  # frees their memory
         evaluation = self.task.evaluation
         if not trainer.is_global_zero or evaluation is None:
             return

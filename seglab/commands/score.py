@@ -57,9 +57,7 @@ def main(overrides: list[str]) -> dict[str, float]:
         NUMBER_OF_WORST,
         Collected,
         KeepSamples,
-        Sample,
         Validated,
-        shrunk,
         worst_of,
     )
     from seglab.runtime.bars import Checking
@@ -87,10 +85,8 @@ def main(overrides: list[str]) -> dict[str, float]:
             prediction = _read_prediction(predictions / f"{sample.id}.png", sample, dataset.classes)
             metrics.update(prediction[None], sample.class_map[None], index=torch.tensor([index]))
             miou_of_image = float(miou(metrics.latest.numpy())[0])
-            if collected.wants(index, miou_of_image):
-                pixels = sample.image, sample.class_map, prediction
-                image, truth, predicted = map(shrunk, pixels)
-                collected.add(Sample(index, sample.id, miou_of_image, image, truth, predicted))
+            pixels = sample.image, sample.class_map, prediction
+            collected.offer(index, sample.id, miou_of_image, pixels)
         scores = metrics.compute()
         evaluation = metrics.evaluation
         assert evaluation is not None, "the metrics were computed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -62,8 +62,28 @@ class Collected:
         self.samples: dict[int, Sample] = {}
         self.worst: list[tuple[float, int]] = []
 
-    def wants(self, place: int, miou: float) -> bool:
-        """Tell whether an image is to be added; one that it displaces is forgotten."""
+    def offer(
+        self,
+        place: int,
+        name: str,
+        miou: float,
+        pixels: tuple[Tensor, Tensor, Tensor],
+        draw: Callable[[], Pixels | None] = lambda: None,
+    ) -> None:
+        """Keep an image if it is to be shown; one that it displaces is forgotten.
+
+        Args:
+            place: in the split.
+            name: its id.
+            miou: of this image; NaN where all of it is void.
+            pixels: image ``(3, H, W)``, truth and prediction ``(H, W)``, all uint8.
+            draw: gives its panel; called only if the image is kept.
+        """
+        if self._wants(place, miou):
+            image, truth, prediction = map(shrunk, pixels)
+            self.samples[place] = Sample(place, name, miou, image, truth, prediction, draw())
+
+    def _wants(self, place: int, miou: float) -> bool:
         if miou == miou:  # otherwise NaN: all of it is void
             self.worst = sorted([*self.worst, (miou, place)])
             for _, other in self.worst[self.number_of_worst :]:
@@ -71,10 +91,6 @@ class Collected:
                     self.samples.pop(other, None)
             self.worst = self.worst[: self.number_of_worst]
         return place in self.shown or (miou, place) in self.worst
-
-    def add(self, sample: Sample) -> None:
-        """Keep a sample."""
-        self.samples[sample.place] = sample
 
 
 class Validated(NamedTuple):

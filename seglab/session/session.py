@@ -93,8 +93,8 @@ class Session:
         split: str = "val",
     ) -> None:
         check_environment()
-        threads = share_of_cores(config.trainer.threads)
-        self.config = replace(config, trainer=replace(config.trainer, threads=threads))
+        self.threads = share_of_cores(config.trainer.threads)
+        self.config = replace(config, trainer=replace(config.trainer, threads=self.threads))
         self.kind, self.folder, self.overrides = kind, folder, overrides
         self.console = console or Console(quiet=True)
         self.split = config.data.split_name(split)
@@ -156,7 +156,7 @@ class Session:
             KeyboardInterrupt: the run was interrupted, and is marked so.
         """
         config, folder, console = self.config, self.folder, self.console
-        with computing(share_of_cores(config.trainer.threads)):
+        with computing(self.threads):
             _ = self.tracking
             reached = self.resumed.position
             self.data.check()
@@ -223,7 +223,7 @@ class Session:
             SeglabError: says which key or file is wrong, and what would be right.
         """
         config = self.config
-        with computing(share_of_cores(config.trainer.threads)):
+        with computing(self.threads):
             _ = self.tracking
             record = self.data.record(self.split)
             check_limits(config, self.data, self.split)
@@ -260,7 +260,7 @@ class Session:
         Raises:
             SeglabError: says which key or file is wrong, and what would be right.
         """
-        with computing(share_of_cores(self.config.trainer.threads)):
+        with computing(self.threads):
             workers = self.config.data.num_workers
             loader = DataLoader(batches, batch_size=None, num_workers=workers)
             writing = WritePredictions(self.folder, self.task.classes)

@@ -15,7 +15,7 @@ from seglab.errors import ConfigError, SeglabError
 from seglab.models.weights import check_weights
 from seglab.run.settings import check_processes, flatten
 from seglab.runtime.launch import ranks
-from seglab.runtime.process import computing, share_of_cores
+from seglab.runtime.process import computing
 from seglab.schema import LoggerConfig, Mark, TrainConfig, has_mark
 from seglab.session import Session
 from seglab.tasks.batches import check_share
@@ -35,7 +35,7 @@ def check_job(config: TrainConfig, folder: Path) -> None:
     if config.model.weights is not None and session.resumed.path is None:
         check_weights(session.task.net, config.model.net, config.model.weights)
     session.task.build_optimizer()
-    with computing(share_of_cores(config.trainer.threads)):
+    with computing(session.threads):
         session.trainer()
     reached = session.resumed.position
     size, split, processes = config.data.batch_size, config.data.train_split, ranks(config.trainer)

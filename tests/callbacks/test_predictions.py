@@ -36,7 +36,6 @@ def validate(callback: PredictionPictures, at: SimpleNamespace, ids: list[str]) 
     metrics = SegmentationMetrics(CLASSES)
     task: Any = SimpleNamespace(scores={}, evaluation=None)
     record = ValidationRecord(task, callback.places, 0, callback.draw, [callback])
-    record.on_validation_start(at, task)  # type: ignore[arg-type]
     for start in range(0, len(ids), 2):
         size = len(ids[start : start + 2])
         batch = Batch(

@@ -2,7 +2,6 @@
 
 import json
 import math
-import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import torch.distributed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from ranks import run_on_ranks
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -334,18 +334,7 @@ def measure(world: int, rank: int, batches: list[list[int]], loss: bool) -> list
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_no_bit_depends_on_the_number_of_processes(world, tmp_path):
-    # A fork of this process, which has run threads, might hang; a server imports torch just once.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "hypothesis.extra.numpy", "torchmetrics"])
-    ranks = [
-        context.Process(target=join, args=(rank, world, tmp_path), daemon=True)
-        for rank in range(world)
-    ]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(120)
-    assert [process.exitcode for process in ranks] == [0] * world
+    run_on_ranks(join, world, tmp_path)
     alone = [measure(1, 0, batches, loss) for batches, loss in WAYS]
     assert len({repr(results) for results in alone[2:4]}) == 1
     assert "val/loss" in alone[0][0]

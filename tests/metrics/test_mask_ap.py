@@ -2,7 +2,6 @@
 
 import json
 import math
-import multiprocessing
 import os
 import sys
 from datetime import timedelta
@@ -16,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from ranks import run_on_ranks
 from torchmetrics.detection import MeanAveragePrecision
 
 from seglab.data.instances import Detections, Instances, find_instances, tight_boxes
@@ -266,17 +266,7 @@ def join(rank: int, world: int, folder: Path) -> None:
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_no_bit_depends_on_the_number_of_processes(world: int, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "hypothesis.extra.numpy", "torchmetrics"])
-    ranks = [
-        context.Process(target=join, args=(rank, world, tmp_path), daemon=True)
-        for rank in range(world)
-    ]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(120)
-    assert [process.exitcode for process in ranks] == [0] * world
+    run_on_ranks(join, world, tmp_path)
     alone = {n: v.hex() for n, v in measure([scene(*one) for one in SCENES]).items()}
     for rank in range(world):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == alone

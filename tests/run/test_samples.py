@@ -16,9 +16,7 @@ from seglab.run.samples import (
     NUMBER_OF_WORST,
     Collected,
     KeepSamples,
-    Sample,
     Validated,
-    shrunk,
     worst_of,
 )
 
@@ -56,10 +54,8 @@ def add(
     metrics: SegmentationMetrics,
 ) -> None:
     score = float(miou(metrics.latest.numpy())[0])
-    if collected.wants(index, score):
-        image = torch.full((3, *truth.shape), index, dtype=torch.uint8)
-        small = map(shrunk, (image, truth, prediction))
-        collected.add(Sample(index, name, score, *small))
+    image = torch.full((3, *truth.shape), index, dtype=torch.uint8)
+    collected.offer(index, name, score, (image, truth, prediction))
 
 
 def kept(folder: Path) -> set[str]:
