@@ -45,7 +45,7 @@ def synth(config: DataCommandConfig, console: Console) -> None:
 
 def show(config: DataCommandConfig, console: Console) -> None:
     """Draw sample ``index`` of ``split``: image and boxes, class map, instances, legend."""
-    from seglab.data.lists import check_lists
+    from seglab.data.layouts import check_lists
 
     split = config.data.split_name(config.split)
     check_lists(config.data, split)
@@ -82,7 +82,7 @@ def show(config: DataCommandConfig, console: Console) -> None:
 def check(config: DataCommandConfig, console: Console) -> None:
     """Read every sample of both splits, masks, instances and annotations, and list each problem."""
     from seglab.data.check import DataCheck
-    from seglab.data.lists import check_lists
+    from seglab.data.layouts import check_lists
     from seglab.runtime.bars import Checking
 
     progress: Progress | None = None

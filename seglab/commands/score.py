@@ -39,7 +39,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     predictions = Path(config.predictions)
     if not predictions.is_dir():
         raise ConfigError(f"predictions={predictions}: no such folder")
-    from seglab.data.lists import check_lists  # numpy: not needed for a wrong key
+    from seglab.data.layouts import check_lists  # numpy: not needed for a wrong key
 
     split = config.data.split_name(config.split)
     check_lists(config.data, split)

@@ -34,7 +34,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     if not is_trained(composed.folder, state):  # otherwise the weights are those of the run
         config.model.check_weights_file()
     if state != FINISHED and config.data.synth is None:  # built-in data is made when used
-        from seglab.data.lists import check_training_lists  # numpy: not needed for a wrong key
+        from seglab.data.layouts import check_training_lists  # numpy: not needed for a wrong key
 
         check_training_lists(config.data)
     if dry_run:

@@ -14,7 +14,7 @@ from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.decode import Progress, checked, no_progress
 from seglab.data.digests import Record
 from seglab.data.identity import usable_folder
-from seglab.data.lists import check_training_lists
+from seglab.data.layouts import check_training_lists
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached
 from seglab.data.transforms import flip, generator, pad, photometric, scale_and_crop

@@ -33,13 +33,16 @@ class Record:
 
 
 def digest_files(files: SplitFiles, index: int) -> list[str]:
-    """Return the hex SHA-256 of each file of a sample.
+    """Return the hex SHA-256 of what each part of a sample comes from.
 
     Raises:
         DataError: a file that cannot be read.
     """
     digests = []
     for path in files.files(index):
+        if isinstance(path, bytes):
+            digests.append(hashlib.sha256(path).hexdigest())
+            continue
         try:
             if (size := path.stat().st_size) > MAX_FILE_BYTES:
                 raise DataError(f"{path}: {size:,} bytes; more than {MAX_FILE_BYTES:,} are refused")
@@ -55,7 +58,7 @@ class Tally:
 
     def __init__(self, files: SplitFiles) -> None:
         self.files = files
-        meaning = [files.classes, files.table and files.table.meaning()]
+        meaning = [files.classes, files.meaning()]
         self.hash = hashlib.sha256(json.dumps(meaning).encode())
         self.short: list[list[str]] = [[] for _ in files.files(0)]
         self.counts = [0] * 256

@@ -166,13 +166,13 @@ def turn_upright(picture: ImageFile.ImageFile) -> int:
     return turned
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[int, int]:
     """Return (height, width) in pixels, of the picture as shown, from the file's header.
 
     Raises:
         DataError: the file is no picture, or too large.
     """
-    with open_picture(path, checksums=False) as picture:
+    with open_picture(path, formats, checksums=False) as picture:
         height, width = picture.height, picture.width
         return (width, height) if orientation(picture) >= 5 else (height, width)
 
@@ -186,7 +186,7 @@ def read_image(path: Path) -> np.ndarray:
     return read_oriented(path)[0]
 
 
-def read_oriented(path: Path) -> tuple[np.ndarray, int]:
+def read_oriented(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[np.ndarray, int]:
     """Decode a picture to ``(H, W, 3)`` uint8 RGB, and return its EXIF orientation with it.
 
     Cameras store some pictures turned and say so in EXIF. Labelling tools, browsers and viewers
@@ -195,7 +195,7 @@ def read_oriented(path: Path) -> tuple[np.ndarray, int]:
     Raises:
         DataError: the file is missing, damaged, no picture, too large, or of 16 bits a pixel.
     """
-    with open_picture(path) as picture:
+    with open_picture(path, formats) as picture:
         if picture.mode[0] in "IF":  # Pillow would cut them off at 255
             raise DataError(f"{path}: mode {picture.mode}; an image has 8 bits a channel")
         turned = turn_upright(picture)

@@ -27,7 +27,8 @@ from pathlib import Path
 
 from seglab.data.digests import SHORT, Record, hash_files
 from seglab.data.folders import check_inside, make_private, store_folder
-from seglab.data.layout import SplitFiles, split_files
+from seglab.data.layout import SplitFiles
+from seglab.data.layouts import open_files
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
@@ -142,7 +143,7 @@ def data_identity(config: DataConfig, split: str, *, instances: bool) -> str:
     Raises:
         ConfigError, DataError: the data set cannot be used; says which key or file.
     """
-    files = split_files(config, split, instances=instances)
+    files = open_files(config, split, instances=instances)
     place = RecordFile(files, usable_folder(config))
     record = place.find()
     if record is None:

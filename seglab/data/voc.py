@@ -1,4 +1,4 @@
-"""A split in PASCAL VOC's layout as samples: image, class map, instances."""
+"""A split as samples: image, class map, instances."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seglab.data.files import Box, read_boxes
+from seglab.data.files import Box
+from seglab.data.folder import FolderFiles
 from seglab.data.layout import Pixels, SplitFiles
 
 
@@ -39,12 +40,8 @@ class Sample:
         return self.image.shape[-2], self.image.shape[-1]
 
 
-class VOCSegmentation(SplitFiles, Dataset[Sample]):
-    """The segmentation part of a VOC year, or a data set of one's own in the same layout.
-
-    Arguments and errors are those of :class:`~seglab.data.layout.SplitFiles`; with
-    ``instances=True`` the boxes in ``Annotations/`` are read too.
-    """
+class Samples(SplitFiles, Dataset[Sample]):
+    """A split as a data set of torch's."""
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
@@ -59,12 +56,18 @@ class VOCSegmentation(SplitFiles, Dataset[Sample]):
 
     def sample(self, index: int, pixels: Pixels) -> Sample:
         """Return sample ``index`` made of its decoded pixels."""
-        path = self.folder / "Annotations" / f"{self.ids[index]}.xml"
         instances = pixels.instance_map
         return Sample(
             self.ids[index],
             torch.from_numpy(pixels.image).permute(2, 0, 1),
             torch.from_numpy(pixels.class_map),
             None if instances is None else torch.from_numpy(instances),
-            read_boxes(path) if self.instances and path.is_file() else (),
+            self.boxes(index) if self.instances else (),
         )
+
+
+class VOCSegmentation(FolderFiles, Samples):
+    """The segmentation part of a VOC year, or a data set of one's own in the same layout.
+
+    Arguments and errors are those of :class:`~seglab.data.folder.FolderFiles`.
+    """

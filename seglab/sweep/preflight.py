@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from seglab.data.layout import SplitFiles
+from seglab.data.layouts import open_files
 from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.errors import ConfigError, SeglabError
 from seglab.models.weights import check_weights
@@ -71,7 +71,7 @@ def _check_data(config: TrainConfig) -> int:
                 )
         parts = {"train": data.synth.train, "val": data.synth.val}
         return parts.get(data.train_split, sum(parts.values()))
-    train, _ = (SplitFiles.configured(data, name, instances=instances) for name in splits)
+    train, _ = (open_files(data, name, instances=instances) for name in splits)
     return len(train)
 
 

@@ -19,6 +19,7 @@ import pytest
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.identity import data_identity
 from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.layouts import open_files
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
@@ -140,7 +141,7 @@ def test_other_masks_of_the_same_sizes_and_times_are_other_data(
         assert data_identity(one, "train", instances=False) == expected["train"]
         module = VOCDataModule(one)
         pixels = module.split("train")[0].class_map.numpy()
-        assert np.array_equal(pixels, SplitFiles.configured(one, "train").read(0).class_map)
+        assert np.array_equal(pixels, open_files(one, "train").read(0).class_map)
 
 
 def test_data_written_in_one_tick_of_the_clock_are_told_apart(

@@ -1,0 +1,153 @@
+"""PASCAL VOC's layout, and what CVAT and labelme export in it. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from seglab.data.classes import LABELMAP, class_names, read_labelmap
+from seglab.data.files import Box, read_boxes
+from seglab.data.lists import configured_root, read_ids
+from seglab.data.mask_files import MaskFiles
+from seglab.data.masks import labelmap_table, value_table
+from seglab.errors import ConfigError, DataError
+from seglab.schema import DataConfig
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+YEARS = range(2007, 2013)
+
+
+class FolderFiles(MaskFiles):
+    """A split of a VOC year, or of a data set of one's own in the same layout.
+
+    Args:
+        root: the folder that holds ``VOC2007/`` and its like; without ``year`` the folder that
+            holds ``JPEGImages/`` itself.
+        year: 2007 to 2012, or None for a data set of one's own.
+        split: the name of a list in ``ImageSets/Segmentation``, or the path of a list file.
+        classes: names in the order of the labels; None means those of ``mask_values``, VOC's, or
+            without a year those of ``labelmap.txt``.
+        mask_values: the class, or void, of each mask value (255) or colour (``"128/0/0"``);
+            None means that mask values are labels, and colours those of ``labelmap.txt``.
+        mask_dir: the folder of the class maps.
+        instances: also read ``SegmentationObject/`` (required then) and ``Annotations/``.
+        missing_ok: leave it to reading a sample to say that a file of it is missing.
+        look: False: read the list alone, whatever files there are.
+
+    Raises:
+        ConfigError: a root that does not exist, an impossible year, unusable ``mask_values``.
+        DataError: a folder, list, image or mask is missing, an id stands twice, a list is empty.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        year: int | None = None,
+        split: str = "train",
+        *,
+        classes: Sequence[str] | None = None,
+        mask_values: Mapping[str, str] | Mapping[int, str] | None = None,
+        mask_dir: str = "SegmentationClass",
+        instances: bool = False,
+        missing_ok: bool = False,
+        look: bool = True,
+    ) -> None:
+        values: dict[str, str] | None = None
+        if mask_values is not None:
+            values = {str(value): name for value, name in mask_values.items()}
+        self.folder = _data_folder(Path(root), year)
+        self.image_folder = self.folder / "JPEGImages"
+        self.split, self.instances, self.missing_ok = split, instances, missing_ok
+        self.classes = class_names(
+            None if classes is None else list(classes),
+            synthetic=False,
+            year=year,
+            root=str(self.folder),
+            mask_values=values,
+        )
+        labelmap = self.folder / LABELMAP
+        self.table = None
+        if values is not None:
+            self.table = value_table(values, self.classes)
+        elif year is None and labelmap.is_file():
+            self.table = labelmap_table(read_labelmap(labelmap), self.classes)
+        self.list_file = _find_list(self.folder, split)
+        self.ids = read_ids(self.list_file)
+        if not look:
+            return
+        self.images = self._find("JPEGImages", IMAGE_SUFFIXES)
+        self.masks = self._find(mask_dir, (".png",))
+        self.instance_maps = self._find("SegmentationObject", (".png",)) if instances else []
+
+    @classmethod
+    def configured(
+        cls,
+        config: DataConfig,
+        split: str,
+        *,
+        instances: bool = False,
+        missing_ok: bool = False,
+        look: bool = True,
+    ) -> Self:
+        """Open a split of the configured data set; see :meth:`SplitFiles.configured`."""
+        return cls(
+            configured_root(config),
+            config.year,
+            split,
+            classes=config.classes,
+            mask_values=config.mask_values,
+            mask_dir=config.mask_dir,
+            instances=instances,
+            missing_ok=missing_ok,
+            look=look,
+        )
+
+    def boxes(self, index: int) -> tuple[Box, ...]:
+        """Return the objects of the sample's annotation; none where it has no file."""
+        path = self.folder / "Annotations" / f"{self.ids[index]}.xml"
+        return read_boxes(path) if path.is_file() else ()
+
+    def instance_source(self, index: int) -> Path | None:
+        """Return the sample's file in ``SegmentationObject/``, if it has one."""
+        path = self.folder / "SegmentationObject" / f"{self.ids[index]}.png"
+        return path if path.is_file() else None
+
+    def _find(self, folder: str, suffixes: Sequence[str]) -> list[Path]:
+        return [self._find_file(self.folder / folder, name, suffixes) for name in self.ids]
+
+    def _find_file(self, folder: Path, name: str, suffixes: Sequence[str]) -> Path:
+        for suffix in suffixes:
+            path = folder / f"{name}{suffix}"
+            if path.is_file():
+                return path
+        if self.missing_ok:
+            return folder / f"{name}{suffixes[0]}"
+        raise DataError(
+            f"{folder / name}{suffixes[0]}: not found, but {self.list_file} lists {name!r}"
+        )
+
+
+def _data_folder(root: Path, year: int | None) -> Path:
+    if not root.is_dir():
+        raise ConfigError(f"data.root={root}: no such folder")
+    if year is None:
+        folder, inside = root, "data.root is the folder of the data set itself"
+    elif year in YEARS:
+        folder, inside = root / f"VOC{year}", f"data.root is the folder that holds VOC{year}/"
+    else:
+        raise ConfigError(f"year={year}: VOC's years are {YEARS[0]} to {YEARS[-1]}")
+    for name in (".", "JPEGImages", "ImageSets/Segmentation"):
+        if not (folder / name).is_dir():
+            raise DataError(f"{folder / name}: no such folder; {inside}")
+    return folder
+
+
+def _find_list(folder: Path, split: str) -> Path:
+    official = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
+    if official.is_file():
+        return official
+    if Path(split).is_file():
+        return Path(split)
+    there = sorted(path.stem for path in official.parent.glob("*.txt"))
+    raise DataError(f"{official}: no such list; there is {', '.join(there) or 'none'}")
