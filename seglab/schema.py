@@ -138,7 +138,7 @@ class SynthConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A data set in VOC's layout, its splits, loading and augmentation."""
+    """A data set, its layout and splits, loading and augmentation."""
 
     name: Annotated[str, Name()]
     root: Annotated[str | None, Mark.NO_EFFECT]  # the identity of the data counts
@@ -158,13 +158,29 @@ class DataConfig:
     store: Annotated[StoreConfig, Mark.NO_EFFECT]
     mask_values: dict[str, str] | None = None
     allow_overlap: Annotated[bool, Mark.NO_EFFECT] = False
+    layout: Annotated[str, OneOf("folder", "pairs", "coco")] = "folder"
+    image_dir: str = "JPEGImages"
+    instance_dir: str = "SegmentationObject"
+    image_suffix: str = ""
+    mask_suffix: str = ""
+    annotations: str = "{split}.json"
+    ignore_classes: list[str] | None = None
+    merge_classes: dict[str, list[str]] | None = None
+    source_classes: list[str] | None = None
+    val_fraction: Annotated[float | None, Bound(0.001, 0.999)] = None
+    split_seed: Annotated[int, Bound(0)] = 0
+    group: str | None = None
+    splits: Annotated[str | None, Mark.NO_EFFECT] = None  # the identity of the data counts
 
     def split_name(self, split: str) -> str:
         """Return the list that a command's ``split=`` means.
 
         ``val`` and ``train`` are the run's own validation and training split; anything else is
-        the name of a list, or its file.
+        the name of a list, or its file. With ``val_fraction``, ``val`` and ``train`` are parts.
         """
+        if self.val_fraction is not None:
+            same = split == "val" and self.val_split == self.train_split  # debug=overfit
+            return "train" if same else split
         return {"val": self.val_split, "train": self.train_split}.get(split, split)
 
 

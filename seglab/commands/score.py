@@ -47,9 +47,9 @@ def main(overrides: list[str]) -> dict[str, float]:
     import torch
 
     from seglab.commands.tables import show_metrics, show_paths
-    from seglab.data.datamodule import open_dataset
     from seglab.data.identity import data_identity
     from seglab.data.sampling import spread
+    from seglab.data.voc import open_dataset
     from seglab.metrics.confusion import SegmentationMetrics
     from seglab.metrics.counts import miou, unreliable
     from seglab.report import reported

@@ -52,7 +52,7 @@ WORD = re.compile(r"[\w.+-]*", re.ASCII)
 """What a string among a net's arguments may be: no path, no URL, no ``hf-hub:NAME``."""
 
 OWN = {
-    "data": (("data", "base"), ("store", "num_workers")),
+    "data": (("data", "base"), ("store", "num_workers", "splits")),
     "trainer": (("trainer", "default"), ("devices", "strategy")),
 }
 """Keys that no checkpoint sets: they decide what is written and started here, and no number."""
@@ -168,9 +168,9 @@ def check_received_list(data: DataConfig, split: str, path: Path, overrides: Seq
     Raises:
         ConfigError: it is outside ``data.root``.
     """
-    key = f"data.{split}_split"
+    key = f"data.{split}_split" if data.val_fraction is None else "data.train_split"
     given = {override.key_or_group for override in parse(overrides)}
-    name = data.split_name(split)
+    name = data.split_name(split) if data.val_fraction is None else data.train_split
     if split not in ("val", "train") or given & {key, "data"}:
         return
     if data.synth is not None and name in SYNTHETIC_LISTS:  # it may not have been made yet

@@ -7,14 +7,13 @@ from contextlib import suppress
 
 import numpy as np
 
-from seglab.data.ahead import in_order
+from seglab.data.ahead import Progress, in_order, no_progress
 from seglab.data.classes import VOID
 from seglab.data.coverage import absent_classes, check_foreground, equal_images
-from seglab.data.decode import Progress, no_progress
 from seglab.data.digests import Record, Tally, digest_files, hash_files
-from seglab.data.identity import RecordFile, usable_folder
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import check_overlap, open_files
+from seglab.data.records import RecordFile, usable_folder
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -37,13 +36,14 @@ class DataCheck:
             ConfigError: ``data.root`` is wrong.
         """
         splits: dict[str, tuple[SplitFiles, Record | None]] = {}
-        for split in dict.fromkeys((self.config.train_split, self.config.val_split)):
+        names = [self.config.split_name(name) for name in ("train", "val")]
+        for split in dict.fromkeys(names):
             try:
                 files = open_files(self.config, split, missing_ok=True)
                 splits[split] = files, (yield from self._split_problems(files))
             except DataError as error:
                 yield str(error)
-        train, val = (splits.get(s) for s in (self.config.train_split, self.config.val_split))
+        train, val = (splits.get(name) for name in names)
         if train is not None and val is not None:
             yield from self._overlap(*train, *val)
         if train is not None and train[1] is not None and train[1].counts is not None:
@@ -100,7 +100,7 @@ class DataCheck:
         if self.config.allow_overlap:
             return
         try:
-            check_overlap(self.config, train.ids, val.ids)
+            check_overlap(self.config, train, val)
         except ConfigError as error:
             yield str(error)
         if train_record is not None and val_record is not None:

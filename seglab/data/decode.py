@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
-from seglab.data.ahead import in_order
+from seglab.data.ahead import Progress, in_order, no_progress
 from seglab.data.digests import Record, Tally, digest_files
 from seglab.data.folders import check_inside, make_private
-from seglab.data.identity import RecordFile
 from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.records import RecordFile
 from seglab.errors import DataError
-
-Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
-"""Wraps an iterable of known length to show how far it is; the text says what is being done."""
-
-
-def no_progress(items: Iterable[Any], total: int, text: str) -> Iterable[Any]:
-    """Show nothing."""
-    return items
 
 
 def decode(files: SplitFiles, tally: Tally, progress: Progress = no_progress) -> Iterator[Pixels]:

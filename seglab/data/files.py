@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -38,6 +39,23 @@ ORIENTATION = 0x0112
 
 IMAGE_FORMATS = ("JPEG", "PNG")
 """What a picture may be, whatever its name; Pillow would also run Ghostscript on an EPS file."""
+
+NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+"""What Pillow knows without reading pixels itself."""
+
+
+@cache
+def all_formats() -> tuple[str, ...]:
+    """Return every format that Pillow reads by itself: it runs Ghostscript on an EPS file."""
+    Image.init()
+    return tuple(sorted({*Image.OPEN} - {*NO_PICTURES}))
+
+
+@cache
+def all_suffixes() -> frozenset[str]:
+    """Return the suffixes of files of :func:`all_formats`, in lower case, with their dots."""
+    known = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, name in known if name in all_formats())
 
 
 _DECODER_ERRORS = (
@@ -104,7 +122,8 @@ def open_picture(
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{path}: more than {MAX_PIXELS:,} pixels are refused") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: cannot be decoded: not a {' or '.join(formats)} file") from None
+        kind = " or ".join(formats) if len(formats) < 3 else "picture"
+        raise DataError(f"{path}: cannot be decoded: not a {kind} file") from None
     except _DECODER_ERRORS as error:
         reason = " ".join(str(error).replace(str(path), "").split()) or type(error).__name__
         raise DataError(f"{path}: cannot be decoded: {reason}") from None

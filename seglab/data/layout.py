@@ -14,6 +14,7 @@ from PIL import Image
 
 from seglab.data.classes import VOID
 from seglab.data.files import IMAGE_FORMATS, Box, image_size, read_oriented
+from seglab.data.merging import merged
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
@@ -42,6 +43,33 @@ Source = Path | bytes
 """What pixels come from: a file, or a part of one that has been read."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a split that divides all samples in two.
+
+    Attributes:
+        name: of the part.
+        ids: of its samples; None: of all that can be divided.
+        source: the file that lists them, for errors; None: they were computed.
+    """
+
+    name: str
+    ids: Sequence[str] | None = None
+    source: Path | None = None
+
+    def of(self, ids: Sequence[str], list_file: Path) -> list[str]:
+        """Return those of ``ids`` that are in this part.
+
+        Raises:
+            DataError: it has others.
+        """
+        if self.ids is None:
+            return list(ids)
+        if odd := sorted({*self.ids} - {*ids}):
+            raise DataError(f"{self.source}: lists {odd[0]!r}, which {list_file} does not have")
+        return list(self.ids)
+
+
 class SplitFiles(ABC):
     """The image, class map, and on demand instance map of each id of a split.
 
@@ -54,7 +82,8 @@ class SplitFiles(ABC):
         list_file: what lists the ids, for errors.
         ids: the names of the samples.
         images: the file of each.
-        classes: names in the order of the labels.
+        names: of the classes that the masks have, in the order of their labels.
+        classes: those that remain of them, in the order of the labels.
         instances: whether instance maps are read too.
     """
 
@@ -65,8 +94,17 @@ class SplitFiles(ABC):
     list_file: Path
     ids: list[str]
     images: list[Path]
-    classes: tuple[str, ...]
     instances: bool
+
+    def __init__(self, names: Sequence[str], config: DataConfig | None = None) -> None:
+        """Take the classes in the order of the labels, and what ``config`` makes of them."""
+        ignore, merge = (config.ignore_classes, config.merge_classes) if config else (None, None)
+        self.names = tuple(names)
+        self.classes, labels = merged(names, ignore, merge)
+        self.new_labels: np.ndarray | None = None
+        if ignore or merge:
+            self.new_labels = np.full(256, VOID, np.uint8)
+            self.new_labels[: len(labels)] = labels
 
     @classmethod
     @abstractmethod
@@ -78,6 +116,7 @@ class SplitFiles(ABC):
         instances: bool = False,
         missing_ok: bool = False,
         look: bool = True,
+        part: Part | None = None,
     ) -> Self:
         """Open a split of the configured data set; the built-in one is made on first use.
 
@@ -87,6 +126,7 @@ class SplitFiles(ABC):
             instances: also read instance maps (required then).
             missing_ok: leave it to reading a sample to say that a file of it is missing.
             look: False: check the classes and the list alone, whatever files there are.
+            part: of ``split`` or, if there is no such list, of all samples.
 
         Raises:
             ConfigError: ``data.root`` is not set or does not exist, or another key is wrong.
@@ -110,8 +150,14 @@ class SplitFiles(ABC):
         """Return instance ids ``(H, W)`` uint8, 0 for background and 255 for void."""
 
     @abstractmethod
-    def meaning(self) -> object:
+    def rule(self) -> object:
         """Return what turns the sources into labels, as plain data; None: nothing does."""
+
+    def meaning(self) -> object:
+        """Return what turns the sources into classes, as plain data; None: nothing does."""
+        if self.new_labels is None:
+            return self.rule()
+        return [self.rule(), self.names, self.new_labels.tolist()]
 
     def boxes(self, index: int) -> tuple[Box, ...]:
         """Return the annotated objects of a sample; most layouts know none beside the masks."""
@@ -157,18 +203,28 @@ class SplitFiles(ABC):
         """
         image, orientation = read_oriented(self.images[index], self.formats)
         class_source, *instance_source = self.maps(index)
-        class_map = self.read_class_map(class_source)
-        self._check_size(class_source, class_map, index, image, orientation)
-        counts = value_counts(class_map)
-        self._check_labels(class_source, class_map, counts, index)
+        stored = self.read_class_map(class_source)
+        self._check_size(class_source, stored, index, image, orientation)
+        class_map, counts = self._classes_of(stored, index)
         instance_map = None
         if self.instances:
             instance_map = self.read_instance_map(instance_source[0])
             self._check_size(instance_source[0], instance_map, index, image, orientation)
+            if class_map is not stored:
+                ignored = (class_map == VOID) & (stored != VOID)
+                instance_map = np.where(ignored, np.uint8(VOID), instance_map)
         ambiguous = orientation in (2, 3, 4) or (
             orientation > 4 and image.shape[0] == image.shape[1]
         )
         return Pixels(image, class_map, instance_map, counts, ambiguous)
+
+    def read_counts(self, index: int) -> list[int]:
+        """Decode and check the class map alone; return the number of pixels of each value.
+
+        Raises:
+            DataError: as :meth:`read`.
+        """
+        return self._classes_of(self.read_class_map(self.maps(index)[0]), index)[1]
 
     def stat_keys(self) -> tuple[str, str]:
         """Return two digests that follow from the files' stats, without reading one.
@@ -206,17 +262,21 @@ class SplitFiles(ABC):
         """Return how an error names a source."""
         return str(source) if isinstance(source, Path) else f"{self.list_file}: {self.ids[index]}"
 
-    def _check_labels(
-        self, source: Source, class_map: np.ndarray, counts: Sequence[int], index: int
-    ) -> None:
-        wrong = [label for label in range(len(self.classes), VOID) if counts[label]]
+    def _classes_of(self, stored: np.ndarray, index: int) -> tuple[np.ndarray, list[int]]:
+        """Return the class map of stored labels, once they are checked, and its counts."""
+        counts = value_counts(stored)
+        wrong = [label for label in range(len(self.names), VOID) if counts[label]]
         if wrong:
-            (row, column), size = np.argwhere(class_map == wrong[0])[0], len(self.classes)
+            (row, column), size = np.argwhere(stored == wrong[0])[0], len(self.names)
             raise DataError(
-                f"{self.named(source, index)}: label {wrong[0]} at row {row}, column {column}; "
-                f"with {size} classes a label is 0..{size - 1} or {VOID}; "
+                f"{self.named(self.maps(index)[0], index)}: label {wrong[0]} at row {row}, column "
+                f"{column}; with {size} classes a label is 0..{size - 1} or {VOID}; "
                 "data.mask_values can say what other values mean"
             )
+        if self.new_labels is None:
+            return stored, counts
+        class_map: np.ndarray = self.new_labels[stored]
+        return class_map, value_counts(class_map)
 
     def _check_size(
         self, source: Source, pixels: np.ndarray, index: int, image: np.ndarray, orientation: int

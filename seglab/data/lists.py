@@ -52,7 +52,7 @@ def read_ids(path: Path) -> list[str]:
             its folder.
     """
     lines = read_lines(path, MAX_LIST_BYTES, "a list of ids")
-    ids = [line.strip() for line in lines if line.strip()]
+    ids = [_unquoted(line.strip()) for line in lines if line.strip()]
     if not ids:
         raise DataError(f"{path}: empty; it should name one image id a line")
     seen: set[str] = set()
@@ -68,3 +68,8 @@ def read_ids(path: Path) -> list[str]:
             raise DataError(f"{path}: id {name!r} is another spelling of {plain!r}; give that")
         seen.add(name)
     return ids
+
+
+def _unquoted(line: str) -> str:
+    """Return an id that CVAT has put in quotes, because there is a space in it."""
+    return line[1:-1] if " " in line and line[0] == line[-1] == '"' else line

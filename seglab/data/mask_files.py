@@ -39,6 +39,6 @@ class MaskFiles(SplitFiles):
         assert isinstance(source, Path)
         return read_instances(source, self.mask_formats)
 
-    def meaning(self) -> object:
+    def rule(self) -> object:
         """Return what values and colours of masks mean."""
         return self.table and self.table.meaning()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from seglab.data.ahead import Progress, no_progress
+from seglab.data.coco import CocoFiles
 from seglab.data.files import Box
 from seglab.data.folder import FolderFiles
 from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.layouts import open_as
+from seglab.data.pairs import PairFiles
+from seglab.schema import DataConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +76,30 @@ class VOCSegmentation(FolderFiles, Samples):
 
     Arguments and errors are those of :class:`~seglab.data.folder.FolderFiles`.
     """
+
+
+class PairSamples(PairFiles, Samples):
+    """Images beside masks of the same name."""
+
+
+class CocoSamples(CocoFiles, Samples):
+    """Images that a JSON file of COCO's form lists."""
+
+
+DATASETS: Mapping[str, type[Samples]] = {
+    "folder": VOCSegmentation,
+    "pairs": PairSamples,
+    "coco": CocoSamples,
+}
+"""The layouts that ``data.layout`` names."""
+
+
+def open_dataset(
+    config: DataConfig, split: str, *, instances: bool = False, progress: Progress = no_progress
+) -> Samples:
+    """Open a split of the configured data set; the built-in one is made on first use.
+
+    Raises:
+        ConfigError, DataError: the data set cannot be used; says which key or file.
+    """
+    return open_as(DATASETS, config, split, instances, progress=progress)

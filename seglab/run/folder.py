@@ -43,8 +43,12 @@ WRITTEN = (
     "samples/fixed",
     "samples/worst",
     "bad_batch",
+    "splits",
 )
 """Where in its folder a run writes files, each whole or not at all."""
+
+SPLITS = "splits"
+"""Where a run keeps the lists of a data set that it divided."""
 
 LOOK = 1.0
 """Seconds that a run waits for its folder's lock."""
@@ -220,6 +224,14 @@ class Run:
         """Write ``metrics.json``."""
         write_json(self.folder / "metrics.json", metrics)
 
+    def write_splits(self, splits: Mapping[str, Sequence[str]]) -> None:
+        """Write the ids of each part of a divided data set as a list, ``splits/PART.txt``."""
+        for name, ids in splits.items():
+            path = self.folder / SPLITS / f"{name}.txt"
+            path.parent.mkdir(exist_ok=True)
+            with atomic(path) as file:
+                file.writelines(f"{one}\n" for one in ids)
+
     def _start(self, step: int) -> dict[str, Any]:
         trainer = self.config.get("trainer", {})
         machine = {key: trainer.get(key.removeprefix("trainer.")) for key in marked(Mark.MACHINE)}
@@ -278,6 +290,19 @@ def mark_failed(folder: Path, error: str) -> None:
     entry = read_status(folder) or {"started": _now()}
     entry |= {"status": FAILED, "ended": _now(), "error": " ".join(error.split())}
     write_json(folder / "status.json", entry)
+
+
+def kept_splits(checkpoint: Path) -> Path | None:
+    """Return the folder of the lists of the run that a checkpoint is of; None: it has none.
+
+    Raises:
+        RunError: a list is a link.
+    """
+    folder = checkpoint.parent.parent / SPLITS
+    if not folder.is_dir():
+        return None
+    refuse_links(folder)
+    return folder
 
 
 def read_status(folder: Path) -> dict[str, Any]:

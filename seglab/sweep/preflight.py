@@ -38,7 +38,8 @@ def check_job(config: TrainConfig, folder: Path) -> None:
     with computing(session.threads):
         session.trainer()
     reached = session.resumed.position
-    size, split, processes = config.data.batch_size, config.data.train_split, ranks(config.trainer)
+    split, processes = config.data.split_name("train"), ranks(config.trainer)
+    size = config.data.batch_size
     check_processes(config, reached.processes, processes, within_epoch=reached.batches > 0)
     if samples < size:
         raise ConfigError(
@@ -61,7 +62,7 @@ def _check_data(config: TrainConfig) -> int:
         ConfigError, DataError: the data set cannot be used; says which key or file.
     """
     data, instances = config.data, config.model.task == "instance"
-    splits = (data.train_split, data.val_split)
+    splits = [data.split_name(name) for name in ("train", "val")]
     if data.synth is not None and not (built_in_root(data) / "VOC2007").is_dir():
         # It is made when a run begins, with these lists.
         for name in splits:

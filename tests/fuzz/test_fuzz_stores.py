@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seglab.data.folder import FolderFiles
-from seglab.data.identity import RecordFile
+from seglab.data.records import RecordFile
 from seglab.data.store import Cached
 from seglab.data.synthetic import SyntheticSpec, write_tree
 from seglab.errors import DataError
