@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -126,7 +127,7 @@ class CocoFiles(SplitFiles):
 
     def _named(self, source: Source) -> str:
         assert isinstance(source, bytes)
-        return self.named(source, self.entries.index(source))
+        return f"{self.list_file}: {json.loads(source)['image']}"
 
     def _check_names(self, names: list[str]) -> None:
         known = [BACKGROUND, *self.categories.values()]

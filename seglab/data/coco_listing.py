@@ -30,8 +30,8 @@ class Listing:
     Attributes:
         path: the file.
         categories: the name of each category id, by id.
-        images: the file name of each image id -- in the order of the file.
-        entries: per image, ``{"size": [H, W], "annotations": […]}`` as JSON.
+        images: the name of each image file, in the order of the list.
+        entries: per image, ``{"image": NAME, "size": [H, W], "annotations": […]}`` as JSON.
     """
 
     path: Path
@@ -120,8 +120,8 @@ def _read(path: Path, stat: tuple[int, ...]) -> Listing:
             {"name": name, "category": category, "crowd": crowd, "segmentation": shape}
         )
     entries = [
-        json.dumps({"size": size, "annotations": objects[key]}, separators=(",", ":")).encode()
-        for key, (_, size) in images.items()
+        json.dumps({"image": name, "size": size, "annotations": objects[key]}).encode()
+        for key, (name, size) in images.items()
     ]
     ordered = dict(sorted(categories.items()))
     return Listing(path, ordered, [name for name, _ in images.values()], entries)

@@ -54,7 +54,7 @@ def checked(files: SplitFiles, folder: Path | None, progress: Progress = no_prog
     record = place.find_checked()
     if record is not None:
         return record
-    with _alone(place):
+    with alone(place):
         record = place.find_checked()  # another process may have made it while this one waited
         if record is None:
             tally = Tally(files)
@@ -66,7 +66,7 @@ def checked(files: SplitFiles, folder: Path | None, progress: Progress = no_prog
 
 
 @contextmanager
-def _alone(place: RecordFile) -> Iterator[None]:
+def alone(place: RecordFile) -> Iterator[None]:
     """Hold the lock of a split's record, so that one process decodes and the others wait for it.
 
     Where the folder cannot be written, each decodes for itself.

@@ -85,8 +85,10 @@ def _stratified(
     room = [share * sum(sizes.values()) for share in shares]
     part: dict[str, int] = {}
 
+    # What is left fits into what room is left, so that half a unit fits into one of the parts.
     def put(unit: str, wanted: Sequence[float]) -> None:
-        side = max((TRAIN, VAL), key=lambda side: (wanted[side], room[side], -side))
+        fits = [side for side in (TRAIN, VAL) if room[side] > sizes[unit] / 2 - 1e-6]
+        side = max(fits, key=lambda side: (wanted[side], room[side], -side))
         part[unit] = side
         room[side] -= sizes[unit]
         for label, count in counts[unit].items():

@@ -260,7 +260,9 @@ class SplitFiles(ABC):
 
     def named(self, source: Source, index: int) -> str:
         """Return how an error names a source."""
-        return str(source) if isinstance(source, Path) else f"{self.list_file}: {self.ids[index]}"
+        if isinstance(source, Path):
+            return str(source)
+        return f"{self.list_file}: {self.images[index].relative_to(self.image_folder)}"
 
     def _classes_of(self, stored: np.ndarray, index: int) -> tuple[np.ndarray, list[int]]:
         """Return the class map of stored labels, once they are checked, and its counts."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from seglab.data.ahead import Progress, in_order, no_progress
 from seglab.data.coco import CocoFiles
-from seglab.data.digests import Tally, digest_files
+from seglab.data.decode import alone
+from seglab.data.digests import Record, Tally, digest_files
 from seglab.data.division import divide
 from seglab.data.folder import FolderFiles
 from seglab.data.layout import Part, SplitFiles
@@ -81,18 +83,31 @@ def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[st
     place = RecordFile(files, usable_folder(config))
     record = place.find()
     if record is None or not record.present:
-        tally = Tally(files)
-
-        def load(index: int) -> tuple[list[str], list[int]]:
-            return digest_files(files, index), files.read_counts(index)
-
-        loading = in_order(load, len(files))
-        for digests, counts in progress(loading, len(files), "reading classes"):
-            tally.add(digests, counts=counts)
-        record = tally.record(place.changes)
-        place.write(record)
+        with alone(place):
+            record = place.find()  # another process may have made it while this one waited
+            if record is None or not record.present:
+                record = _seen(files, place, record, progress)
     present = dict(zip(files.ids, record.classes_present(len(files)), strict=True))
     return divide(present, config.val_fraction, config.split_seed, config.group)
+
+
+def _seen(
+    files: SplitFiles, place: RecordFile, before: Record | None, progress: Progress
+) -> Record:
+    """Read all class maps; return the record, which is written, with the classes of each image."""
+    tally = Tally(files)
+
+    def load(index: int) -> tuple[list[str], list[int]]:
+        return digest_files(files, index), files.read_counts(index)
+
+    loading = in_order(load, len(files))
+    for digests, counts in progress(loading, len(files), "reading classes"):
+        tally.add(digests, counts=counts)
+    record = tally.record(place.changes)
+    if before is not None:
+        record = replace(before, present=record.present)
+    place.write(record)
+    return record
 
 
 def check_lists(config: DataConfig, *splits: str) -> None:

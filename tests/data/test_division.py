@@ -48,7 +48,7 @@ def test_both_parts_are_whole_and_every_class_is_trained_on(count: int, fraction
         if count > 3:
             assert classes(present, train) == classes(present, [*present])
         if count == 400 and fraction <= 0.5:
-            assert len(val) == pytest.approx(fraction * count, abs=4)
+            assert len(val) == pytest.approx(fraction * count, abs=3)
 
 
 def test_common_classes_are_shared_out_in_proportion() -> None:
@@ -67,7 +67,7 @@ def test_it_follows_from_contents_and_seed_and_not_from_the_order() -> None:
     assert divide(dict(reversed(present.items())), 0.25, 0) == first
     assert divide(present, 0.25, 1) != first
     known = divide({name: {0, place % 3} for place, name in enumerate("abcdefgh")}, 0.25, 0)
-    assert known == (["b", "c", "d", "e", "f", "h"], ["a", "g"]), "on every machine"
+    assert known == (["a", "b", "c", "e", "f", "g"], ["d", "h"]), "on every machine"
 
 
 def test_groups_stay_on_one_side() -> None:

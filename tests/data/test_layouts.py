@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -234,7 +235,7 @@ def test_more_than_254_objects_are_an_error_for_instances_alone(tmp_path: Path) 
         {"segmentation": box(2 * x, 2 * y, 2 * x + 1, 2 * y + 1)} for y, x in points
     ]
     coco_of(tmp_path / "data", shapes, (40, 60))
-    assert "train.json: a: 255 objects" in refused(tmp_path / "data", "data=coco")
+    assert "train.json: a.png: 255 objects" in refused(tmp_path / "data", "data=coco")
     sample = opened(tmp_path / "data", "data=coco", instances=False)[0]
     assert int(sample.class_map.sum()) == 255
 
@@ -293,7 +294,7 @@ def test_the_size_in_the_file_is_that_of_the_image(tmp_path: Path) -> None:
     coco_of(tmp_path / "data", [{"segmentation": box(1, 1, 5, 5)}], (20, 24))
     exports.save(np.zeros((20, 25, 3), np.uint8), tmp_path / "data/train/a.png")
     said = refused(tmp_path / "data", "data=coco")
-    assert "train.json: a: 24x20 pixels, but" in said
+    assert "train.json: a.png: 24x20 pixels, but" in said
     assert said.endswith("a.png has 25x20")
 
 
@@ -318,7 +319,9 @@ def test_a_json_file_is_parsed_once_per_process(
     monkeypatch.setattr("seglab.data.coco_listing.json.loads", counting)
     for _ in range(2):
         for split in ("train", "val"):
-            opened(tmp_path / "data", "data=coco", split=split)
+            dataset = opened(tmp_path / "data", "data=coco", split=split)
+    again = pickle.loads(pickle.dumps(dataset))  # as a loading process gets it
+    assert again[1].class_map.equal(dataset[1].class_map)
     assert len([size for size in parsed if size > 2000]) == 2
 
 
