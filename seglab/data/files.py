@@ -122,7 +122,8 @@ def open_picture(
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{path}: more than {MAX_PIXELS:,} pixels are refused") from None
     except UnidentifiedImageError:
-        kind = " or ".join(formats) if len(formats) < 3 else "picture"
+        kind = "lossless picture" if "JPEG" not in formats else "picture"
+        kind = " or ".join(formats) if len(formats) < 3 else kind
         raise DataError(f"{path}: cannot be decoded: not a {kind} file") from None
     except _DECODER_ERRORS as error:
         reason = " ".join(str(error).replace(str(path), "").split()) or type(error).__name__

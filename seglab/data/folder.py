@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Self
 
 from seglab.data.class_lists import class_names
-from seglab.data.classes import LABELMAP, read_labelmap
 from seglab.data.files import Box, read_boxes
 from seglab.data.layout import Part
 from seglab.data.lists import configured_root, read_ids
-from seglab.data.mask_files import MaskFiles
-from seglab.data.masks import labelmap_table, value_table
+from seglab.data.mask_files import MaskFiles, mask_table
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -77,12 +75,9 @@ class FolderFiles(MaskFiles):
             self.folder / (config.instance_dir if config else "SegmentationObject")
         )
         self.split, self.instances, self.missing_ok = split, instances, missing_ok
-        labelmap = self.folder / LABELMAP
-        self.table = None
-        if values is not None:
-            self.table = value_table(values, names)
-        elif year is None and labelmap.is_file():
-            self.table = labelmap_table(read_labelmap(labelmap), names)
+        # A VOC year has VOC's palette, whatever lies there.
+        own = year is None or values is not None
+        self.table = mask_table(self.folder, values, names) if own else None
         found = _find_list(self.folder, split, part)
         self.list_file = found or self.image_folder
         self.ids = read_ids(found) if found else _all_ids(self.image_folder)

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from seglab.data.classes import LABELMAP, read_labelmap
 from seglab.data.layout import Source, SplitFiles
-from seglab.data.masks import LabelTable, read_instances, read_mask
+from seglab.data.masks import (
+    LabelTable,
+    labelmap_table,
+    read_instances,
+    read_mask,
+    value_table,
+)
+
+
+def mask_table(
+    folder: Path, mask_values: Mapping[str, str] | None, names: Sequence[str]
+) -> LabelTable | None:
+    """Return what values and colours of masks mean: ``mask_values``, or what a label map says."""
+    if mask_values is not None:
+        return value_table(mask_values, names)
+    labelmap = folder / LABELMAP
+    return labelmap_table(read_labelmap(labelmap), names) if labelmap.is_file() else None
 
 
 class MaskFiles(SplitFiles):

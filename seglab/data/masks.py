@@ -142,7 +142,7 @@ def _open_mask(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.Image
     """Open a mask of 8 bits a pixel or of colours, upright."""
     with open_picture(path, formats) as picture:
         arguments = getattr(picture, "tile")[0].args  # noqa: B009
-        stored = arguments if isinstance(arguments, str) else arguments[0]
+        stored = arguments[0] if isinstance(arguments, tuple) else arguments
         if picture.mode == "L" and stored in ("L;2", "L;4"):
             raise DataError(
                 f"{path}: greyscale of less than 8 bits, which a decoder stretches to 0..255; "

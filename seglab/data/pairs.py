@@ -10,8 +10,7 @@ from typing import Self
 from seglab.data.files import all_formats, all_suffixes
 from seglab.data.layout import Part
 from seglab.data.lists import configured_root, read_ids
-from seglab.data.mask_files import MaskFiles
-from seglab.data.masks import value_table
+from seglab.data.mask_files import MaskFiles, mask_table
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -46,7 +45,7 @@ class PairFiles(MaskFiles):
         self.split, self.instances = split, instances
         self.formats = all_formats()
         self.mask_formats = tuple(name for name in self.formats if name not in LOSSY)
-        self.table = value_table(config.mask_values, names) if config.mask_values else None
+        self.table = mask_table(self.folder, config.mask_values, names)
         keys = ("image_dir", "mask_dir", "instance_dir")
         folders = [self.folder / getattr(config, key).replace("{split}", split) for key in keys]
         listed = next((path for path in _lists(self.folder, split) if path.is_file()), None)

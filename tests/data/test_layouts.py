@@ -85,6 +85,28 @@ def test_pairs_of_grey_masks_are_labels_or_values(tmp_path: Path) -> None:
     check(opened(tmp_path / "data", *PAIRS, values), scenes())
 
 
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [(".webp", ".png"), (".gif", ".bmp"), (".ppm", ".tif"), (".jp2", ".tga"), (".JPEG", ".png")],
+)
+def test_pairs_of_any_format_and_the_colours_of_a_label_map(
+    tmp_path: Path, image: str, mask: str
+) -> None:
+    root = tmp_path / "data"
+    for scene in scenes():
+        exports.save(scene.image, root / f"images/{scene.name}{image}")
+        exports.save(exports.in_colour(scene.class_map), root / f"masks/{scene.name}{mask}")
+        exports.save(scene.instance_map, root / f"instances/{scene.name}{mask}")
+    lines = [f"{name}:{','.join(map(str, colour))}\n" for name, colour in exports.COLOURS.items()]
+    (root / "labelmap.txt").write_text("".join(lines))
+    check(opened(root, "data=pairs", "data.val_fraction=0.25"), scenes())
+    name = scenes()[0].name
+    (root / f"masks/{name}{mask}").unlink()
+    exports.save(exports.in_colour(scenes()[0].class_map), root / f"masks/{name}.jpg")
+    said = refused(root, "data=pairs", "data.val_fraction=0.25")
+    assert said == f"{root}/masks/{name}.jpg: cannot be decoded: not a lossless picture file"
+
+
 @pytest.mark.parametrize("how", ["sub-folders", "lists", "placeholder", "absolute"])
 def test_the_splits_of_pairs(tmp_path: Path, how: str) -> None:
     made, root = scenes(), tmp_path / "data"
