@@ -17,6 +17,7 @@ from seglab.config.trust import received_config
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
 from seglab.run.checkpoints import read_checkpoint, stored_config
+from seglab.run.resume import check_run
 from seglab.schema import TrainConfig
 from seglab.session import JobResult, Session, start_job
 from seglab.tasks.base import Task
@@ -67,10 +68,10 @@ class Predictor:
             ValueError: as :meth:`predict`; the model finds no objects.
             DataError: a file that cannot be decoded.
         """
-        found = self.task.objects(self._infer(image))
-        if found is None:
+        objects = self.task.objects(self._infer(image))
+        if objects is None:
             raise ValueError("the model tells no objects apart: it was trained for class maps")
-        return found[0]
+        return objects[0]
 
     def _infer(self, image: Picture) -> Any:
         if isinstance(image, str | Path):
@@ -118,7 +119,8 @@ def fit(*overrides: str, quiet: bool = False) -> JobResult:
         SeglabError: says which key or file is wrong, and what would be right.
     """
     composed = compose("train", TrainConfig, overrides)
-    result = start_job(composed.config, composed.folder, composed.overrides, quiet=quiet)
+    start = check_run(composed.config, composed.folder)
+    result = start_job(start, composed.overrides, quiet=quiet)
     console = Console(quiet=quiet)
     show_metrics(result.metrics, console)
     show_paths(result.folder, result.pictures, console)

@@ -340,9 +340,9 @@ class TrainConfig:
 class EvaluateConfig:
     """What ``seglab evaluate`` adds to the configuration that it finds in the checkpoint."""
 
-    checkpoint: str
+    checkpoint: Annotated[str, Mark.NO_EFFECT]  # what it contains counts
     split: str
-    trust: bool = False
+    trust: Annotated[bool, Mark.NO_EFFECT] = False
 
 
 @dataclass(frozen=True)
@@ -359,7 +359,7 @@ class PredictConfig:
 class ScoreConfig:
     """Everything that ``seglab score`` does."""
 
-    predictions: str
+    predictions: Annotated[str, Mark.NO_EFFECT]
     split: str
     data: DataConfig
 
@@ -377,8 +377,9 @@ class DataCommandConfig:
 
 @cache
 def marked(mark: Mark) -> tuple[str, ...]:
-    """Return the dotted names of the keys and groups of keys of a run that bear a mark."""
-    return tuple(_marked(mark, TrainConfig, ""))
+    """Return the dotted names of the keys, and groups of keys, of a run folder that bear a mark."""
+    schemas = (TrainConfig, EvaluateConfig, ScoreConfig)
+    return tuple(dict.fromkeys(key for schema in schemas for key in _marked(mark, schema, "")))
 
 
 def _marked(mark: Mark, schema: Any, prefix: str) -> Iterator[str]:

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from seglab.errors import RunError
-from seglab.report import PAGE, TABLE, build
+from seglab.report import PAGE, build
 from seglab.report.comparison import Comparison
-from seglab.report.table import between, kind, lines, number, what_differs
-from seglab.run.folder import FINISHED
+from seglab.report.table import TABLE, between, kind, lines, number, what_differs
+from seglab.run.status import FINISHED
 from seglab.text import plain, print_plain, printable
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from seglab.config.compose import compose_own, override_stored
+from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS
 from seglab.errors import ConfigError, DataError, RunError
 from seglab.schema import PredictConfig
 from seglab.text import print_plain
@@ -57,7 +58,7 @@ def main(overrides: list[str]) -> Path:
 
     def report(writing: WritePredictions) -> None:
         unreadable = batches.unreadable + writing.unreadable
-        objects = f"objects in {output / 'instances.json'}, " if writing.objects.images else ""
+        objects = f"objects in {output / OBJECTS}, " if writing.objects.images else ""
         print_plain(
             f"{len(images) - len(unreadable)} class maps in {output}, overlays in "
             f"{writing.overlays}, {objects}{time.perf_counter() - start:.1f} s",
@@ -81,7 +82,7 @@ def _check_output(output: Path, source: Path) -> None:
     for folder in (output, *output.parents):
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"output={output}: {folder} is a file, not a folder")
-    for part in (output / "overlays", output / "instances", output / "wandb"):
+    for part in (output / OVERLAYS, output / INSTANCES, output / "wandb"):
         if part.is_symlink():
             raise RunError(f"{part}: refused: a symbolic link; no output goes through one")
         if part.exists() and not part.is_dir():
@@ -98,7 +99,7 @@ def _check_output(output: Path, source: Path) -> None:
                 "overwrite; give another folder"
             )
     for name in sorted(f"{path.stem}.png" for path in files):
-        if (output / name).exists() and not (output / "overlays" / name).is_file():
+        if (output / name).exists() and not (output / OVERLAYS / name).is_file():
             raise ConfigError(
                 f"output={output}: contains {name}, which predict did not write and would "
                 "overwrite; give another folder"

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from seglab.config.compose import compose
 from seglab.errors import ConfigError, DataError
-from seglab.run.folder import Run, check_folder
+from seglab.run.folder import Run
+from seglab.run.status import check_folder
 from seglab.runtime.links import refuse_outside
 from seglab.schema import ScoreConfig
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from seglab.data.classes import VOID
 from seglab.data.instances import Detections, Instances
+from seglab.drawing import INSTANCES, OBJECTS
 from seglab.drawing.pictures import (
     Pixels,
     Tag,
@@ -114,9 +115,9 @@ class ObjectFiles:
         self.images.append(
             {"id": len(self.images) + 1, "file_name": name, "height": height, "width": width}
         )
-        (self.folder / "instances").mkdir(exist_ok=True)
+        (self.folder / INSTANCES).mkdir(exist_ok=True)
         numbers = _painted(sure.masks.cpu().numpy())
-        save_class_map(numbers, self.folder / "instances" / f"{name}.png")
+        save_class_map(numbers, self.folder / INSTANCES / f"{name}.png")
         rows = zip(
             found.labels.tolist(),
             found.scores.tolist(),
@@ -144,7 +145,7 @@ class ObjectFiles:
         named: Sequence[Mapping[str, Any]] = [
             {"id": value, "name": name} for value, name in enumerate(self.classes) if value
         ]
-        path = self.folder / "instances.json"
+        path = self.folder / OBJECTS
         write_json(
             path,
             {"images": self.images, "categories": named, "annotations": self.annotations},

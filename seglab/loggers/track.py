@@ -22,9 +22,10 @@ from seglab.loggers.wandb.callback import WandbResults
 from seglab.loggers.wandb.connection import PROBE_SECONDS, Connection, chosen_mode, connect
 from seglab.loggers.wandb.facts import facts
 from seglab.loggers.wandb.logger import WandbLogger, define_metrics
-from seglab.loggers.wandb.naming import flatten, run_name
+from seglab.loggers.wandb.naming import run_name
 from seglab.loggers.wandb.session import Session
-from seglab.run.folder import NONE, status
+from seglab.run.settings import flatten
+from seglab.run.status import NONE, status
 from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from seglab.metrics.counts import jackknife_interval, paired_difference, unreliable
-from seglab.report.runs import RunRecord
+from seglab.report.record import RunRecord
 from seglab.report.seeds import Repeat, SeedGroup, seed_groups
 from seglab.report.settings import differing
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import json
-import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -20,10 +19,11 @@ from seglab.metrics.counts import UNRELIABLE
 from seglab.report.comparison import Comparison
 from seglab.report.curves import thin
 from seglab.report.pictures import samples
-from seglab.report.runs import RunRecord
+from seglab.report.record import RunRecord
 from seglab.report.settings import setting
 from seglab.report.table import repeated
 from seglab.report.vega import bundle
+from seglab.runtime.files import nan_to_null
 from seglab.text import encodable
 
 SCRIPTS = ("dom", "table", "plots", "charts", "samples", "details", "main")
@@ -145,14 +145,6 @@ def classes(run: RunRecord) -> list[str]:
 
 
 def embedded(value: Any) -> str:
-    """Return JSON that may stand inside a script element; NaN and infinity become null."""
-
-    def clean(item: Any) -> Any:
-        if isinstance(item, float):
-            return item if math.isfinite(item) else None
-        if isinstance(item, dict):
-            return {key: clean(inner) for key, inner in item.items()}
-        return [clean(inner) for inner in item] if isinstance(item, list | tuple) else item
-
-    text = json.dumps(clean(value), allow_nan=False, separators=(",", ":"))
+    """Return JSON that is safe inside a script element; NaN and infinity become null."""
+    text = json.dumps(nan_to_null(value), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seglab.report.runs import UNREADABLE, RunRecord
-from seglab.run.evaluation import FIXED, WORST, sample_files
+from seglab.report.record import UNREADABLE, RunRecord
+from seglab.run.evaluation import sample_files
+from seglab.run.paths import FIXED, WORST
 
 BUDGET = 20_000_000
 """Bytes of pictures in a page: about what a browser opens without a pause."""

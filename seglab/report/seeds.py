@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from seglab.report.runs import RunRecord
-from seglab.report.settings import CHECKPOINT, TRAIN_DATA, VAL_DATA, identity, ignored
-from seglab.run.settings import WEIGHTS
-
-BEST = "best.ckpt"
+from seglab.report.record import RunRecord
+from seglab.report.settings import CHECKPOINT, TRAIN_DATA, VAL_DATA, identity
+from seglab.run.identity import WEIGHTS, result_settings
+from seglab.run.paths import BEST
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,8 @@ def _all_but_the_seed(run: RunRecord) -> str | None:
     known = identity(run)
     if run.kind == "evaluate" and TRAIN_DATA not in known:
         return None  # two such checkpoints may have been trained on anything
-    settings = {k: v for k, v in run.settings.items() if k != "seed" and not ignored(k)}
+    settings = result_settings(run.settings)
+    del settings["seed"]
     if weights := run.data.get(WEIGHTS) or run.trained_on.get(WEIGHTS):  # by content
         settings["model.weights"] = weights
     if run.mixed:  # trained on several numbers of devices, so with several batch sizes

@@ -6,24 +6,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from seglab.report.runs import RunRecord
-from seglab.schema import Mark, marked
-
-IGNORED = ("checkpoint", "trust", "predictions", "hydra", *marked(Mark.NO_EFFECT))
-"""Settings, and groups of them, that change no result, such as where files lie.
-
-A path says nothing of the data or the weights behind it: :func:`identity` does.
-"""
+from seglab.report.record import RunRecord
+from seglab.schema import Mark, has_mark
 
 TRAIN_DATA, VAL_DATA, CHECKPOINT = "train data", "val data", "checkpoint"
 
 DIGITS = 8
 """How much of a digest is shown."""
-
-
-def ignored(key: str) -> bool:
-    """Tell whether a setting changes no result."""
-    return any(key == one or key.startswith(f"{one}.") for one in IGNORED)
 
 
 def identity(run: RunRecord) -> dict[str, str]:
@@ -73,7 +62,7 @@ def differing(runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
     told = [run for run in runs if run.settings]
 
     def differs(key: str) -> bool:
-        return not ignored(key) and len({setting(run, key) for run in told}) > 1
+        return not has_mark(key, Mark.NO_EFFECT) and len({setting(run, key) for run in told}) > 1
 
     def matters(key: str) -> bool:  # a group given by one run may be the default of another
         below = [one for one in known if one.startswith(f"{key}.")]

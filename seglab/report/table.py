@@ -9,11 +9,13 @@ from typing import Any
 
 from seglab.metrics.counts import UNRELIABLE
 from seglab.report.comparison import Comparison, Interval
-from seglab.report.runs import RunRecord
+from seglab.report.record import RunRecord
 from seglab.report.seeds import Repeat
 from seglab.report.settings import CHECKPOINT, identity, setting
-from seglab.run.folder import FINISHED
+from seglab.run.status import FINISHED
 from seglab.runtime.spreadsheet import write_table
+
+TABLE = "compare.csv"
 
 NARROW = 6
 """How many settings a terminal's table shows for each run; page and spreadsheet have them all."""
@@ -42,7 +44,7 @@ def what_differs(run: RunRecord, comparison: Comparison) -> list[str]:
     keys = comparison.differing[:NARROW]
     shown = [f"{key}={setting(run, key)}" for key in keys if setting(run, key)]
     more = len(comparison.differing) - len(keys)
-    return [*shown, f"and {more} more: compare.csv"] if more else shown
+    return [*shown, f"and {more} more: {TABLE}"] if more else shown
 
 
 def lines(comparison: Comparison) -> Iterator[str]:

@@ -13,14 +13,8 @@ from torch import Tensor
 
 from seglab.drawing.pictures import Pixels, save_class_map
 from seglab.metrics.confusion import Evaluation
-from seglab.run.evaluation import (
-    FIXED,
-    LONGEST,
-    WORST,
-    KeptEvaluation,
-    sample_files,
-    save_evaluation,
-)
+from seglab.run.evaluation import LONGEST, KeptEvaluation, sample_files, save_evaluation
+from seglab.run.paths import FIXED, WORST
 from seglab.runtime.files import atomic
 
 NUMBER_OF_WORST = 12

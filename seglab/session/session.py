@@ -30,17 +30,13 @@ from seglab.loggers.track import Tracking, track
 from seglab.metrics.counts import unreliable
 from seglab.models.weights import load_pretrained
 from seglab.report import reported
-from seglab.run.checkpoints import (
-    Resumed,
-    WholeFiles,
-    find_last,
-    load_weights,
-    origin,
-    set_aside,
-)
-from seglab.run.folder import Follower, Run
+from seglab.run.checkpoints import WholeFiles, load_weights, origin
+from seglab.run.folder import Run
+from seglab.run.identity import recorded_weights, weights_digest
+from seglab.run.last import Resumed, find_last, set_aside
+from seglab.run.paths import CHECKPOINTS
+from seglab.run.resume import check_processes
 from seglab.run.samples import NUMBER_OF_WORST, KeepSamples
-from seglab.run.settings import check_processes, recorded_weights, weights_identity
 from seglab.runtime.bars import Checking
 from seglab.runtime.disk import disk_errors
 from seglab.runtime.preemption import listening
@@ -50,7 +46,7 @@ from seglab.runtime.process import (
     seed_everything,
     share_of_cores,
 )
-from seglab.runtime.rank import check_environment, rank
+from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
 from seglab.session.trainer import build_callback, build_trainer, interruptible
 from seglab.tasks.base import Task
@@ -107,7 +103,7 @@ class Session:
     @cached_property
     def resumed(self) -> Resumed:
         """The checkpoint that training is resumed from, if any."""
-        return find_last(self.folder / "checkpoints") if self.config.resume else Resumed()
+        return find_last(self.folder / CHECKPOINTS) if self.config.resume else Resumed()
 
     @cached_property
     def data(self) -> VOCDataModule:
@@ -132,12 +128,15 @@ class Session:
     ) -> L.Trainer:
         """Build the trainer, with the configured callbacks if it is for training."""
         named = self.config.callbacks.items() if self.kind == "train" else ()
-        own = [build_callback(name, node) for name, node in named]
-        # Last, so that what others do after a step is in the checkpoint.
-        last = [SaveAndStop(self.folder / "checkpoints")] if self.kind == "train" else []
-        every = [*callbacks, *self.tracking.callbacks, *own, *last]
-        reading = WholeFiles(self.resumed if self.kind == "train" else None)
-        return build_trainer(self.config.trainer, self.folder, every, loggers, reading)
+        every = [*callbacks, *self.tracking.callbacks]
+        every += [build_callback(name, node) for name, node in named]
+        read = {}
+        if self.kind == "train":
+            # Last, so that what others do after a step is in the checkpoint.
+            every.append(SaveAndStop(self.folder / CHECKPOINTS))
+            if self.resumed.path is not None:
+                read[self.resumed.path] = self.resumed.content
+        return build_trainer(self.config.trainer, self.folder, every, loggers, WholeFiles(read))
 
     def load(self, checkpoint: dict[str, Any], path: Path) -> Session:
         """Put the weights of a checkpoint into the task.
@@ -171,10 +170,17 @@ class Session:
                 report = load_pretrained(self.task.net, net, config.model.weights)
                 print_plain(str(report), console)
             fresh = self.resumed.path is None
-            weights = weights_identity(config) if fresh else recorded_weights(folder)
+            weights = weights_digest(config) if fresh else recorded_weights(folder)
             self.task.build_optimizer()  # a wrong argument is found now; training builds its own
             facts = {"data": {**self.data.identity, **weights}}
-            run = self._run(asdict(config), facts, resume=config.resume, step=reached.step)
+            run = Run(
+                folder,
+                asdict(config),
+                self.overrides,
+                resume=config.resume,
+                step=reached.step,
+                facts=facts,
+            )
             saving = BestAndLast(
                 run.checkpoints, config, facts["data"], before=lambda: run.history.sync()
             )
@@ -229,7 +235,8 @@ class Session:
             check_limits(config, self.data, self.split)
             self.load(checkpoint, path)
             facts = {"data": {"val": record.identity}, "checkpoint": origin(checkpoint, path)}
-            run = self._run({**asdict(config), **own}, facts, resume=False)
+            settings = {**asdict(config), **own}
+            run = Run(self.folder, settings, self.overrides, resume=False, facts=facts)
             mishaps = Mishaps(config, DOING[self.kind])
             pictures, watching = self._watching(run, every_n_epochs=0)
             trainer = self.trainer([mishaps, watching, EvaluationProgress(self.console)])
@@ -273,17 +280,6 @@ class Session:
                 trainer.predict(self.task, loader, return_predictions=False, weights_only=True)
                 self.tracking.results({})
                 report(writing)
-
-    def _run(
-        self,
-        settings: Mapping[str, Any],
-        facts: Mapping[str, Any],
-        *,
-        resume: bool,
-        step: int | None = None,
-    ) -> Run:
-        owner = Run if rank() == 0 else Follower
-        return owner(self.folder, settings, self.overrides, resume=resume, step=step, facts=facts)
 
     def _watching(
         self, run: Run, every_n_epochs: int

@@ -22,7 +22,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from seglab.errors import ConfigError, RunError
-from seglab.run.folder import FINISHED, INTERRUPTED
+from seglab.run.status import FINISHED, INTERRUPTED
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job

@@ -14,8 +14,8 @@ import pytest
 from benchmarks.crash import differences
 from seglab import report
 from seglab.run.checkpoints import read_checkpoint
-from seglab.run.folder import FINISHED, status
 from seglab.run.history import History
+from seglab.run.status import FINISHED, status
 from seglab.session import session
 
 EMA = ["callbacks=ema", "trainer.max_epochs=3", "data.photometric=0.5"]

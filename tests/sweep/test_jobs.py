@@ -10,19 +10,19 @@ import yaml
 from seglab.config.compose import compose
 from seglab.config.overrides import parse
 from seglab.errors import ConfigError
-from seglab.run.settings import identity
+from seglab.run.identity import data_digests, result_settings, short_digest
 from seglab.runtime.files import write_json
 from seglab.schema import TrainConfig
-from seglab.sweep.jobs import digest, plan, readable, task_of
+from seglab.sweep.jobs import plan, readable
 
 
 def mark(*overrides: str) -> str:
-    return digest(task_of(compose("train", TrainConfig, overrides).plain))
+    return short_digest(result_settings(compose("train", TrainConfig, overrides).plain))
 
 
 def data() -> dict[str, str]:
     """Return the identity of the built-in data."""
-    return identity(compose("train", TrainConfig, []).config)
+    return data_digests(compose("train", TrainConfig, []).config)
 
 
 @pytest.mark.parametrize(

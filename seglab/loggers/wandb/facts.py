@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from seglab.data.digests import Record
+from seglab.run.provenance import checkout
 
 _PACKAGES = ("seglab", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "wandb")
 
@@ -34,7 +33,9 @@ def facts(net: nn.Module, device: torch.device, data: Mapping[str, Record]) -> d
         "versions.python": platform.python_version(),
     }
     found |= {f"data.fingerprint.{name}": split.identity for name, split in data.items()}
-    return found | versions() | git_state(Path(__file__).parents[3])
+    if (state := checkout()) is not None:
+        found |= {"git.commit": state.commit, "git.dirty": bool(state.changes)}
+    return found | versions()
 
 
 def device_name(device: torch.device) -> str:
@@ -51,22 +52,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # seglab run from a checkout that was not installed
             continue
     return found
-
-
-def git_state(folder: Path) -> dict[str, Any]:
-    """Return the commit of the checkout in ``folder``, and whether tracked files differ from it.
-
-    Empty where there is none: without git, from a wheel, or in another project's repository.
-    """
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-        return done.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "conf/train.yaml")
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": bool(changed)}
-    except (OSError, subprocess.SubprocessError):
-        return {}

@@ -1,17 +1,13 @@
-"""What a W&B run is called, and its configuration flat enough to filter on. Knows no torch."""
+"""The name of a W&B run. Knows no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-_UNTOLD = (
-    "hydra", "resume", "logger", "pictures", "sweep", "search", "checkpoint", "split", "trust",
-    "data.root", "data.store", "data.num_workers", "data.eval_batch_size",
-    "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads",
-    "model.name", "data.name",
-)  # fmt: skip
-"""Keys that say where and how a run works, and not what it comes to."""
+from seglab.schema import Mark, has_mark
+
+_UNTOLD = ("search", "split", "model", "data", "model.name", "data.name")
+"""Keys besides those that the schema marks: they change no result, or the name tells them."""
 
 _LONGEST = 128
 """What W&B takes for a name or a group."""
@@ -29,7 +25,7 @@ def run_name(model: str, data: str, overrides: Sequence[str]) -> str:
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         value = value.rsplit("/", 1)[-1].strip("'\"")
-        if key in ("model", "data") or any(f"{key}.".startswith(f"{key_}.") for key_ in _UNTOLD):
+        if key in _UNTOLD or key.startswith("hydra") or any(has_mark(key, mark) for mark in Mark):
             continue
         if key == "experiments":
             told += [value] if value != f"{model}_{data}" else []
@@ -37,16 +33,3 @@ def run_name(model: str, data: str, overrides: Sequence[str]) -> str:
             told.append(f"{key.rsplit('.', 1)[-1]}={value}")
     name = " ".join(told)
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and value of every leaf, as they are written on a command line.
-
-    >>> dict(flatten({"optimizer": {"lr": 0.1}, "data": {"scale": [0.5, 2.0]}}))
-    {'optimizer.lr': 0.1, 'data.scale': [0.5, 2.0]}
-    """
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
