@@ -12,8 +12,9 @@ from PIL import Image
 from seglab.data.datamodule import Batch
 from seglab.data.instances import find_instances
 from seglab.drawing import OVERLAYS
+from seglab.drawing.layout import Pixels
 from seglab.drawing.objects import ObjectFiles, object_panel
-from seglab.drawing.pictures import Pixels, panel, prediction_sheet, save_class_map
+from seglab.drawing.pictures import panel, prediction_sheet, save_class_map
 from seglab.errors import RunError
 from seglab.run.samples import Validated
 from seglab.runtime.files import atomic

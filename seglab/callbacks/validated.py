@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import lightning as L
 
 from seglab.data.datamodule import Batch
-from seglab.drawing.pictures import Pixels
+from seglab.drawing.layout import Pixels
 from seglab.metrics.counts import miou
 from seglab.run.samples import Collected, Sample, Validated, worst_of
 from seglab.runtime.collective import gather

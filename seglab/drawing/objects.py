@@ -12,16 +12,8 @@ from PIL import Image
 from seglab.data.classes import VOID
 from seglab.data.instances import Detections, Instances
 from seglab.drawing import INSTANCES, OBJECTS
-from seglab.drawing.pictures import (
-    Pixels,
-    Tag,
-    draw_tags,
-    fit,
-    instance_colours,
-    lay_out,
-    overlay,
-    save_class_map,
-)
+from seglab.drawing.layout import Pixels, Tag, draw_tags, fit, lay_out
+from seglab.drawing.pictures import instance_colours, overlay, save_class_map
 from seglab.metrics.mask_ap import encode
 from seglab.runtime.files import write_json
 
@@ -35,7 +27,7 @@ def object_overlay(
         image: (H, W, 3) uint8.
         masks: (N, H, W) bool, the most important first: it lies on top.
         texts: N tags.
-        boxes: (N, 4) x0, y0, x1, y1 in pixels; the tag stands at the upper left corner.
+        boxes: (N, 4) x0, y0, x1, y1 in pixels; the tag is at the upper left corner.
     """
     colours = instance_colours()
     numbers = _painted(masks)
@@ -63,7 +55,7 @@ def object_panel(
         truth: None leaves its column out.
         found: those to show; their tags hold class and score.
         classes: the names of the classes 0..K-1.
-        title: stands above; wraps where it is long.
+        title: above the picture; wraps where it is long.
     """
     columns = [("image", fit(image, photo=True))]
     if truth is not None:
@@ -90,7 +82,7 @@ def _painted(masks: np.ndarray) -> Pixels:
 
 
 class ObjectFiles:
-    """Writes what was found in photographs: palette PNGs of objects, and one JSON of them all.
+    """Writes the objects of photographs: a palette PNG per image, and one JSON of them all.
 
     ``folder/instances/ID.png`` holds 1 for the surest object that is sure enough to be painted, 2
     for the next, and so on, 0 elsewhere. ``folder/instances.json`` is a COCO data set with a score

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def read_run(folder: Path, name: str) -> RunRecord:
     return RunRecord(folder, name, **fields)
 
 
-Fields = Iterator[tuple[str, Any]]
+Fields = Iterable[tuple[str, Any]]
 """Fields of a record and their values."""
 
 
@@ -126,14 +126,6 @@ def _texts(values: Any) -> dict[str, str]:
     return {str(name): str(value) for name, value in (values or {}).items()}
 
 
-def _settings(folder: Path, fields: Mapping[str, Any]) -> Fields:
-    yield "settings", read_settings(folder)
-
-
-def _overrides(folder: Path, fields: Mapping[str, Any]) -> Fields:
-    yield "overrides", read_overrides(folder)
-
-
 def _metrics(folder: Path, fields: Mapping[str, Any]) -> Fields:
     metrics = read_metrics(folder)
     if not metrics and fields.get("state") == FINISHED:
@@ -144,20 +136,12 @@ def _metrics(folder: Path, fields: Mapping[str, Any]) -> Fields:
     yield "metrics", metrics
 
 
-def _history(folder: Path, fields: Mapping[str, Any]) -> Fields:
-    yield "curves", read_curves(folder / HISTORY)
-
-
-def _evaluation(folder: Path, fields: Mapping[str, Any]) -> Fields:
-    yield "evaluation", read_evaluation(folder)
-
-
 _READERS: dict[Path | str, Callable[[Path, Mapping[str, Any]], Fields]] = {
     STATUS: _status,
-    SETTINGS: _settings,
-    OVERRIDES: _overrides,
+    SETTINGS: lambda folder, _: [("settings", read_settings(folder))],
+    OVERRIDES: lambda folder, _: [("overrides", read_overrides(folder))],
     METRICS: _metrics,
-    HISTORY: _history,
-    EVALUATION: _evaluation,
+    HISTORY: lambda folder, _: [("curves", read_curves(folder / HISTORY))],
+    EVALUATION: lambda folder, _: [("evaluation", read_evaluation(folder))],
 }
 """The reader of each file; it is given the fields that those before it have read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -50,10 +50,16 @@ def seed_groups(runs: Iterable[RunRecord]) -> tuple[list[SeedGroup], list[Repeat
             alike.setdefault(same, {}).setdefault(seed, []).append(run)
     groups, repeats = [], []
     for by_seed in alike.values():
-        repeated = [_repeat(some) for some in by_seed.values() if len(some) > 1]
+        repeated = [
+            Repeat(some[0].settings["seed"], some, len({run.miou for run in some}) == 1)
+            for some in by_seed.values()
+            if len(some) > 1
+        ]
         repeats += repeated
         if len(by_seed) > 1 and all(one.same for one in repeated):
-            groups.append(_group(list(by_seed.values())))
+            mious = [some[0].miou for some in by_seed.values()]
+            alike_runs = [run for some in by_seed.values() for run in some]
+            groups.append(SeedGroup(alike_runs, len(mious), fmean(mious), stdev(mious)))
     return sorted(groups, key=lambda group: -group.mean), repeats
 
 
@@ -76,13 +82,3 @@ def _all_but_the_seed(run: RunRecord) -> str | None:
     if VAL_DATA not in known:  # by an older seglab: its folder is all that is known of it
         data.append(str(run.settings.get("data.root")))
     return json.dumps([run.kind, data, settings], sort_keys=True, default=str)
-
-
-def _group(by_seed: Sequence[list[RunRecord]]) -> SeedGroup:
-    mious = [some[0].miou for some in by_seed]
-    runs = [run for some in by_seed for run in some]
-    return SeedGroup(runs, len(mious), fmean(mious), stdev(mious))
-
-
-def _repeat(runs: list[RunRecord]) -> Repeat:
-    return Repeat(runs[0].settings["seed"], runs, len({run.miou for run in runs}) == 1)

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from seglab.drawing.pictures import Pixels, save_class_map
+from seglab.drawing.layout import Pixels
+from seglab.drawing.pictures import save_class_map
 from seglab.metrics.confusion import Evaluation
 from seglab.run.evaluation import LONGEST, KeptEvaluation, sample_files, save_evaluation
 from seglab.run.paths import FIXED, WORST
