@@ -1,4 +1,4 @@
-"""The Python API: :func:`fit` trains, :func:`load` brings a trained model back."""
+"""The Python API: :func:`fit` trains a model, :func:`load` loads one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from seglab.tasks.base import Task
 from seglab.tasks.precision import precision_plugin
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
-"""What :class:`Predictor` takes for an image."""
+"""An image as :class:`Predictor` takes it."""
 
 
 class Predictor:
@@ -94,12 +94,12 @@ def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
 
     Args:
         checkpoint: the file.
-        trust: whether its configuration may build more than nets, their parts and optimisers,
-            which is to say, run any code.
+        trust: whether its configuration may build more than nets, their parts and optimisers, and
+            so run any code.
 
     Raises:
         RunError: no such file, damaged, holding code, or not written by seglab.
-        ConfigError: its configuration is wrong, or names what only ``trust=True`` allows.
+        ConfigError: its configuration is wrong, or needs ``trust=True``.
     """
     path = Path(checkpoint)
     content = read_checkpoint(path)

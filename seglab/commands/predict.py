@@ -1,4 +1,4 @@
-"""``seglab predict``: class maps of photographs, as palette PNGs and to look at."""
+"""``seglab predict``: class maps of photographs, as palette PNGs and overlays."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def main(overrides: list[str]) -> Path:
 
 
 def _check_output(output: Path, source: Path) -> None:
-    """Check that class maps and overlays can be written, and that no photograph is in their way.
+    """Check that class maps and overlays can be written without overwriting a photograph.
 
     Raises:
         ConfigError: a file is where a folder is needed, or the output contains a photograph.
@@ -90,8 +90,10 @@ def _check_output(output: Path, source: Path) -> None:
     if not output.is_dir() or not source.exists():
         return
     files = [source] if source.is_file() else [path for path in source.iterdir() if path.is_file()]
-    # Of a link, both places: prediction would replace the link, or the photograph behind it.
-    folders = {place for path in files for place in (path.parent.resolve(), path.resolve().parent)}
+    # Of a link, both folders: prediction would replace the link, or the photograph behind it.
+    folders = {
+        parent for path in files for parent in (path.parent.resolve(), path.resolve().parent)
+    }
     for folder in sorted({source.resolve(), *folders} if source.is_dir() else folders):
         if any(parent.samefile(output) for parent in (folder, *folder.parents)):
             raise ConfigError(

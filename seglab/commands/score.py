@@ -1,4 +1,4 @@
-"""``seglab score``: the metrics of class maps on disk, whoever made them; no model needed."""
+"""``seglab score``: the metrics of class maps on disk; no model needed."""
 
 from __future__ import annotations
 

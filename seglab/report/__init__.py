@@ -29,10 +29,10 @@ def build(folders: Sequence[Path], output: Path) -> Comparison:
 
     Args:
         folders: run folders, sweeps, or folders of them.
-        output: made if it is not there.
+        output: made if it does not exist.
 
     Raises:
-        ConfigError: a folder that is not there or holds no run.
+        ConfigError: a folder that does not exist or contains no run.
         OSError: ``output`` cannot be written.
     """
     comparison = compare(read_runs(folders))
@@ -43,7 +43,7 @@ def build(folders: Sequence[Path], output: Path) -> Comparison:
 
 
 def write_report(folder: Path) -> Path:
-    """Write the page of one run into its folder, and return where.
+    """Write the page of one run into its folder, and return its path.
 
     Raises:
         OSError: the folder cannot be written.

@@ -71,7 +71,7 @@ def samples(
                 left_out += at is None
                 if at is not None:
                     kept.append({"id": photo.stem, "miou": mious.get(photo.stem), "at": at})
-            entry[kind] = sorted(kept, key=lambda one: (_order(one["miou"]), one["id"]))
+            entry[kind] = sorted(kept, key=lambda sample: (_order(sample["miou"]), sample["id"]))
     return result, pictures.uris(), left_out
 
 

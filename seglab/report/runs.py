@@ -16,12 +16,12 @@ from seglab.run.paths import SIGNS, STATUS
 def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
     """Read every run in ``folders``: runs, sweeps, or folders of them.
 
-    What lies inside a run, such as an evaluation of it, is read when it is named itself.
+    A run inside another, such as its evaluation, is read only when it is given itself.
 
     Raises:
         ConfigError: no such folder, or no run in it.
     """
-    found: dict[Path, str] = {}
+    places: dict[Path, str] = {}
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(
@@ -33,24 +33,24 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
                 f"{folder}: no run in it; give run folders (they hold {STATUS}), sweeps, or "
                 "folders of them"
             )
-        found |= {_place(path): reason for path, reason in here.items()}
+        places |= {_place(path): reason for path, reason in here.items()}
     runs = [
         RunRecord(folder, name, reason=reason) if reason else read_run(folder, name)
-        for (folder, reason), name in zip(found.items(), names(list(found)), strict=True)
+        for (folder, reason), name in zip(places.items(), names(list(places)), strict=True)
     ]
     return name_weights(runs)
 
 
 def _place(path: Path) -> Path:
-    """Return the one path of a run folder; of a link, where the link itself is."""
+    """Return the resolved path of a run folder; of a link, that of the link itself."""
     return path.parent.resolve() / path.name if path.is_symlink() else path.resolve()
 
 
 def name_weights(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Name the weights that runs start from: by as much of the path as tells them apart.
 
-    Equal content is one thing whatever its path; what is not known to be equal is told apart by its
-    path, and other content under the same path by its digest.
+    Equal content has one name whatever its path. Other content is named by its path, and under the
+    same path by its digest.
     """
     paths: dict[str, str] = {}
     for run in runs:
@@ -74,15 +74,15 @@ def _weights_name(run: RunRecord, path: str, paths: Mapping[str, str]) -> str:
     parts = PurePath(paths[mine]).parts
     others = [PurePath(other).parts for key, other in paths.items() if key != mine]
     length = 1
-    while length < len(parts) and parts[-length:] in [one[-length:] for one in others]:
+    while length < len(parts) and parts[-length:] in [other[-length:] for other in others]:
         length += 1
     name = str(PurePath(*parts[-length:]))
-    alike = parts[-length:] in [one[-length:] for one in others]
+    alike = parts[-length:] in [other[-length:] for other in others]
     return f"{name} {mine[:8]}…" if alike and WEIGHTS in run.data else name
 
 
 def find_runs(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the run folders at and below ``folder``, and why one cannot be looked into.
+    """Yield the run folders at and below ``folder``, and why one cannot be read.
 
     ``folder`` may be a link; below it none is followed.
     """

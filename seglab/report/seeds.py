@@ -41,7 +41,7 @@ class Repeat:
 def seed_groups(runs: Iterable[RunRecord]) -> tuple[list[SeedGroup], list[Repeat]]:
     """Return the finished runs that differ only in ``seed``, the best group first, and repeats.
 
-    Where one seed has several results no mean is taken: it would depend on which one is meant.
+    Where one seed has several results no mean is taken: it would depend on the choice of one.
     """
     alike: dict[str, dict[str, list[RunRecord]]] = {}
     for run in runs:
@@ -56,7 +56,7 @@ def seed_groups(runs: Iterable[RunRecord]) -> tuple[list[SeedGroup], list[Repeat
             if len(some) > 1
         ]
         repeats += repeated
-        if len(by_seed) > 1 and all(one.same for one in repeated):
+        if len(by_seed) > 1 and all(repeat.same for repeat in repeated):
             mious = [some[0].miou for some in by_seed.values()]
             alike_runs = [run for some in by_seed.values() for run in some]
             groups.append(SeedGroup(alike_runs, len(mious), fmean(mious), stdev(mious)))
@@ -64,7 +64,7 @@ def seed_groups(runs: Iterable[RunRecord]) -> tuple[list[SeedGroup], list[Repeat
 
 
 def _all_but_the_seed(run: RunRecord) -> str | None:
-    """Return what runs must share to differ in their seed alone; None where that is not known."""
+    """Return what is equal in runs that differ in their seed alone; None where it is unknown."""
     if math.isnan(run.miou) or "seed" not in run.settings:
         return None
     known = identity(run)

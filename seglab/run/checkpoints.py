@@ -19,16 +19,16 @@ from seglab.run.paths import LAST, PREVIOUS
 from seglab.runtime.files import PART, atomic
 
 KEY = "seglab"
-"""Where a checkpoint keeps the configuration that made it."""
+"""The key of the configuration in a checkpoint."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 """The identity of a split; see ``seglab.data.identity``."""
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes beside the old file, flushes, then renames: a killed process leaves the old one.
+    """Writes to a temporary file, then renames: a killed process leaves the old checkpoint.
 
-    What was ``last.ckpt`` before stays as ``previous.ckpt``.
+    The ``last.ckpt`` before stays as ``previous.ckpt``.
 
     Args:
         read: paths and contents of checkpoints that were read already; a content is emptied when
@@ -136,7 +136,7 @@ def origin(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def load_weights(task: torch.nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
-    """Put a checkpoint's weights into a task built from its configuration.
+    """Load a checkpoint's weights into a task built from its configuration.
 
     Raises:
         RunError: they belong to another model; names the first tensor that does not fit.

@@ -11,7 +11,7 @@ from seglab.run.checkpoints import KEY, read_checkpoint
 from seglab.run.paths import DAMAGED, LAST, PREVIOUS
 
 SAVING = "BestAndLast"
-"""Where a checkpoint keeps the state of :class:`seglab.callbacks.checkpoints.BestAndLast`."""
+"""The key of the state of :class:`seglab.callbacks.checkpoints.BestAndLast` in a checkpoint."""
 
 
 class Position(NamedTuple):
@@ -52,7 +52,7 @@ def find_last(folder: Path) -> Resumed:
     It is ``last.ckpt``, or the one before if that is damaged; None where there is none.
 
     Raises:
-        RunError: there are some, and all are damaged.
+        RunError: all that exist are damaged.
     """
     problems = []
     for name in (LAST, PREVIOUS):
@@ -65,7 +65,7 @@ def find_last(folder: Path) -> Resumed:
         except RunError as error:
             problems.append(str(error).removeprefix("checkpoint="))
             continue
-        note = f"{problems[0]}; goes on from {path}, step {progress.step}" if problems else ""
+        note = f"{problems[0]}; resumes from {path}, step {progress.step}" if problems else ""
         return Resumed(path, content, progress, note)
     if problems:
         raise RunError(
@@ -76,7 +76,7 @@ def find_last(folder: Path) -> Resumed:
 
 
 def set_aside(folder: Path) -> None:
-    """Rename a damaged ``last.ckpt``, so that it does not take the place of the one before."""
+    """Rename a damaged ``last.ckpt``, so that it does not replace ``previous.ckpt``."""
     with suppress(FileNotFoundError):
         (folder / LAST).replace(folder / DAMAGED)
 

@@ -22,7 +22,7 @@ HISTORY, METRICS = "metrics.csv", "metrics.json"
 CHECKPOINTS = "checkpoints"
 
 LAST, PREVIOUS, DAMAGED = "last.ckpt", "previous.ckpt", "damaged.ckpt"
-"""The newest checkpoint, the one before it, and a newest one that turned out to be damaged."""
+"""The newest checkpoint, the one before it, and a damaged ``last.ckpt``, set aside on resume."""
 
 BEST = "best.ckpt"
 """That of the epoch with the highest mIoU."""

@@ -68,12 +68,11 @@ def run_job(
 ) -> JobResult:
     """Train one configuration in one run folder.
 
-    Everything that can be wrong with the configuration and the data is found before the folder
-    is made and before the first step.
+    Configuration and data are checked before the folder is made and before the first step.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
-        KeyboardInterrupt: the run was interrupted, and is marked so.
+        KeyboardInterrupt: the run was interrupted, and its status says so.
     """
     metrics, pictures = Session(config, "train", folder, overrides, console).fit()
     return JobResult(folder, metrics, pictures)

@@ -56,11 +56,11 @@ from seglab.text import print_plain
 
 Kind = Literal["train", "evaluate", "predict"]
 
-DOING = {"train": "training", "evaluate": "evaluation", "predict": "prediction"}
+ACTIVITY = {"train": "training", "evaluate": "evaluation", "predict": "prediction"}
 
 
 class Evaluated(NamedTuple):
-    """What an evaluation gave: scores, pictures, and whether the interval is unreliable."""
+    """The result of an evaluation: scores, pictures, and whether the interval is unreliable."""
 
     scores: dict[str, float]
     pictures: list[Path]
@@ -68,7 +68,7 @@ class Evaluated(NamedTuple):
 
 
 class Session:
-    """A task on its data, with what watches, logs and runs it; each part is built on first use.
+    """A task, its data, callbacks, loggers and trainer; each is built on first use.
 
     Args:
         config: the checked configuration.
@@ -97,7 +97,7 @@ class Session:
 
     @cached_property
     def tracking(self) -> Tracking:
-        """W&B, if it is configured: it starts to look for its server at once."""
+        """W&B, if configured: it starts to connect to its server at once."""
         return track(self.config, self.kind, self.overrides, self.console)
 
     @cached_property
@@ -107,7 +107,7 @@ class Session:
 
     @cached_property
     def data(self) -> VOCDataModule:
-        """The splits of the data set; decoded and checked when they are asked for."""
+        """The splits of the data set, decoded and checked on first use."""
         return VOCDataModule(
             replace(self.config.data, val_split=self.split),
             self.config.seed,
@@ -118,7 +118,7 @@ class Session:
 
     @cached_property
     def task(self) -> Task:
-        """The task, its weights drawn from the seed."""
+        """The task, with weights drawn from the seed."""
         with random_generators_kept():
             seed_everything(self.config.seed)
             return build_task(self.config, per_image=self.kind == "evaluate")
@@ -132,14 +132,14 @@ class Session:
         every += [build_callback(name, node) for name, node in named]
         read = {}
         if self.kind == "train":
-            # Last, so that what others do after a step is in the checkpoint.
+            # Last, so that the checkpoint contains what others do after a step.
             every.append(SaveAndStop(self.folder / CHECKPOINTS))
             if self.resumed.path is not None:
                 read[self.resumed.path] = self.resumed.content
         return build_trainer(self.config.trainer, self.folder, every, loggers, WholeFiles(read))
 
     def load(self, checkpoint: dict[str, Any], path: Path) -> Session:
-        """Put the weights of a checkpoint into the task.
+        """Load the weights of a checkpoint into the task.
 
         Raises:
             RunError: they are of another model.
@@ -152,7 +152,7 @@ class Session:
 
         Raises:
             SeglabError: says which key or file is wrong, and what would be right.
-            KeyboardInterrupt: the run was interrupted, and is marked so.
+            KeyboardInterrupt: the run was interrupted, and its status says so.
         """
         config, folder, console = self.config, self.folder, self.console
         with computing(self.threads):
@@ -171,7 +171,7 @@ class Session:
                 print_plain(str(report), console)
             fresh = self.resumed.path is None
             weights = weights_digest(config) if fresh else recorded_weights(folder)
-            self.task.build_optimizer()  # a wrong argument is found now; training builds its own
+            self.task.build_optimizer()  # a wrong argument fails now; training builds its own
             facts = {"data": {**self.data.identity, **weights}}
             run = Run(
                 folder,
@@ -184,7 +184,7 @@ class Session:
             saving = BestAndLast(
                 run.checkpoints, config, facts["data"], before=lambda: run.history.sync()
             )
-            mishaps = Mishaps(config, DOING[self.kind])
+            mishaps = Mishaps(config, ACTIVITY[self.kind])
             pictures, record = self._watching(run, config.pictures.every_n_epochs)
             progress = TrainingProgress(console)
             callbacks = [mishaps, FiniteNumbers(folder), saving, record, progress]
@@ -195,7 +195,7 @@ class Session:
             samples = len(self.data.split(config.data.train_split))
             for line in batch_sizes(config, samples, trainer.world_size):
                 print_plain(line, console)
-            full = disk_errors(folder, ", and give resume=true to go on from the last checkpoint")
+            full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
             logged = self.tracking.run(trainer, self.task.net, self.data.records)
             with listening(), reported(run, console), logged, full:
                 if run.leads:
@@ -221,8 +221,8 @@ class Session:
         """Measure a checkpoint on the split.
 
         Args:
-            checkpoint: as :func:`seglab.run.checkpoints.read_checkpoint` gives it.
-            path: where it was read.
+            checkpoint: from :func:`seglab.run.checkpoints.read_checkpoint`.
+            path: of its file.
             own: the command's own settings, which are recorded too.
 
         Raises:
@@ -237,7 +237,7 @@ class Session:
             facts = {"data": {"val": record.identity}, "checkpoint": origin(checkpoint, path)}
             settings = {**asdict(config), **own}
             run = Run(self.folder, settings, self.overrides, resume=False, facts=facts)
-            mishaps = Mishaps(config, DOING[self.kind])
+            mishaps = Mishaps(config, ACTIVITY[self.kind])
             pictures, watching = self._watching(run, every_n_epochs=0)
             trainer = self.trainer([mishaps, watching, EvaluationProgress(self.console)])
             with (
@@ -272,7 +272,7 @@ class Session:
             loader = DataLoader(batches, batch_size=None, num_workers=workers)
             writing = WritePredictions(self.folder, self.task.classes)
             self.tracking.prepare(self.folder, self.task.classes, batches.readable)
-            mishaps = Mishaps(self.config, DOING[self.kind])
+            mishaps = Mishaps(self.config, ACTIVITY[self.kind])
             progress = PredictionProgress(self.console, batches.readable)
             trainer = self.trainer([mishaps, writing, progress])
             writing.make_folders()
@@ -284,7 +284,7 @@ class Session:
     def _watching(
         self, run: Run, every_n_epochs: int
     ) -> tuple[PredictionPictures, ValidationRecord]:
-        """Return the pictures of a validation, and what hands it to all that show it."""
+        """Return the pictures of a validation, and the callback that gathers its samples."""
         samples, classes = self.data.split(self.split), self.task.classes
         fixed = spread(len(samples), self.config.pictures.samples)
         self.tracking.prepare(self.folder, classes, len(samples))
@@ -303,7 +303,7 @@ class Session:
         records: Mapping[str, Record],
         own: Mapping[str, Any],
     ) -> Iterator[None]:
-        """Log what happens in the block, and put its errors into plain words."""
+        """Log what happens in the block, and explain its errors."""
         logged = self.tracking.run(trainer, self.task.net, records, own)
         with logged, interruptible(trainer), mishaps.explained():
             yield

@@ -102,7 +102,7 @@ def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_space(
     assert answer.err.count("\n") == 1, answer.err
     assert answer.err.startswith(f"seglab: error: {run / file}")
     assert answer.err.endswith(
-        ": No space left on device; free some space, and give resume=true to go on from the last "
+        ": No space left on device; free some space, and give resume=true to resume from the last "
         "checkpoint\n"
     )
     assert status(run) != FINISHED
