@@ -311,7 +311,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What is common to the runs of a sweep; of no account in a single run."""
+    """What the runs of a sweep share; ignored by a single run."""
 
     name: Annotated[str | None, Name()]
 

@@ -165,12 +165,12 @@ class Session:
             seed_everything(config.seed)
             if self.resumed.note:
                 print_plain(self.resumed.note, console)
-            if config.model.weights is not None and self.resumed.path is None:
-                net = config.model.net
-                report = load_pretrained(self.task.net, net, config.model.weights)
-                print_plain(str(report), console)
-            fresh = self.resumed.path is None
-            weights = weights_digest(config) if fresh else recorded_weights(folder)
+            weights = recorded_weights(folder)
+            if self.resumed.path is None:
+                weights = weights_digest(config)
+                if config.model.weights is not None:
+                    loaded = load_pretrained(self.task.net, config.model.net, config.model.weights)
+                    print_plain(str(loaded), console)
             self.task.build_optimizer()  # a wrong argument fails now; training builds its own
             facts = {"data": {**self.data.identity, **weights}}
             run = Run(
@@ -198,10 +198,9 @@ class Session:
             full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
             logged = self.tracking.run(trainer, self.task.net, self.data.records)
             with listening(), reported(run, console), logged, full:
-                if run.leads:
-                    run.history.rewind(reached.step)
-                    if self.resumed.note:
-                        set_aside(run.checkpoints)
+                run.history.rewind(reached.step)
+                if run.leads and self.resumed.note:
+                    set_aside(run.checkpoints)
                 with mishaps.explained(), interruptible(trainer):
                     trainer.fit(
                         self.task, self.data, ckpt_path=self.resumed.path, weights_only=True

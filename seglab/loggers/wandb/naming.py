@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from seglab.schema import Mark, has_mark
 
-_UNTOLD = ("search", "split", "model", "data", "model.name", "data.name")
+_OMITTED = ("search", "split", "model", "data", "model.name", "data.name")
 """Keys besides those that the schema marks: they change no result, or the name tells them."""
 
 _LONGEST = 128
@@ -25,7 +25,7 @@ def run_name(model: str, data: str, overrides: Sequence[str]) -> str:
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         value = value.rsplit("/", 1)[-1].strip("'\"")
-        if key in _UNTOLD or key.startswith("hydra") or any(has_mark(key, mark) for mark in Mark):
+        if key in _OMITTED or key.startswith("hydra") or any(has_mark(key, mark) for mark in Mark):
             continue
         if key == "experiments":
             told += [value] if value != f"{model}_{data}" else []
