@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from source_trees import ROOT, TREES, is_own, last_name, nodes
+from helpers.sources import ROOT, TREES, is_own, last_name, nodes
 
 TORCH_FLAGS = {
     ("seglab/runtime/process.py", "torch.backends.cudnn.deterministic"),
