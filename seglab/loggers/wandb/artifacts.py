@@ -35,9 +35,8 @@ def upload_checkpoints(
 
     paths = folder / BEST, folder / LAST
     same = not paths[0].is_file() or filecmp.cmp(*paths, shallow=False)
-    for path, alias, metadata in zip(paths, ("best", "last"), (best, last), strict=True):
-        if same and alias == "best":
-            continue
+    versions = [(paths[0], "best", best), (paths[1], "last", last)]
+    for path, alias, metadata in versions[same:]:
         artifact = wandb.Artifact(name, type="model", metadata=dict(metadata))
         # The file lies in the run folder for good; a copy would only cost its space.
         artifact.add_file(str(path), name="model.ckpt", policy="immutable")
