@@ -35,13 +35,13 @@ class Resumed(NamedTuple):
 
     Attributes:
         path: None where there is none, and the run starts.
-        content: as :func:`read_checkpoint` returns it.
+        content: from :func:`read_checkpoint`; emptied when training takes it.
         position: its progress.
         note: to be printed if ``last.ckpt`` is damaged.
     """
 
     path: Path | None = None
-    content: dict[str, Any] = {}  # noqa: RUF012 (of a NamedTuple, never changed)
+    content: dict[str, Any] = {}  # noqa: RUF012 (this one is never changed)
     position: Position = Position(0, 0, 0)
     note: str = ""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import subprocess
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as package_version
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,8 +41,8 @@ def checkout(package: Path = PACKAGE) -> Checkout | None:
 def version() -> str:
     """Return the package's version, and in a checkout its commit and a hash of the changes."""
     try:
-        name = package_version("seglab")
-    except PackageNotFoundError:
+        name = metadata.version("seglab")
+    except metadata.PackageNotFoundError:
         name = "not installed"
     if (state := checkout()) is None:
         return name
