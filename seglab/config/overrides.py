@@ -11,6 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -45,13 +46,15 @@ def home() -> Path:
     return package if (package / "conf").is_dir() else package.parent
 
 
-def parse(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
-    """Parse overrides in Hydra's syntax.
+def parse(
+    overrides: Sequence[str], *, several: bool = False, loader: ConfigLoader | None = None
+) -> list[Override]:
+    """Parse overrides in Hydra's syntax; ``glob(…)`` needs the loader of the configuration.
 
     Raises:
         ConfigError: no key=value, or several values, which are a sweep, unless they may be.
     """
-    parser = OverridesParser.create()
+    parser = OverridesParser.create(config_loader=loader)
     parsed = []
     for line in overrides:
         if _depth(line) > MAX_DEPTH:  # Hydra and OmegaConf would end at Python's recursion limit
@@ -105,6 +108,11 @@ def group_folder(key: str) -> Path:
     return home() / key if key == "experiments" else home() / "conf" / key
 
 
+def option_names(group: str) -> list[str]:
+    """Return the options of a group."""
+    return sorted({path.stem for path in group_folder(group).glob("*.yaml")} - {"base"})
+
+
 def is_group(key: str) -> bool:
     """Tell whether a key names a group of conf/, or the experiments."""
     if len(key) > MAX_GROUP or not key.isidentifier() or key == "hydra":
@@ -122,8 +130,7 @@ def check_options(parsed: Sequence[Override]) -> None:
         key, value = override.key_or_group, override.value()
         if not is_group(key) or override.is_delete():
             continue
-        names = sorted(path.stem for path in group_folder(key).glob("*.yaml"))
-        names = [name for name in names if name != "base"]
+        names = option_names(key)
         if str(value) not in names:
             raise ConfigError(f"{override.input_line}: no such {key}; {options(str(value), names)}")
 

@@ -58,8 +58,14 @@ class LeasedProcess(Process):
         return how
 
 
-def run_here(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcome]:
-    """Run jobs in processes of their own; ``n_jobs`` at a time, or one, or one for each GPU."""
+def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcome]:
+    """Run each job in its own process, forked from a warm parent; see ``conf/hydra/launcher``.
+
+    Args:
+        sweep: shows them and collects their outcomes.
+        jobs: to run.
+        n_jobs: jobs at a time; None means one, or one per GPU that a job asks for.
+    """
     configs = [job.config for job in jobs if job.config is not None and job.there != FINISHED]
     if configs:
         warm(WANDB if any(config.logger.name == "wandb" for config in configs) else ())
