@@ -172,7 +172,7 @@ def group_section(group: str) -> list[str]:
         for key, entry in file.items():
             if (
                 key.startswith("defaults")
-                or key in ("name", "_target_", "_partial_")
+                or key in ("name", "_target_")
                 or isinstance(entry.value, dict)
             ):
                 continue

@@ -62,7 +62,7 @@ def parse(
                 f"{_short(line)!r} is not key=value: more than {MAX_DEPTH} brackets in each other"
             )
         try:
-            override = parser.parse_override(line)
+            (override,) = parser.parse_overrides([line])
         except REFUSALS as error:
             reason = (str(error).splitlines() or ["it cannot be read"])[0]
             raise ConfigError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
+from inspect import signature
 from itertools import product
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -16,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from seglab.config.compose import compose_sweep
-from seglab.config.instantiate import build
 from seglab.config.overrides import option_names
 from seglab.errors import ConfigError, RunError
 from seglab.runtime.links import refuse_links
@@ -53,23 +54,27 @@ def sweep(overrides: list[str], dry_run: bool = False) -> None:
     jobs.finish()
 
 
-def _part(master: DictConfig, kind: str) -> partial[Any]:
-    """Build the launcher or sweeper of a composed sweep: a function that lacks the jobs.
+def _part(master: DictConfig, kind: str) -> Callable[..., Any]:
+    """Return the launcher or sweeper of a composed sweep: a function that lacks only the jobs.
 
-    They are targets like all others, so that Hydra's plugins, which it looks for in every installed
-    package, are not needed.
+    Hydra's plugins, which it looks for in every installed package, have nothing to do with it.
 
     Raises:
-        ConfigError: it is one of Hydra's own, or needs a package that is not installed.
+        ConfigError: it is one of Hydra's own, needs a package that is not installed, or does not
+            take a key.
     """
-    node = OmegaConf.to_container(master.hydra[kind], resolve=True)
-    assert isinstance(node, dict)
+    node = master.hydra[kind]
     settings = {str(key): value for key, value in node.items() if key != "params"}
-    part = build(settings, f"hydra.{kind}")
-    if not isinstance(part, partial):
+    target = str(settings.pop("_target_"))
+    if not target.startswith("seglab.sweep."):
         names = ", ".join(option_names(f"hydra/{kind}"))
-        raise ConfigError(f"hydra/{kind}: not one of seglab's; there is {names}")
-    return part
+        raise ConfigError(f"hydra/{kind}: {target} is not one of seglab's; there is {names}")
+    function = resolve_name(target)
+    try:
+        signature(function).bind_partial(**settings)
+    except TypeError as error:
+        raise ConfigError(f"hydra.{kind}: {error}") from None
+    return partial(function, **settings)
 
 
 def grid(sweep: Sweep, overrides: Sequence[Override]) -> None:
