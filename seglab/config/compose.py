@@ -29,7 +29,6 @@ from seglab.config.overrides import (
     is_group,
     is_open,
     parse,
-    too_large,
     unknown,
     wrong_type,
 )
@@ -185,7 +184,7 @@ def _checked(
     except OmegaConfBaseException as error:
         raise wrong_type(error) from None
     except OverflowError:
-        raise too_large(composed) from None
+        raise ConfigError("a number in the configuration is too large") from None
     check_values(config)
     return Composed(config, OmegaConf.to_container(typed), folder, tuple(overrides))  # type: ignore[arg-type]
 

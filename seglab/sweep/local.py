@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 from seglab.errors import RunError
 from seglab.run.folder import FINISHED
 from seglab.run.settings import read_settings
 from seglab.runtime.cores import cores
-from seglab.runtime.launch import WANDB, Process, call, ranks, visible_devices, warm
+from seglab.runtime.launch import WANDB, Process, ranks, visible_devices, warm
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job
@@ -70,7 +71,10 @@ def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcom
     if configs:
         warm(WANDB if any(config.logger.name == "wandb" for config in configs) else ())
     wanting = [config for config in configs if config.trainer.accelerator != "cpu"]
-    devices = call(visible_devices) if wanting else []
+    devices: list[str] = []
+    if wanting:
+        with ProcessPoolExecutor(1, mp_context=warm()) as pool:
+            devices = pool.submit(visible_devices).result()
     each = max((ranks(config.trainer) for config in wanting), default=1)
     leases = Leases(devices, each)
     slots = n_jobs or leases.slots or 1
