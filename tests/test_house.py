@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from source_trees import ROOT, TREES, is_own, last_name, nodes
+from helpers.sources import ROOT, TREES, is_own, last_name, nodes
 
 TORCH_FLAGS = {
     ("seglab/runtime/process.py", "torch.backends.cudnn.deterministic"),

@@ -10,7 +10,7 @@ from functools import cache
 from typing import NamedTuple
 
 import pytest
-from source_trees import TREES, is_own, last_name, nodes
+from helpers.sources import TREES, is_own, last_name, nodes
 
 USES = 6
 

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.processes import command, processes_of
 from PIL import Image
-from processes import processes_of
-from test_ranks import command
-
-HERE = Path(__file__).parent
 
 
 def poison(what: str, step: int, rank: int = 0) -> str:
-    return f"+callbacks.poison={{_target_:poison.Poison,what:{what},step:{step},rank:{rank}}}"
+    return (
+        f"+callbacks.poison={{_target_:helpers.poison.Poison,what:{what},step:{step},rank:{rank}}}"
+    )
 
 
 def state(run: Path) -> dict[str, Any]:
