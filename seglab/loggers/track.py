@@ -20,9 +20,8 @@ from seglab.data.digests import Record
 from seglab.loggers.wandb.artifacts import upload_checkpoints
 from seglab.loggers.wandb.callback import WandbResults
 from seglab.loggers.wandb.connection import PROBE_SECONDS, Connection, chosen_mode, connect
-from seglab.loggers.wandb.facts import facts
+from seglab.loggers.wandb.facts import facts, run_name
 from seglab.loggers.wandb.logger import WandbLogger, define_metrics
-from seglab.loggers.wandb.naming import run_name
 from seglab.loggers.wandb.session import Session
 from seglab.run.settings import flatten
 from seglab.run.status import NONE, status

@@ -7,46 +7,26 @@ from functools import cache
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
 
 
-class Checkout(NamedTuple):
-    """The state of a git checkout of seglab.
-
-    Attributes:
-        commit: 40 hex digits.
-        changes: eight hex digits, a hash of what differs from the commit; empty if nothing does.
-    """
-
-    commit: str
-    changes: str
-
-
 @cache
-def checkout(package: Path = PACKAGE) -> Checkout | None:
-    """Return the checkout that contains the package; None without git, or from a wheel."""
-    commit = _git(package, "rev-parse", "HEAD")
-    # Another project's repository may hold an installed seglab: it tracks none of its files.
-    if not commit or not _git(package, "ls-files", "cli.py"):
-        return None
-    parts = (".", "../conf", "../experiments")
-    changes = _git(package, "diff", "HEAD", "--", *parts)
-    changes += _git(package, "ls-files", "--others", "--exclude-standard", "--", *parts)
-    return Checkout(commit, sha256(changes.encode()).hexdigest()[:8] if changes else "")
-
-
-@cache
-def version() -> str:
+def version(package: Path = PACKAGE) -> str:
     """Return the package's version, and in a checkout its commit and a hash of the changes."""
     try:
         name = metadata.version("seglab")
     except metadata.PackageNotFoundError:
         name = "not installed"
-    if (state := checkout()) is None:
+    commit = _git(package, "rev-parse", "--short=12", "HEAD")
+    # Another project's repository may hold an installed seglab: it tracks none of its files.
+    if not commit or not _git(package, "ls-files", "cli.py"):
         return name
-    return f"{name} ({state.commit[:12]}{f', changed {state.changes}' if state.changes else ''})"
+    parts = (".", "../conf", "../experiments")
+    changes = _git(package, "diff", "HEAD", "--", *parts)
+    changes += _git(package, "ls-files", "--others", "--exclude-standard", "--", *parts)
+    dirty = f", changed {sha256(changes.encode()).hexdigest()[:8]}" if changes else ""
+    return f"{name} ({commit}{dirty})"
 
 
 def _git(folder: Path, *arguments: str) -> str:

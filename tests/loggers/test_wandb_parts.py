@@ -15,10 +15,10 @@ from rich.console import Console
 
 from seglab.config.compose import compose
 from seglab.loggers.track import WandbTracking, artifact_name, track
-from seglab.loggers.wandb import media, naming
+from seglab.loggers.wandb import facts, media
 from seglab.loggers.wandb.connection import chosen_mode
+from seglab.loggers.wandb.facts import run_name
 from seglab.loggers.wandb.logger import WandbLogger
-from seglab.loggers.wandb.naming import run_name
 from seglab.metrics.confusion import SegmentationMetrics
 from seglab.run.samples import Sample
 from seglab.schema import TrainConfig
@@ -27,8 +27,8 @@ CLASSES = ("background", "leaf", "weed")
 
 
 def test_the_examples_of_names_hold() -> None:
-    assert doctest.testmod(naming).failed == 0
-    assert doctest.testmod(naming).attempted == 2
+    assert doctest.testmod(facts).failed == 0
+    assert doctest.testmod(facts).attempted == 2
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from seglab.run.provenance import checkout
+from seglab.run.provenance import version
 
 
 def test_the_commit_of_a_checkout_and_of_nothing_else(tmp_path: Path) -> None:
@@ -16,25 +16,24 @@ def test_the_commit_of_a_checkout_and_of_nothing_else(tmp_path: Path) -> None:
             ["git", "-C", str(tmp_path), *who, *arguments],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-        checkout.cache_clear()
+        version.cache_clear()
         return done.stdout.strip()
 
-    assert checkout(package) is None
+    assert "(" not in version(package)
     git("init")
     (tmp_path / "other.txt").write_text("another project's repository")
     git("add", "other.txt")
     git("commit", "-m", "one")
     (package / "cli.py").write_text("an installed package, which it does not track")
-    assert checkout(package) is None
+    assert "(" not in version(package)
     (tmp_path / "conf").mkdir()
     (tmp_path / "experiments").mkdir()
     (tmp_path / "conf" / "train.yaml").write_text("seed: 0")
     git("add", "conf", "seglab")
     git("commit", "-m", "two")
     (tmp_path / "other.txt").write_text("notes, which change no result")
-    assert checkout(package) == (git("rev-parse", "HEAD"), "")
+    commit = git("rev-parse", "--short=12", "HEAD")
+    assert version(package).endswith(f" ({commit})")
     (tmp_path / "conf" / "train.yaml").write_text("seed: 1")
-    checkout.cache_clear()
-    state = checkout(package)
-    assert state is not None
-    assert len(state.changes) == 8
+    version.cache_clear()
+    assert f"({commit}, changed " in version(package)
