@@ -102,7 +102,7 @@ class Session:
     @cached_property
     def tracking(self) -> Tracking:
         """W&B, if it is configured: it starts to look for its server at once."""
-        return track(self.config, self.kind, self.overrides, self.console)
+        return track(self.config, self.kind, self.folder, self.overrides, self.console)
 
     @cached_property
     def resumed(self) -> Resumed:
@@ -172,7 +172,7 @@ class Session:
                 print_plain(str(report), console)
             fresh = self.resumed.path is None
             weights = weights_identity(config) if fresh else recorded_weights(folder)
-            self.task.build_optimizer()  # a wrong argument is found now; training builds its own
+            self.task.check_optimizer()  # a wrong argument is found now
             facts = {"data": {**self.data.identity, **weights}}
             run = self._run(asdict(config), facts, resume=config.resume, step=reached.step)
             saving = BestAndLast(

@@ -23,7 +23,7 @@ from seglab.run.settings import (
     read_settings,
     same_inputs,
 )
-from seglab.schema import Mark, TrainConfig, has_mark
+from seglab.schema import LoggerConfig, Mark, TrainConfig, has_mark
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,9 @@ def plan(
     mark = digest(task_of(composed.plain))
     name = f"{readable(axes)}-{mark}"
     own = composed.config
-    logger = replace(own.logger, group=own.logger.group or sweep.name)
+    logger = own.logger
+    if isinstance(logger, LoggerConfig):
+        logger = replace(logger, group=logger.group or sweep.name)
     config = replace(own, resume=True, logger=logger)
     job = Job(number, tuple(overrides), axes, sweep / name, config)
     # Under other axes its name may have been another.

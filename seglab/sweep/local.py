@@ -62,7 +62,7 @@ def run_here(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outc
     """Run jobs in processes of their own; ``n_jobs`` at a time, or one, or one for each GPU."""
     configs = [job.config for job in jobs if job.config is not None and job.there != FINISHED]
     if configs:
-        warm(WANDB if any(config.logger.name == "wandb" for config in configs) else ())
+        warm(WANDB if any(config.uses_wandb for config in configs) else ())
     wanting = [config for config in configs if config.trainer.accelerator != "cpu"]
     devices = call(visible_devices) if wanting else []
     each = max((ranks(config.trainer) for config in wanting), default=1)

@@ -66,10 +66,10 @@ def targets(value: Any) -> set[str]:
 
 
 def test_the_list_is_what_conf_ships_and_the_nets_of_its_extra() -> None:
-    groups = ("model", "optimizer", "callbacks")
+    groups = ("model", "optimizer", "callbacks", "loss", "metrics", "schedule", "logger")
     files = [path for group in groups for path in (home() / "conf" / group).glob("*.yaml")]
     ours = {target for path in files for target in targets(yaml.safe_load(path.read_text()))}
-    extra = {name for name in TARGETS if name.startswith("segmentation_models_pytorch.")}
+    extra = {name for name in TARGETS if name.startswith("segmentation_models_pytorch.")} - ours
     assert ours | extra == {*TARGETS}
     smp = pytest.importorskip("segmentation_models_pytorch")
     assert all(issubclass(getattr(smp, name.split(".")[1]), torch.nn.Module) for name in extra)
@@ -80,7 +80,11 @@ def test_the_list_is_what_conf_ships_and_the_nets_of_its_extra() -> None:
     [
         *(f"model={name}" for name in shipped("model") if name != "base"),
         *(f"callbacks={name}" for name in shipped("callbacks")),
-        *(f"optimizer={name}" for name in shipped("optimizer")),
+        *(
+            f"{group}={name}"
+            for group in ("optimizer", "loss", "metrics", "schedule", "logger")
+            for name in shipped(group)
+        ),
         *(f"experiments={path.stem}" for path in (home() / "experiments").glob("*.yaml")),
     ],
 )
