@@ -19,9 +19,7 @@ from seglab.schema import TrainConfig
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted(REPOSITORY.glob("docs/*.md"))]
-GROUPS = (
-    "data|model|loss|optimizer|schedule|trainer|logger|evaluation|pictures|sweep|callbacks|metrics"
-)
+GROUPS = "data|model|loss|optimizer|schedule|trainer|logger|evaluation|pictures|sweep|callbacks"
 NO_KEYS = {"data.fingerprint.val", "evaluation.npz", "sweep.csv"}
 """These look like keys; they are a fact that a W&B run shows, and files."""
 

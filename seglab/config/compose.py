@@ -203,16 +203,16 @@ def _structured(schema: type[Any], composed: DictConfig) -> DictConfig:
         types: list[Any] = [hints[field.name], *get_args(hints[field.name])]  # of an optional too
         inner = next((one for one in types if is_dataclass(one)), None)
         given = composed.get(field.name) if not OmegaConf.is_missing(composed, field.name) else None
-        if Any in types and _is_foreign(given, inner):
-            continue
         if inner is not None and isinstance(given, DictConfig):
+            if Any in types and _is_foreign(given, inner):
+                continue
             typed[field.name] = _structured(cast("type[Any]", inner), given)
     return typed
 
 
-def _is_foreign(given: Any, own: Any) -> bool:
+def _is_foreign(given: DictConfig, own: Any) -> bool:
     """Tell whether a group names another target than seglab's own."""
-    target = given.get("_target_", None) if isinstance(given, DictConfig) else None
+    target = given.get("_target_", None)
     return target is not None and target not in (field.default for field in fields(own))
 
 
@@ -225,7 +225,7 @@ def _leave_own_keys(composed: DictConfig, schema: type[Any], parsed: Sequence[Ov
     hints = get_type_hints(schema, include_extras=True)
     for group, hint in hints.items():
         own = next((part for part in get_args(hint) if is_dataclass(part)), None)
-        if f"{group}._target_" in given and _is_foreign(composed[group], own):
+        if own and f"{group}._target_" in given and _is_foreign(composed[group], own):
             named = {key.split(".")[1] for key in given if key.startswith(f"{group}.")}
             with open_dict(composed):
                 composed[group] = {name: composed[group][name] for name in named}
@@ -308,5 +308,6 @@ def _diagnose(
         for key, override in keys.items()
         if not (is_group(key) or key in (addable if override.is_add() else known))
         and not (override.is_add() and (is_open(key) or key.startswith("hydra.")))
+        and f"{key.split('.')[0]}._target_" not in keys  # Hydra's own message says what is wrong
     ]
     return unknown(wrong, known) if wrong else ConfigError(" ".join(str(error).split()))

@@ -38,7 +38,8 @@ def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> An
     try:
         known = inspect.signature(resolve_name(target)).parameters
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split()) + _extra(target, error)
+        _check_extra(target, key, error)
+        reason = " ".join(str(error).split())
         raise ConfigError(f"{key}._target_={target}: cannot be called: {reason}") from None
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
     for name in node:
@@ -53,12 +54,12 @@ def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> An
         cause = error.__cause__
         if cause is not None and not isinstance(cause, REFUSALS):
             raise  # a defect of the target, not of its arguments
-        reason = " ".join(str(cause or error).split()) + _extra(target, cause)
+        _check_extra(target, key, cause)
+        reason = " ".join(str(cause or error).split()) or "refuses its arguments"
         raise ConfigError(f"{key}: {reason}") from None
 
 
-def _extra(target: str, error: BaseException | None) -> str:
-    """Return the end of an error: the extra that contains what could not be imported."""
+def _check_extra(target: str, key: str, error: BaseException | None) -> None:
     name = next((extra for part, extra in EXTRAS.items() if part in target), None)
-    needed = name and isinstance(error, ImportError)
-    return f"; pip install 'seglab[{name}]'" if needed else ""
+    if name is not None and isinstance(error, ImportError):
+        raise ConfigError(f"{key}._target_={target}: needs pip install 'seglab[{name}]'") from None
