@@ -96,6 +96,26 @@ def test_every_configuration_of_ours_needs_no_trust(choice: str) -> None:
     assert received == stored
 
 
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("loss._target_=mine.Loss", "loss"),
+        ("+metrics.k._target_=torchmetrics.classification.MulticlassAccuracy", "metrics.k"),
+        ("schedule._target_=torch.optim.lr_scheduler.ExponentialLR", "schedule"),
+        ("+logger._target_=lightning.pytorch.loggers.CSVLogger", "logger"),
+    ],
+)
+def test_a_part_that_seglab_does_not_ship_is_refused_unless_trusted(
+    override: str, key: str
+) -> None:
+    stored = compose("train", TrainConfig, [override]).plain
+    with pytest.raises(ConfigError, match=rf"^checkpoint={FILE}: {key}._target_=.*trust=true"):
+        received_config(stored, FILE, trust=False)
+    group = key.split(".")[0]
+    kept = received_config(stored, FILE, trust=True)[group]
+    assert kept == ({"name": "csv"} if group == "logger" else stored[group])
+
+
 FCN = "torchvision.models.segmentation.fcn_resnet50"
 UNET = "segmentation_models_pytorch.Unet"
 NO_WEIGHTS = {"weights": None, "weights_backbone": None}

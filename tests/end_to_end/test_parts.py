@@ -127,31 +127,6 @@ def test_a_foreign_loss_and_metric_are_equal_to_the_bit_on_one_and_two_processes
     assert {"val/f1", "val/loss"} < {*json.loads(one)}
 
 
-@pytest.mark.parametrize(
-    ("overrides", "key"),
-    [
-        (["loss._target_=mine.Focal"], "loss"),
-        (["+metrics.k._target_=torchmetrics.classification.MulticlassAccuracy",
-          "+metrics.k.num_classes=7", "+metrics.k.ignore_index=255"], "metrics.k"),
-        (["schedule._target_=torch.optim.lr_scheduler.ExponentialLR", "+schedule.gamma=0.9"],
-         "schedule"),
-        (["+logger._target_=lightning.pytorch.loggers.CSVLogger"], "logger"),
-    ],
-)  # fmt: skip
-def test_a_checkpoint_that_names_a_foreign_part_is_refused_unless_trusted(
-    overrides: list[str], key: str, mine: Path, tiny: list[str], seglab_cli: Callable[..., Any]
-) -> None:
-    del mine
-    assert seglab_cli("train", *tiny, *overrides, "hydra.run.dir=run").code == 0
-    evaluate = ["evaluate", "checkpoint=run/checkpoints/last.ckpt"]
-    answer = seglab_cli(*evaluate, "hydra.run.dir=e")
-    assert answer.code == 2
-    assert f"checkpoint=run/checkpoints/last.ckpt: {key}._target_=" in answer.last_line
-    assert "trust=true" in answer.last_line
-    answer = seglab_cli(*evaluate, "trust=true", "hydra.run.dir=e")
-    assert answer.code == 0, answer.err
-
-
 def test_the_target_of_the_command_line_drops_the_keys_of_an_experiments_part(
     mine: Path, voc_root: Path, seglab_cli: Callable[..., Any]
 ) -> None:
