@@ -208,7 +208,7 @@ class Pair(nn.Module):
         (["+metrics.x._target_=torch.nn.ReLU"], r"metrics.x._target_=torch.nn.ReLU: not a torchme"),
         (["metrics=f1", "metrics.f1.average=none"], r"metrics.f1: gives 7 numbers; must give one"),
         (["metrics=f1", "~metrics.f1.ignore_index"], r"metrics.f1: fails on class maps .* are 255"),
-        (["metrics=f1", "+metrics.f1.colour=1"], r"metrics.f1: Unexpected keyword arguments: `colour`"),
+        (["metrics=f1", "+metrics.f1.colour=1"], r"metrics.f1: Unexpected keyword arguments"),
     ],
 )  # fmt: skip
 def test_a_part_that_cannot_be_used_is_one_line(overrides: list[str], message: str) -> None:
