@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from source_trees import ROOT, TREES, is_own, last_name, nodes
+from helpers.sources import ROOT, TREES, is_own, last_name, nodes
 
 TORCH_FLAGS = {
     ("seglab/runtime/process.py", "torch.backends.cudnn.deterministic"),
@@ -13,13 +13,6 @@ TORCH_FLAGS = {
     ("seglab/runtime/process.py", "torch.utils.deterministic.fill_uninitialized_memory"),
 }
 """torch documents these assignments: docs.pytorch.org/docs/stable/notes/randomness.html."""
-
-HYDRA_RESULT = {
-    ("seglab/sweep/plugins.py", "result.overrides"),
-    ("seglab/sweep/plugins.py", "result.status"),
-    ("seglab/sweep/plugins.py", "result.return_value"),
-}
-"""Hydra's JobReturn is filled by attributes."""
 
 MODULES_OUTSIDE_ROOMS = 10
 
@@ -64,7 +57,7 @@ def test_nothing_is_assigned_to_an_attribute_of_another_object() -> None:
         and isinstance(node.ctx, ast.Store | ast.Del)
         and not is_own(node.value)
     }
-    assert assigned == TORCH_FLAGS | HYDRA_RESULT
+    assert assigned == TORCH_FLAGS
     set_by_name = [
         f"{path}:{node.lineno}"
         for path, node in nodes(ast.Call)

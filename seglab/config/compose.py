@@ -7,18 +7,16 @@ Hydra composes; the dataclasses of :mod:`seglab.schema` check. A wrong key or ty
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast, get_args, get_type_hints
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, Transformer
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
@@ -31,7 +29,6 @@ from seglab.config.overrides import (
     is_group,
     is_open,
     parse,
-    too_large,
     unknown,
     wrong_type,
 )
@@ -70,11 +67,12 @@ def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed
         return _checked(composed, schema, overrides)
 
 
-@contextmanager
-def multirun(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContext]]:
-    """Compose what is common to the jobs of a sweep, as Hydra does under ``-m``.
+def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]:
+    """Compose what the jobs of a sweep share, as Hydra does under ``-m``.
 
-    Yields the configuration and what Hydra's sweepers are set up with, inside Hydra's state.
+    Returns:
+        The configuration, and the overrides of the jobs: ``hydra.sweeper.params``, then the command
+        line's, which win.
 
     Raises:
         ConfigError: no key=value, or an unknown key, group or option of Hydra's own.
@@ -88,8 +86,10 @@ def multirun(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContex
             master = hydra.compose_config("train", [*overrides], run_mode=RunMode.MULTIRUN)
         except REFUSALS as error:
             raise _diagnose("train", TrainConfig, parsed, error) from None
-        # Callbacks has no public name: github.com/facebookresearch/hydra, hydra/types.py.
-        yield master, HydraContext(hydra.config_loader, Callbacks(master))
+        params = master.hydra.sweeper.get("params") or {}
+        lines = [*(f"{key}={value}" for key, value in params.items()), *master.hydra.overrides.task]
+        own = parse(lines, several=True, loader=hydra.config_loader)
+    return master, list({override.get_key_element(): override for override in own}.values())
 
 
 def compose_own(
@@ -185,7 +185,7 @@ def _checked(
     except OmegaConfBaseException as error:
         raise wrong_type(error) from None
     except OverflowError:
-        raise too_large(composed) from None
+        raise ConfigError("a number in the configuration is too large") from None
     check_values(config)
     return Composed(config, OmegaConf.to_container(typed), folder, tuple(overrides))  # type: ignore[arg-type]
 

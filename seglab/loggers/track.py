@@ -22,11 +22,11 @@ from seglab.errors import ConfigError
 from seglab.loggers.wandb.artifacts import upload_checkpoints
 from seglab.loggers.wandb.callback import WandbResults
 from seglab.loggers.wandb.connection import PROBE_SECONDS, Connection, chosen_mode, connect
-from seglab.loggers.wandb.facts import facts
+from seglab.loggers.wandb.facts import facts, run_name
 from seglab.loggers.wandb.logger import WandbLogger, define_metrics
-from seglab.loggers.wandb.naming import flatten, run_name
 from seglab.loggers.wandb.session import Session
 from seglab.run.folder import NONE, status
+from seglab.run.settings import flatten
 from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
 

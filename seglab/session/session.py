@@ -15,11 +15,11 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from seglab.callbacks.checkpoints import BestAndLast
+from seglab.callbacks.failures import Failures
 from seglab.callbacks.finite import FiniteNumbers
 from seglab.callbacks.interrupts import SaveAndStop
-from seglab.callbacks.mishaps import Mishaps
 from seglab.callbacks.predictions import PredictionPictures, WritePredictions
-from seglab.callbacks.progress import EvaluationProgress, PredictionProgress, TrainingProgress
+from seglab.callbacks.progress import Progress, TrainingProgress
 from seglab.callbacks.validated import ValidationRecord, Viewer
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.digests import Record
@@ -178,10 +178,10 @@ class Session:
             saving = BestAndLast(
                 run.checkpoints, config, facts["data"], before=lambda: run.history.sync()
             )
-            mishaps = Mishaps(config, DOING[self.kind])
+            failures = Failures(config, DOING[self.kind])
             pictures, record = self._watching(run, config.pictures.every_n_epochs)
             progress = TrainingProgress(console)
-            callbacks = [mishaps, FiniteNumbers(folder), saving, record, progress]
+            callbacks = [failures, FiniteNumbers(folder), saving, record, progress]
             trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
             check_processes(
                 config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0
@@ -196,7 +196,7 @@ class Session:
                     run.history.rewind(reached.step)
                     if self.resumed.note:
                         set_aside(run.checkpoints)
-                with mishaps.explained(), interruptible(trainer):
+                with failures.explained(), interruptible(trainer):
                     trainer.fit(
                         self.task, self.data, ckpt_path=self.resumed.path, weights_only=True
                     )
@@ -230,12 +230,13 @@ class Session:
             self.load(checkpoint, path)
             facts = {"data": {"val": record.identity}, "checkpoint": origin(checkpoint, path)}
             run = self._run({**asdict(config), **own}, facts, resume=False)
-            mishaps = Mishaps(config, DOING[self.kind])
+            failures = Failures(config, DOING[self.kind])
             pictures, watching = self._watching(run, every_n_epochs=0)
-            trainer = self.trainer([mishaps, watching, EvaluationProgress(self.console)])
+            progress = Progress(self.console, "evaluating", len(self.data.split(self.split)))
+            trainer = self.trainer([failures, watching, progress])
             with (
                 reported(run, self.console),
-                self._running(trainer, mishaps, {self.split: record}, own),
+                self._running(trainer, failures, {self.split: record}, own),
             ):
                 trainer.validate(self.task, self.data, verbose=False, weights_only=True)
                 run.write_metrics(self.task.scores)
@@ -265,11 +266,11 @@ class Session:
             loader = DataLoader(batches, batch_size=None, num_workers=workers)
             writing = WritePredictions(self.folder, self.task.classes)
             self.tracking.prepare(self.folder, self.task.classes, batches.readable)
-            mishaps = Mishaps(self.config, DOING[self.kind])
-            progress = PredictionProgress(self.console, batches.readable)
-            trainer = self.trainer([mishaps, writing, progress])
+            failures = Failures(self.config, DOING[self.kind])
+            progress = Progress(self.console, "predicting", batches.readable)
+            trainer = self.trainer([failures, writing, progress])
             writing.make_folders()
-            with self._running(trainer, mishaps, {}, own):
+            with self._running(trainer, failures, {}, own):
                 trainer.predict(self.task, loader, return_predictions=False, weights_only=True)
                 self.tracking.results({})
                 report(writing)
@@ -303,11 +304,11 @@ class Session:
     def _running(
         self,
         trainer: L.Trainer,
-        mishaps: Mishaps,
+        failures: Failures,
         records: Mapping[str, Record],
         own: Mapping[str, Any],
     ) -> Iterator[None]:
         """Log what happens in the block, and put its errors into plain words."""
         logged = self.tracking.run(trainer, self.task.net, records, own)
-        with logged, interruptible(trainer), mishaps.explained():
+        with logged, interruptible(trainer), failures.explained():
             yield

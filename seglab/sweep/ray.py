@@ -11,6 +11,8 @@ from typing import Any
 from seglab.errors import ConfigError
 from seglab.run.folder import INTERRUPTED
 from seglab.schema import TrainConfig
+from seglab.sweep.board import Outcome
+from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job
 from seglab.sweep.worker import work
 
@@ -18,6 +20,11 @@ try:
     import ray
 except ImportError:
     raise ConfigError("hydra/launcher=ray needs Ray: pip install 'seglab[ray]'") from None
+
+
+def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int, **options: Any) -> list[Outcome]:
+    """Hand each job to Ray and wait for them; see ``conf/hydra/launcher/ray.yaml``."""
+    return sweep.run(jobs, n_jobs, Cluster(**options).submit)
 
 
 def _task(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:

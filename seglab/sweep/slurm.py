@@ -21,6 +21,8 @@ from seglab.errors import ConfigError, RunError
 from seglab.run.folder import INTERRUPTED
 from seglab.runtime.worker import write_to
 from seglab.schema import TrainConfig
+from seglab.sweep.board import Outcome
+from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job
 from seglab.sweep.worker import work
 
@@ -38,6 +40,11 @@ OVER = (
     *("OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"),
 )
 """The states that a job does not leave; one that is queued again is PENDING."""
+
+
+def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int, **options: Any) -> list[Outcome]:
+    """Submit each job to SLURM and wait for them; see ``conf/hydra/launcher/slurm.yaml``."""
+    return sweep.run(jobs, n_jobs, Cluster(sweep.folder, **options).submit)
 
 
 class SlurmJob:
