@@ -35,8 +35,9 @@ class Predictor:
         classes: the class names, in the order of the values.
     """
 
-    def __init__(self, task: Task) -> None:
-        converted = precision_plugin(task.config.trainer.precision, "cpu").convert_module(task)
+    def __init__(self, task: Task, precision: str = "32-true") -> None:
+        self.precision = precision
+        converted = precision_plugin(precision, "cpu").convert_module(task)
         self.task: Task = converted.eval()  # type: ignore[assignment]
         self.classes = task.classes
 
@@ -85,7 +86,7 @@ class Predictor:
                 f"image is {tuple(image.shape)} {image.dtype}; must be (3, H, W) or (H, W, 3) uint8"
             )
         device = self.task.device
-        with precision_plugin(self.task.config.trainer.precision, device.type).forward_context():
+        with precision_plugin(self.precision, device.type).forward_context():
             return self.task.infer(image[None].to(device))
 
 
@@ -105,7 +106,7 @@ def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
     content = read_checkpoint(path)
     stored = received_config(stored_config(content), path, trust)
     session = Session(override_stored(stored, []), "predict", path.parent)
-    return Predictor(session.load(content, path).task)
+    return Predictor(session.load(content, path).task, session.config.trainer.precision)
 
 
 def fit(*overrides: str, quiet: bool = False) -> JobResult:

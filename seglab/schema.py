@@ -1,7 +1,8 @@
 """The shape of a configuration: which keys there are, of which type, within which bounds.
 
 YAML and Hydra accept ``seed=abc`` without a word; these dataclasses do not. A field typed
-``dict[str, Any]`` is open: it holds a ``_target_`` and whatever arguments that target takes.
+``dict[str, Any]`` is open: it holds a ``_target_`` and whatever arguments that target takes. One
+typed ``Annotated[Any, X]`` is an ``X``, or open where it names another ``_target_`` than X's.
 Knows no torch.
 """
 
@@ -213,12 +214,13 @@ class LossTerm:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss: a weighted sum of terms."""
+    """The loss of seglab's own: a weighted sum of terms."""
 
     terms: Annotated[list[LossTerm], Length(1, inf)]
     # The loss divides by the sum of the weights in float32: 1e-38 makes it infinite or NaN.
     class_weights: Annotated[list[float] | None, ZeroOr(1e-6, 1e6)]
     label_smoothing: Annotated[float, Bound(0, 1)]
+    _target_: str = "seglab.losses.SegmentationLoss"
 
 
 @dataclass(frozen=True)
@@ -235,13 +237,14 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The learning rate over the steps of a run, as a factor of ``optimizer.lr``."""
+    """The schedule of seglab's own: a factor of ``optimizer.lr`` over the steps of a run."""
 
     name: Annotated[str, OneOf("poly", "cosine", "constant")]
     power: Annotated[float, Bound(above=0)]
     min_factor: Annotated[float, Bound(0, 1)]
     warmup_steps: Annotated[int, Bound(0)]
     warmup_factor: Annotated[float, Bound(0, 1)]
+    _target_: str = "seglab.schedules.warmup_decay"
 
 
 STRATEGIES = (
@@ -277,7 +280,7 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class LoggerConfig:
-    """Where the history goes besides metrics.csv; all but ``name`` is for W&B."""
+    """Whether W&B gets the history besides metrics.csv; all but ``name`` is for W&B."""
 
     name: Annotated[str, OneOf("csv", "wandb")]
     mode: Annotated[str | None, OneOf("online", "offline", "disabled")] = None
@@ -326,14 +329,20 @@ class TrainConfig:
     sweep: Annotated[SweepConfig, Mark.NO_EFFECT]
     data: DataConfig
     model: ModelConfig
-    loss: LossConfig
+    loss: Annotated[Any, LossConfig]
     optimizer: OptimizerConfig
-    schedule: ScheduleConfig
+    schedule: Annotated[Any, ScheduleConfig]
     trainer: TrainerConfig
-    logger: Annotated[LoggerConfig, Mark.NO_EFFECT]
+    logger: Annotated[Any, LoggerConfig, Mark.NO_EFFECT]
     evaluation: EvaluationConfig
     pictures: Annotated[PicturesConfig, Mark.NO_EFFECT]
     callbacks: dict[str, Any]
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def uses_wandb(self) -> bool:
+        """Whether W&B gets the history."""
+        return isinstance(self.logger, LoggerConfig) and self.logger.name == "wandb"
 
 
 @dataclass(frozen=True)
@@ -400,10 +409,12 @@ def defaults() -> dict[str, Any]:
 
 
 def _defaults(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    hints = get_type_hints(schema)
+    hints = get_type_hints(schema, include_extras=True)
     for spec in fields(schema):
         if spec.default is not MISSING:
             yield prefix + spec.name, spec.default
+        elif spec.default_factory is not MISSING:
+            yield prefix + spec.name, spec.default_factory()
         for part in (hints[spec.name], *get_args(hints[spec.name])):
             if is_dataclass(part):
                 yield from _defaults(part, f"{prefix}{spec.name}.")

@@ -33,7 +33,9 @@ def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: boo
             table.add_row(*map(plain, [label, *map(_cell, values)]))
     console.print(table)
     others = ("val/loss", "val/pixel_accuracy", "val/mean_accuracy", "val/fw_IoU")
-    for name in (*others, "val/mask_AP", "val/mask_AP50"):
+    shown = {*others, "val/mIoU", "val/mIoU_low", "val/mIoU_high"}
+    further = [name for name in metrics if name.rpartition("/")[0] == "val" and name not in shown]
+    for name in (*others, *further):
         if name in metrics:
             print_plain(f"{name:<18} {metrics[name]:.4f}", console)
     interval = ""

@@ -63,6 +63,7 @@ def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed
         except REFUSALS as error:
             raise _diagnose(command, schema, parsed, error) from None
         _check_open_nodes(command, parsed)
+        _leave_own_keys(composed, schema, parsed)
         return _checked(composed, schema, overrides)
 
 
@@ -180,7 +181,7 @@ def _checked(
         config: T = OmegaConf.to_object(typed)  # type: ignore[assignment]
     except ConfigKeyError as error:
         key = str(error.full_key)
-        raise unknown([key], sorted(dotted(OmegaConf.structured(schema)))) from None
+        raise unknown([key], sorted(dotted(_structured(schema, composed)))) from None
     except OmegaConfBaseException as error:
         raise wrong_type(error) from None
     except OverflowError:
@@ -197,14 +198,37 @@ def _structured(schema: type[Any], composed: DictConfig) -> DictConfig:
     """
     typed: DictConfig = OmegaConf.structured(schema)
     OmegaConf.set_readonly(typed, None)
-    hints = get_type_hints(schema)
+    hints = get_type_hints(schema, include_extras=True)
     for field in fields(schema):
         types: list[Any] = [hints[field.name], *get_args(hints[field.name])]  # of an optional too
         inner = next((one for one in types if is_dataclass(one)), None)
         given = composed.get(field.name) if not OmegaConf.is_missing(composed, field.name) else None
         if inner is not None and isinstance(given, DictConfig):
+            if Any in types and _is_foreign(given, inner):
+                continue
             typed[field.name] = _structured(cast("type[Any]", inner), given)
     return typed
+
+
+def _is_foreign(given: DictConfig, own: Any) -> bool:
+    """Tell whether a group names another target than seglab's own."""
+    target = given.get("_target_", None)
+    return target is not None and target not in (field.default for field in fields(own))
+
+
+def _leave_own_keys(composed: DictConfig, schema: type[Any], parsed: Sequence[Override]) -> None:
+    """Take from a group whose target the command line names all keys that it does not name too.
+
+    They are those of the option, such as the terms of seglab's loss, and of an experiment.
+    """
+    given = {override.key_or_group for override in parsed}
+    hints = get_type_hints(schema, include_extras=True)
+    for group, hint in hints.items():
+        own = next((part for part in get_args(hint) if is_dataclass(part)), None)
+        if own and f"{group}._target_" in given and _is_foreign(composed[group], own):
+            named = {key.split(".")[1] for key in given if key.startswith(f"{group}.")}
+            with open_dict(composed):
+                composed[group] = {name: composed[group][name] for name in named}
 
 
 def _write_mask_values_as_text(composed: DictConfig) -> None:
@@ -284,5 +308,6 @@ def _diagnose(
         for key, override in keys.items()
         if not (is_group(key) or key in (addable if override.is_add() else known))
         and not (override.is_add() and (is_open(key) or key.startswith("hydra.")))
+        and f"{key.split('.')[0]}._target_" not in keys  # Hydra's own message says what is wrong
     ]
     return unknown(wrong, known) if wrong else ConfigError(" ".join(str(error).split()))

@@ -98,7 +98,7 @@ class Session:
     @cached_property
     def tracking(self) -> Tracking:
         """W&B, if configured: it starts to connect to its server at once."""
-        return track(self.config, self.kind, self.overrides, self.console)
+        return track(self.config, self.kind, self.folder, self.overrides, self.console)
 
     @cached_property
     def resumed(self) -> Resumed:
@@ -171,7 +171,7 @@ class Session:
                 if config.model.weights is not None:
                     loaded = load_pretrained(self.task.net, config.model.net, config.model.weights)
                     print_plain(str(loaded), console)
-            self.task.build_optimizer()  # a wrong argument fails now; training builds its own
+            self.task.check_optimizer()  # a wrong argument fails now
             facts = {"data": {**self.data.identity, **weights}}
             run = Run(
                 folder,

@@ -23,7 +23,7 @@ from seglab.run.provenance import version
 from seglab.run.resume import is_trained
 from seglab.run.settings import read_overrides, read_settings
 from seglab.run.status import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
-from seglab.schema import TrainConfig
+from seglab.schema import LoggerConfig, TrainConfig
 
 LOCK, TABLE, SLURM = ".lock", "sweep.csv", "slurm"
 """What a sweep's folder contains beside those of its jobs; submitit writes into the last."""
@@ -116,7 +116,9 @@ def plan(
     mark = short_digest(result_settings(composed.plain))
     name = f"{readable(axes)}-{mark}"
     own = composed.config
-    logger = replace(own.logger, group=own.logger.group or sweep.name)
+    logger = own.logger
+    if isinstance(logger, LoggerConfig):
+        logger = replace(logger, group=logger.group or sweep.name)
     config = replace(own, resume=True, logger=logger)
     job = Job(number, tuple(overrides), axes, sweep / name, config)
     # Under other axes its name may have been another.

@@ -70,7 +70,7 @@ def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcom
     """
     configs = [job.config for job in jobs if job.config is not None and job.there != FINISHED]
     if configs:
-        warm(WANDB if any(config.logger.name == "wandb" for config in configs) else ())
+        warm(WANDB if any(config.uses_wandb for config in configs) else ())
     wanting = [config for config in configs if config.trainer.accelerator != "cpu"]
     devices: list[str] = []
     if wanting:

@@ -36,7 +36,7 @@ def check_job(config: TrainConfig, folder: Path) -> None:
     session = Session(replace(config, logger=LoggerConfig("csv")), "train", folder)
     if config.model.weights is not None and session.resumed.path is None:
         check_weights(session.task.net, config.model.net, config.model.weights)
-    session.task.build_optimizer()
+    session.task.check_optimizer()
     with computing(session.threads):
         session.trainer()
     reached = session.resumed.position

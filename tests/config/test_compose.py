@@ -47,7 +47,8 @@ def test_every_option_of_every_group(option: str) -> None:
     needs = ["data.root=somewhere", "data.classes=[background,leaf]"]
     composed = compose("train", TrainConfig, [option, *(needs if option == "data=folder" else [])])
     group, _, name = option.partition("=")
-    if group in ("data", "model", "schedule", "logger"):
+    of_another_target = ("schedule=multistep", "logger=tensorboard", "logger=mlflow")
+    if group in ("data", "model", "schedule", "logger") and option not in of_another_target:
         assert composed.plain[group]["name"] == name
 
 
