@@ -1,7 +1,8 @@
 """The shape of a configuration: which keys there are, of which type, within which bounds.
 
 YAML and Hydra accept ``seed=abc`` without a word; these dataclasses do not. A field typed
-``dict[str, Any]`` is open: it holds a ``_target_`` and whatever arguments that target takes.
+``dict[str, Any]`` is open: it holds a ``_target_`` and whatever arguments that target takes. One
+typed ``Annotated[Any, X]`` is an ``X``, or open where it names another ``_target_`` than X's.
 Knows no torch.
 """
 
@@ -229,12 +230,13 @@ class LossTerm:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss: a weighted sum of terms."""
+    """The loss of seglab's own: a weighted sum of terms."""
 
     terms: Annotated[list[LossTerm], Length(1, inf)]
     # The loss divides by the sum of the weights in float32: 1e-38 makes it infinite or NaN.
     class_weights: Annotated[list[float] | None, ZeroOr(1e-6, 1e6)]
     label_smoothing: Annotated[float, Bound(0, 1)]
+    _target_: str = "seglab.losses.SegmentationLoss"
 
 
 @dataclass(frozen=True)
@@ -251,13 +253,14 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The learning rate over the steps of a run, as a factor of ``optimizer.lr``."""
+    """The schedule of seglab's own: a factor of ``optimizer.lr`` over the steps of a run."""
 
     name: Annotated[str, OneOf("poly", "cosine", "constant")]
     power: Annotated[float, Bound(above=0)]
     min_factor: Annotated[float, Bound(0, 1)]
     warmup_steps: Annotated[int, Bound(0)]
     warmup_factor: Annotated[float, Bound(0, 1)]
+    _target_: str = "seglab.schedules.warmup_decay"
 
 
 STRATEGIES = (
@@ -293,7 +296,7 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class LoggerConfig:
-    """Where the history goes besides metrics.csv; all but ``name`` is for W&B."""
+    """Whether W&B gets the history besides metrics.csv; all but ``name`` is for W&B."""
 
     name: Annotated[str, OneOf("csv", "wandb")]
     mode: Annotated[str | None, OneOf("online", "offline", "disabled")] = None
@@ -327,7 +330,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What is common to the runs of a sweep; of no account in a single run."""
+    """What the runs of a sweep share; ignored by a single run."""
 
     name: Annotated[str | None, Name()]
 
@@ -342,23 +345,29 @@ class TrainConfig:
     sweep: Annotated[SweepConfig, Mark.NO_EFFECT]
     data: DataConfig
     model: ModelConfig
-    loss: LossConfig
+    loss: Annotated[Any, LossConfig]
     optimizer: OptimizerConfig
-    schedule: ScheduleConfig
+    schedule: Annotated[Any, ScheduleConfig]
     trainer: TrainerConfig
-    logger: Annotated[LoggerConfig, Mark.NO_EFFECT]
+    logger: Annotated[Any, LoggerConfig, Mark.NO_EFFECT]
     evaluation: EvaluationConfig
     pictures: Annotated[PicturesConfig, Mark.NO_EFFECT]
     callbacks: dict[str, Any]
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def uses_wandb(self) -> bool:
+        """Whether W&B gets the history."""
+        return isinstance(self.logger, LoggerConfig) and self.logger.name == "wandb"
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
     """What ``seglab evaluate`` adds to the configuration that it finds in the checkpoint."""
 
-    checkpoint: str
+    checkpoint: Annotated[str, Mark.NO_EFFECT]  # what it contains counts
     split: str
-    trust: bool = False
+    trust: Annotated[bool, Mark.NO_EFFECT] = False
 
 
 @dataclass(frozen=True)
@@ -375,7 +384,7 @@ class PredictConfig:
 class ScoreConfig:
     """Everything that ``seglab score`` does."""
 
-    predictions: str
+    predictions: Annotated[str, Mark.NO_EFFECT]
     split: str
     data: DataConfig
 
@@ -393,8 +402,9 @@ class DataCommandConfig:
 
 @cache
 def marked(mark: Mark) -> tuple[str, ...]:
-    """Return the dotted names of the keys and groups of keys of a run that bear a mark."""
-    return tuple(_marked(mark, TrainConfig, ""))
+    """Return the dotted names of the keys, and groups of keys, of a run folder that bear a mark."""
+    schemas = (TrainConfig, EvaluateConfig, ScoreConfig)
+    return tuple(dict.fromkeys(key for schema in schemas for key in _marked(mark, schema, "")))
 
 
 def _marked(mark: Mark, schema: Any, prefix: str) -> Iterator[str]:
@@ -415,10 +425,12 @@ def defaults() -> dict[str, Any]:
 
 
 def _defaults(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    hints = get_type_hints(schema)
+    hints = get_type_hints(schema, include_extras=True)
     for spec in fields(schema):
         if spec.default is not MISSING:
             yield prefix + spec.name, spec.default
+        elif spec.default_factory is not MISSING:
+            yield prefix + spec.name, spec.default_factory()
         for part in (hints[spec.name], *get_args(hints[spec.name])):
             if is_dataclass(part):
                 yield from _defaults(part, f"{prefix}{spec.name}.")

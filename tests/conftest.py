@@ -83,8 +83,8 @@ def voc_root() -> Path:
 
 @pytest.fixture
 def made_run() -> Callable[..., Path]:
-    """Make up a run folder in milliseconds; see :func:`made_up.make_run`."""
-    from made_up import make_run
+    """Make up a run folder in milliseconds; see :func:`helpers.runs.make_run`."""
+    from helpers.runs import make_run
 
     return make_run
 
@@ -92,7 +92,7 @@ def made_run() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def two_hundred_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of two hundred runs, five learning rates in it."""
-    from made_up import make_run
+    from helpers.runs import make_run
 
     folder = tmp_path_factory.mktemp("sweep")
     for number in range(200):

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
-import lightning as L
 import pytest
-
-
-class StopAt(L.Callback):
-    """Interrupts a run when an epoch starts, as Ctrl-C does."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.current_epoch == self.epoch:
-            raise KeyboardInterrupt
+from helpers.faults import StopAt, armed
 
 
 @pytest.fixture
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    from seglab.session import session
+def interrupt() -> Iterator[Callable[[int], None]]:
+    """Interrupt the runs that follow when an epoch starts; -1: none of them."""
+    with ExitStack() as stack:
 
-    build_trainer = session.build_trainer
+        def at(epoch: int) -> None:
+            stack.close()
+            stack.enter_context(armed(StopAt(epoch)))
 
-    def at(epoch: int) -> None:
-        def with_stop(
-            config: Any, folder: Path, callbacks: list[L.Callback], *rest: Any
-        ) -> L.Trainer:
-            return build_trainer(config, folder, [*callbacks, StopAt(epoch)], *rest)
-
-        monkeypatch.setattr(session, "build_trainer", with_stop)
-
-    return at
+        yield at

@@ -10,13 +10,13 @@ from typing import Any
 
 import lightning as L
 import pytest
+from helpers.faults import armed
 
 from benchmarks.crash import differences
 from seglab import report
 from seglab.run.checkpoints import read_checkpoint
-from seglab.run.folder import FINISHED, status
 from seglab.run.history import History
-from seglab.session import session
+from seglab.run.status import FINISHED, status
 
 EMA = ["callbacks=ema", "trainer.max_epochs=3", "data.photometric=0.5"]
 
@@ -87,22 +87,14 @@ def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_space(
 ) -> None:
     arguments = [*tiny, *EMA]
     assert seglab_cli("train", *arguments, "hydra.run.dir=whole").code == 0
-    build_trainer = session.build_trainer
-
-    def with_filling(
-        config: Any, folder: Path, callbacks: list[L.Callback], *rest: Any
-    ) -> L.Trainer:
-        return build_trainer(config, folder, [*callbacks, FillAt(hook, disk)], *rest)
-
     run = disk.path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "build_trainer", with_filling)
+    with armed(FillAt(hook, disk)):
         answer = seglab_cli("train", *arguments, f"hydra.run.dir={run}")
     assert answer.code == 1
     assert answer.err.count("\n") == 1, answer.err
     assert answer.err.startswith(f"seglab: error: {run / file}")
     assert answer.err.endswith(
-        ": No space left on device; free some space, and give resume=true to go on from the last "
+        ": No space left on device; free some space, and give resume=true to resume from the last "
         "checkpoint\n"
     )
     assert status(run) != FINISHED

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks.long_run import measure
 
 
 @pytest.mark.slow
 def test_four_hundred_epochs_stay_flat(tmp_path: Path) -> None:
-    from benchmarks.long_run import measure
-
     looks = measure(400, ["logger=csv"], tmp_path)
     middle, end = looks[len(looks) // 2], looks[-1]
     assert end["rss_mb"] - middle["rss_mb"] < 10

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
+from helpers.processes import command
 
 
 def train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "seglab.cli", "train", *arguments, "resume=true"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return command(folder, "train", *arguments, "resume=true")
 
 
 def job(tiny: list[str], folder: Path, steps: int, *arguments: str) -> list[str]:
-    stop = f"+callbacks.stop={{_target_:trouble.StopAfter,steps:{steps},folder:{folder}}}"
+    stop = f"+callbacks.stop={{_target_:helpers.trouble.StopAfter,steps:{steps},folder:{folder}}}"
     own = ["data.synth.train=16", "data.batch_size=2", "schedule=constant", "hydra.run.dir=run"]
     return [*tiny, *own, stop, *arguments]
 
@@ -49,7 +38,9 @@ def test_a_run_interrupted_within_an_epoch_is_resumed_on_as_many_processes_only(
         other = train(tmp_path, *run, f"trainer.devices={after}", *more)
         assert other.returncode == 2, other.stdout + other.stderr
         line = other.stderr.strip().splitlines()[-1]
+        count = {1: "1 process", 2: "2 processes"}[before]
         assert f"trainer.devices={after}: this run was interrupted within an epoch on" in line
+        assert f"within an epoch on {count}, not {after}" in line
         assert f"give trainer.devices={before} to resume it" in line
         assert "Traceback" not in other.stderr
         assert state(tmp_path / "run") == kept
@@ -71,7 +62,7 @@ def test_a_run_between_epochs_may_be_resumed_on_more_processes_unless_rates_are_
     for rule in ("none", "linear"):
         folder = tmp_path / rule
         folder.mkdir()
-        trouble = f"+callbacks.trouble={{_target_:trouble.Trouble,folder:{folder}}}"
+        trouble = f"+callbacks.trouble={{_target_:helpers.trouble.Trouble,folder:{folder}}}"
         run = [*job(tiny, folder, -1), trouble, f"optimizer.lr_rule={rule}"]
         (folder / "0").write_text("SIGINT")
         first = train(folder, *run)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,34 +12,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from processes import processes_in, processes_of
-from sockets import listening
+from helpers.processes import command, processes_in, processes_of, start
+from helpers.sockets import listening
 
 from seglab.runtime.cores import cores
 
-HERE = Path(__file__).parent
-WITNESS = "+callbacks.witness={_target_:witness.Witness}"
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(HERE), *sys.path])
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "seglab.cli", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    process = start(folder, *arguments)
-    try:
-        out, err = process.communicate(timeout=300)
-    finally:
-        process.kill()
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+WITNESS = "+callbacks.witness={_target_:helpers.witness.Witness}"
 
 
 def test_metrics_are_equal_on_one_two_and_three_processes(
@@ -167,7 +142,7 @@ def test_a_resumed_job_of_two_processes_comes_to_the_weights_of_an_undisturbed_o
     tmp_path: Path, tiny: list[str]
 ) -> None:
     many = [*tiny, "trainer.devices=2", "trainer.max_epochs=3", "callbacks=ema"]
-    many.append(f"+callbacks.trouble={{_target_:trouble.Trouble,folder:{tmp_path}}}")
+    many.append(f"+callbacks.trouble={{_target_:helpers.trouble.Trouble,folder:{tmp_path}}}")
     done = command(tmp_path, "train", *many, "hydra.run.dir=whole")
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -201,7 +176,7 @@ def test_a_rank_that_dies_ends_the_job(
     tmp_path: Path, tiny: list[str], what: str, said: str
 ) -> None:
     (tmp_path / "0").write_text(f"{what} 1")
-    trouble = f"+callbacks.trouble={{_target_:trouble.Trouble,folder:{tmp_path}}}"
+    trouble = f"+callbacks.trouble={{_target_:helpers.trouble.Trouble,folder:{tmp_path}}}"
     long = ["trainer.devices=2", "trainer.max_epochs=1000", trouble]
     start = time.monotonic()
     done = command(tmp_path, "train", *tiny, *long, "hydra.run.dir=run")

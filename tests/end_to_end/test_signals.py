@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import processes_of
+from helpers.processes import processes_of, start
 
-HERE = Path(__file__).parent
-SLEEPER = "+callbacks.sleeper={_target_:trouble.Sleeper}"
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(HERE), *sys.path])
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "seglab.cli", "train", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+SLEEPER = "+callbacks.sleeper={_target_:helpers.trouble.Sleeper}"
 
 
 def end(process: subprocess.Popen[str], *numbers: int) -> tuple[str, float]:
@@ -55,7 +40,9 @@ def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> Non
 
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path: Path, tiny: list[str]) -> None:
-    process = start(tmp_path, *tiny, "trainer.max_epochs=1000", SLEEPER, "hydra.run.dir=run")
+    process = start(
+        tmp_path, "train", *tiny, "trainer.max_epochs=1000", SLEEPER, "hydra.run.dir=run"
+    )
     wait_for((tmp_path / "run/asleep").is_file, process)  # for a minute, in one step
     err, seconds = end(process, signal.SIGTERM, signal.SIGTERM)
     assert process.returncode == 143, err
@@ -69,7 +56,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, tiny: list[str]) -> None:
 def test_a_signal_while_it_starts_is_one_line(
     tmp_path: Path, tiny: list[str], delay: float
 ) -> None:
-    process = start(tmp_path, *tiny, "hydra.run.dir=run")
+    process = start(tmp_path, "train", *tiny, "hydra.run.dir=run")
     wait_for(lambda: handles_sigterm(process.pid), process)  # Python itself has started
     time.sleep(delay)
     err, _ = end(process, signal.SIGINT)
@@ -99,7 +86,7 @@ def handles_sigterm(pid: int) -> bool:
 @pytest.mark.slow
 def test_several_processes_save_and_stop_together(tmp_path: Path, tiny: list[str]) -> None:
     many = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=1000"]
-    process = start(tmp_path, *tiny, *many, "data.synth.train=32", "hydra.run.dir=run")
+    process = start(tmp_path, "train", *tiny, *many, "data.synth.train=32", "hydra.run.dir=run")
     wait_for((tmp_path / "run/checkpoints/last.ckpt").is_file, process)
     err, _ = end(process, signal.SIGTERM)
     assert process.returncode == 143, err

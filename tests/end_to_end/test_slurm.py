@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from helpers.processes import start
 
 pytestmark = pytest.mark.slurm
 
@@ -28,18 +27,10 @@ def _cluster() -> None:
 def test_a_preempted_job_of_a_sweep_is_queued_again_and_goes_on(
     tmp_path: Path, tiny: list[str]
 ) -> None:
-    command = [sys.executable, "-W", "error", "-m", "seglab.cli", "train", "-m"]
-    command += ["experiments=smoke", *tiny, "seed=0,1,2,3", "trainer.max_epochs=40"]
-    command += ["trainer.threads=1", "sweep.name=study", "hydra/launcher=slurm"]
-    command += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=30"]
-    sweep = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    arguments = ["experiments=smoke", *tiny, "seed=0,1,2,3", "trainer.max_epochs=40"]
+    arguments += ["trainer.threads=1", "sweep.name=study", "hydra/launcher=slurm"]
+    arguments += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=30"]
+    sweep = start(tmp_path, "train", "-m", *arguments)
     try:
         number, folder = first_saved(tmp_path / "sweeps/study", sweep)
         subprocess.run(["scancel", "--signal=USR2", number], check=True)

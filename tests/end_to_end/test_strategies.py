@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import helpers
 import numpy as np
 import pytest
 import torch
+from helpers.processes import processes_in, start
+from helpers.sockets import listening
 from PIL import Image
-from processes import processes_in
-from sockets import listening
 
 from seglab.run.checkpoints import KEY
 
@@ -30,15 +29,8 @@ LOCAL = {"127.0.0.1", "::1"}
 
 def watched(folder: Path, *command: str) -> tuple[int, str, set[str]]:
     """Run Python; return its exit code, its output, and the addresses it listened on."""
-    path = os.pathsep.join([str(Path(__file__).parent / "guard"), *sys.path])
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    guard = Path(helpers.__file__).parent / "guard"
+    process = start(folder, *command, program=[sys.executable], path=[guard])
     addresses: set[str] = set()
     try:
         for _ in range(1200):

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.processes import processes_of, start
 from PIL import Image
-from processes import processes_of
 
 from seglab.data.synthetic import SyntheticSpec, write_tree
-
-HERE = Path(__file__).parent
-SEGLAB = [sys.executable, "-W", "error", "-m", "seglab.cli"]
 
 
 class Sweep:
@@ -29,19 +24,11 @@ class Sweep:
     def __init__(self, folder: Path, tiny: list[str]) -> None:
         self.folder, self.troubles = folder, folder / "troubles"
         self.troubles.mkdir()
-        trouble = f"+callbacks.trouble={{_target_:trouble.Trouble,folder:{self.troubles}}}"
+        trouble = f"+callbacks.trouble={{_target_:helpers.trouble.Trouble,folder:{self.troubles}}}"
         self.arguments = [*tiny, "sweep.name=study", trouble]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        path = os.pathsep.join([str(HERE), *sys.path])
-        return subprocess.Popen(
-            [*SEGLAB, "train", "-m", *self.arguments, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return start(self.folder, "train", "-m", *self.arguments, *arguments)
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         process = self.start(*arguments)

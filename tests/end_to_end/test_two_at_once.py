@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import rivals
 from filelock import FileLock
+from helpers import rivals
+from helpers.processes import start
 
 SPAWN = multiprocessing.get_context("spawn")  # what a forked child inherits from pytest is no test
 
@@ -116,17 +114,7 @@ def test_a_sweep_that_somebody_works_on_is_refused(
 @pytest.mark.slow
 def test_two_commands_at_once(tmp_path: Path, tiny: list[str]) -> None:
     for arguments in (["hydra.run.dir=run"], ["-m", "seed=0,1", "sweep.name=study"]):
-        commands = [
-            subprocess.Popen(
-                [sys.executable, "-m", "seglab.cli", "train", *tiny, *arguments],
-                cwd=tmp_path,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(2)
-        ]
+        commands = [start(tmp_path, "train", *tiny, *arguments) for _ in range(2)]
         ends = [(one.communicate(timeout=200)[1], one.returncode) for one in commands]
         assert sorted(code != 0 for _, code in ends) == [False, True], ends
         lost = next(text for text, code in ends if code)

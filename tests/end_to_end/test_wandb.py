@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import wandb
-import wandb_reader
 import yaml
+from helpers import wandb_reader
+from helpers.wandb_reader import Logged, read_run
+from helpers.wandb_server import close, serving
 from wandb.sdk.launch.sweeps import utils as sweeps
-from wandb_reader import Logged, read_run
-from wandb_server import close, serving
 
 from seglab.data.synthetic import SyntheticSpec, write_tree
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fuzzing import TOTAL, tally
+from helpers.fuzzing import TOTAL, tally
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

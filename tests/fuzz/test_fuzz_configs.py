@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from damage import damaged
-from fuzzing import check_line, fuzzed, trying
+from helpers.damage import damaged
+from helpers.fuzzing import check_line, fuzzed, trying
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -221,7 +221,7 @@ CONTENTS = [
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from made_up import make_run
+    from helpers.runs import make_run
 
     folder = tmp_path_factory.mktemp("runs")
     for number in range(2):
@@ -259,7 +259,7 @@ INSIDE = [*FILES, ".hydra", "checkpoints", "predictions", "samples/worst", ".loc
 def test_run_folders_that_are_resumed(
     seglab_cli: Callable[..., Any], tmp_path: Path, data: st.DataObject
 ) -> None:
-    from made_up import make_run
+    from helpers.runs import make_run
 
     with TemporaryDirectory(dir=tmp_path) as name:
         run, elsewhere = Path(name) / "run", Path(name) / "elsewhere"

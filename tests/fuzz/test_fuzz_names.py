@@ -9,10 +9,10 @@ import re
 import tempfile
 from pathlib import Path
 
-from fuzzing import fuzzed, trying
+from helpers.fuzzing import fuzzed, trying
+from helpers.runs import make_run
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import make_run
 from rich.console import Console
 
 from seglab.commands.compare import show

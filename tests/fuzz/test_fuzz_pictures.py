@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bare_png import Unreadable, read_png
-from damage import damaged
-from fuzzing import check_line, fuzzed, trying
+from helpers.bare_png import Unreadable, read_png
+from helpers.damage import damaged
+from helpers.fuzzing import check_line, fuzzed, trying
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image

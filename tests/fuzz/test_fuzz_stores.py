@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from damage import damaged
-from fuzzing import check_line, fuzzed, trying
+from helpers.damage import damaged
+from helpers.fuzzing import check_line, fuzzed, trying
 from hypothesis import given
 from hypothesis import strategies as st
 

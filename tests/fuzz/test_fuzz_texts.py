@@ -8,8 +8,8 @@ from typing import Any
 from xml.dom import minidom
 
 import numpy as np
-from damage import damaged
-from fuzzing import check_line, fuzzed, trying
+from helpers.damage import damaged
+from helpers.fuzzing import check_line, fuzzed, trying
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image

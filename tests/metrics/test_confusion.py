@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed
+from helpers.ranks import run_on_ranks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from ranks import run_on_ranks
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 

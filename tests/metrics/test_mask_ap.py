@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed
+from helpers.ranks import run_on_ranks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from ranks import run_on_ranks
 from torchmetrics.detection import MeanAveragePrecision
 
 from seglab.data.instances import Detections, Instances, find_instances, tight_boxes

@@ -13,9 +13,9 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from helpers.faults import armed
 
 from seglab.runtime import preemption
-from seglab.session import session
 
 
 class SignalAt(L.Callback):
@@ -55,15 +55,7 @@ def test_a_preempted_run_goes_on_within_the_epoch_to_the_same_weights(
     arguments += extra
     assert seglab_cli("train", *arguments, "hydra.run.dir=whole").code == 0
 
-    build_trainer = session.build_trainer
-
-    def with_signal(
-        config: Any, folder: Path, callbacks: list[L.Callback], *rest: Any
-    ) -> L.Trainer:
-        return build_trainer(config, folder, [SignalAt(step), *callbacks], *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "build_trainer", with_signal)
+    with monkeypatch.context() as patch, armed(SignalAt(step)):
         patch.setattr(preemption, "_asked", False)
         assert seglab_cli("train", *arguments, "hydra.run.dir=cut", "resume=true").code == 130
     assert json.loads((tmp_path / "cut/status.json").read_text())["status"] == "interrupted"
@@ -98,17 +90,7 @@ def test_a_run_that_is_told_to_end_saves_where_it_is(
     arguments += ["callbacks=ema", "callbacks.ema.decay=0.8"]
     assert seglab_cli("train", *arguments, "hydra.run.dir=whole").code == 0
 
-    build_trainer = session.build_trainer
-
-    def with_signal(
-        config: Any, folder: Path, callbacks: list[L.Callback], *rest: Any
-    ) -> L.Trainer:
-        return build_trainer(
-            config, folder, [SignalAt(step, number, validation), *callbacks], *rest
-        )
-
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "build_trainer", with_signal)
+    with armed(SignalAt(step, number, validation)):
         answer = seglab_cli("train", *arguments, "hydra.run.dir=cut", "resume=true")
     assert answer.code == code
     resumed = "hydra.run.dir=cut resume=true, with the same settings, resumes it"

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.processes import command, processes_of
 from PIL import Image
-from processes import processes_of
-from test_ranks import command
-
-HERE = Path(__file__).parent
 
 
 def poison(what: str, step: int, rank: int = 0) -> str:
-    return f"+callbacks.poison={{_target_:poison.Poison,what:{what},step:{step},rank:{rank}}}"
+    return (
+        f"+callbacks.poison={{_target_:helpers.poison.Poison,what:{what},step:{step},rank:{rank}}}"
+    )
 
 
 def state(run: Path) -> dict[str, Any]:
@@ -111,7 +110,8 @@ def test_memory_that_runs_out_in_training_names_the_sizes(
     assert answer.code == 1
     assert "Traceback" not in answer.err
     for said in (
-        "during training, asking for 2.00 GiB",
+        "out of memory during training, with ",
+        "Tried to allocate 2.00 GiB",
         "data.batch_size=4 data.crop_size=32 trainer.precision=32-true: lower data.batch_size",
         "trainer.accumulate_grad_batches=2",
     ):
@@ -124,7 +124,7 @@ def test_the_memory_of_the_machine_runs_out(
 ) -> None:
     answer = seglab_cli("train", *tiny, "data.crop_size=2000000", "hydra.run.dir=run")
     assert answer.code == 1
-    assert answer.last_line.startswith("seglab: error: out of memory on the CPU during training")
+    assert answer.last_line.startswith("seglab: error: out of memory during training")
     assert "data.crop_size=2000000" in answer.last_line
     assert "Traceback" not in answer.err
 
@@ -151,7 +151,8 @@ def test_memory_that_runs_out_in_evaluation_and_prediction(
         ("validation", seglab_cli("train", *tiny, "hydra.run.dir=validated")),
     ):
         assert answer.code == 1, doing
-        assert f"during {doing}, asking for 512.00 MiB" in answer.last_line
+        assert f"out of memory during {doing}, with " in answer.last_line
+        assert "Tried to allocate 512.00 MiB" in answer.last_line
         assert "data.eval_batch_size=2 on whole images" in answer.last_line
         assert "Traceback" not in answer.err
     for folder in ("evaluated", "validated"):
@@ -165,7 +166,7 @@ def test_a_loading_process_that_is_killed_ends_the_run(tmp_path: Path, tiny: lis
     assert time.monotonic() - start < 90
     assert done.returncode == 1, done.stdout + done.stderr
     said = done.stderr.splitlines()[-1]
-    assert said.startswith("seglab: error: loading process ")
+    assert said.startswith("seglab: error: a loading process died during training: ")
     assert "killed by signal" in said or "exited unexpectedly" in said  # as torch sees it
     assert "data.num_workers=2" in said
     assert state(tmp_path / "run")["status"] == "failed"
