@@ -1,4 +1,4 @@
-"""The Python API: :func:`fit` trains, :func:`load` brings a trained model back."""
+"""The Python API: :func:`fit` trains a model, :func:`load` loads one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from seglab.config.trust import received_config
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
 from seglab.run.checkpoints import read_checkpoint, stored_config
+from seglab.run.resume import check_run
 from seglab.schema import TrainConfig
 from seglab.session import JobResult, Session, start_job
 from seglab.tasks.base import Task
 from seglab.tasks.precision import precision_plugin
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
-"""What :class:`Predictor` takes for an image."""
+"""An image as :class:`Predictor` takes it."""
 
 
 class Predictor:
@@ -68,10 +69,10 @@ class Predictor:
             ValueError: as :meth:`predict`; the model finds no objects.
             DataError: a file that cannot be decoded.
         """
-        found = self.task.objects(self._infer(image))
-        if found is None:
+        objects = self.task.objects(self._infer(image))
+        if objects is None:
             raise ValueError("the model tells no objects apart: it was trained for class maps")
-        return found[0]
+        return objects[0]
 
     def _infer(self, image: Picture) -> Any:
         if isinstance(image, str | Path):
@@ -94,12 +95,12 @@ def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
 
     Args:
         checkpoint: the file.
-        trust: whether its configuration may build more than nets, their parts and optimisers,
-            which is to say, run any code.
+        trust: whether its configuration may build more than nets, their parts and optimisers, and
+            so run any code.
 
     Raises:
         RunError: no such file, damaged, holding code, or not written by seglab.
-        ConfigError: its configuration is wrong, or names what only ``trust=True`` allows.
+        ConfigError: its configuration is wrong, or needs ``trust=True``.
     """
     path = Path(checkpoint)
     content = read_checkpoint(path)
@@ -119,7 +120,8 @@ def fit(*overrides: str, quiet: bool = False) -> JobResult:
         SeglabError: says which key or file is wrong, and what would be right.
     """
     composed = compose("train", TrainConfig, overrides)
-    result = start_job(composed.config, composed.folder, composed.overrides, quiet=quiet)
+    start = check_run(composed.config, composed.folder)
+    result = start_job(start, composed.overrides, quiet=quiet)
     console = Console(quiet=quiet)
     show_metrics(result.metrics, console)
     show_paths(result.folder, result.pictures, console)

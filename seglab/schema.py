@@ -314,7 +314,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What is common to the runs of a sweep; of no account in a single run."""
+    """What the runs of a sweep share; ignored by a single run."""
 
     name: Annotated[str | None, Name()]
 
@@ -349,9 +349,9 @@ class TrainConfig:
 class EvaluateConfig:
     """What ``seglab evaluate`` adds to the configuration that it finds in the checkpoint."""
 
-    checkpoint: str
+    checkpoint: Annotated[str, Mark.NO_EFFECT]  # what it contains counts
     split: str
-    trust: bool = False
+    trust: Annotated[bool, Mark.NO_EFFECT] = False
 
 
 @dataclass(frozen=True)
@@ -368,7 +368,7 @@ class PredictConfig:
 class ScoreConfig:
     """Everything that ``seglab score`` does."""
 
-    predictions: str
+    predictions: Annotated[str, Mark.NO_EFFECT]
     split: str
     data: DataConfig
 
@@ -386,8 +386,9 @@ class DataCommandConfig:
 
 @cache
 def marked(mark: Mark) -> tuple[str, ...]:
-    """Return the dotted names of the keys and groups of keys of a run that bear a mark."""
-    return tuple(_marked(mark, TrainConfig, ""))
+    """Return the dotted names of the keys, and groups of keys, of a run folder that bear a mark."""
+    schemas = (TrainConfig, EvaluateConfig, ScoreConfig)
+    return tuple(dict.fromkeys(key for schema in schemas for key in _marked(mark, schema, "")))
 
 
 def _marked(mark: Mark, schema: Any, prefix: str) -> Iterator[str]:

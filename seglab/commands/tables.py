@@ -1,4 +1,4 @@
-"""What a command prints at its end."""
+"""The result of a command, as it is printed at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: boo
     """Print the per-class IoU as a table, the other numbers, and the headline last.
 
     Args:
-        metrics: what ``metrics.json`` holds.
+        metrics: those of ``metrics.json``.
         console: where.
         unreliable: star the interval, with a footnote: :func:`seglab.metrics.counts.unreliable`.
     """
@@ -57,6 +57,6 @@ def _cell(value: float | None) -> str:
 
 
 def show_paths(folder: Path, pictures: Sequence[Path], console: Console) -> None:
-    """Print where the results lie, one path a line so that it can be copied."""
+    """Print the paths of the results, one per line so that they can be copied."""
     for name, path in [("run folder", folder), *(("picture", path) for path in pictures)]:
         print_plain(f"{name:<18} {path}", console)

@@ -25,8 +25,8 @@ from seglab.loggers.wandb.connection import PROBE_SECONDS, Connection, chosen_mo
 from seglab.loggers.wandb.facts import facts, run_name
 from seglab.loggers.wandb.logger import WandbLogger, define_metrics
 from seglab.loggers.wandb.session import Session
-from seglab.run.folder import NONE, status
 from seglab.run.settings import flatten
+from seglab.run.status import NONE, status
 from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
 

@@ -16,7 +16,9 @@ from rich.live import Live
 from rich.table import Table
 
 from seglab.errors import RunError
-from seglab.run.folder import FAILED, FINISHED, INTERRUPTED, read_metrics, read_status
+from seglab.run.folder import read_metrics
+from seglab.run.paths import HISTORY
+from seglab.run.status import FAILED, FINISHED, INTERRUPTED, read_status
 from seglab.runtime.spreadsheet import write_table
 from seglab.sweep.jobs import Job
 from seglab.text import plain, print_plain, printable, styled
@@ -71,7 +73,7 @@ def progress_of(job: Job) -> tuple[float, str]:
     """Return how much of a running job is done, 0..1, and its latest numbers, from its history."""
     epochs = job.config.trainer.max_epochs if job.config else 1
     try:
-        with (job.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        with (job.folder / HISTORY).open(encoding="utf-8", newline="") as file:
             latest: dict[str, str] = {}
             for row in csv.DictReader(file):
                 latest |= {name: value for name, value in row.items() if value}

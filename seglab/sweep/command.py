@@ -23,6 +23,7 @@ from seglab.errors import ConfigError, RunError
 from seglab.runtime.links import refuse_links
 from seglab.schema import SweepConfig, check_values
 from seglab.sweep.engine import Sweep
+from seglab.sweep.jobs import LOCK
 
 
 def sweep(overrides: list[str], dry_run: bool = False) -> None:
@@ -103,7 +104,7 @@ def _owned(folder: Path) -> Iterator[None]:
     Raises:
         RunError: another process works on the sweep, or the folder cannot be written.
     """
-    path = folder / ".lock"
+    path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)

@@ -10,10 +10,10 @@ from typing import Protocol
 from rich.console import Console
 
 from seglab.errors import ConfigError, RunError, SeglabError
-from seglab.run.folder import FAILED, FINISHED, INTERRUPTED, mark_failed, status
+from seglab.run.status import FAILED, FINISHED, INTERRUPTED, mark_failed, status
 from seglab.runtime import signals
 from seglab.sweep.board import Board, Outcome, read_outcome, show_table, write_csv
-from seglab.sweep.jobs import Identities, Job, plan
+from seglab.sweep.jobs import TABLE, Identities, Job, plan
 from seglab.text import print_plain
 
 INTERVAL = 0.02
@@ -179,7 +179,7 @@ class Sweep:
     def _add(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.outcomes.sort(key=lambda one: one.job.number)
-        write_csv(self.outcomes, self.folder / "sweep.csv")
+        write_csv(self.outcomes, self.folder / TABLE)
 
     def say(self, text: str) -> None:
         """Print one line."""

@@ -7,8 +7,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 from seglab.errors import RunError
-from seglab.run.folder import FINISHED
+from seglab.run.paths import LOG
 from seglab.run.settings import read_settings
+from seglab.run.status import FINISHED
 from seglab.runtime.cores import cores
 from seglab.runtime.launch import WANDB, Process, ranks, visible_devices, warm
 from seglab.sweep.board import Outcome
@@ -48,7 +49,7 @@ class LeasedProcess(Process):
     def __init__(self, job: Job, leases: Leases) -> None:
         self.leases, self.lent = leases, leases.take()
         arguments = (job.config, job.folder, job.overrides)
-        super().__init__(work, arguments, job.folder / "log.txt", self.lent)
+        super().__init__(work, arguments, job.folder / LOG, self.lent)
 
     def poll(self) -> str | None:
         """Return None while it runs, then how it ended."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from seglab.errors import ConfigError
-from seglab.run.folder import INTERRUPTED
+from seglab.run.paths import LOG
+from seglab.run.status import INTERRUPTED
 from seglab.schema import TrainConfig
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
@@ -31,7 +32,7 @@ def _task(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
     """Train in a process of Ray's that serves this job alone."""
     from seglab.runtime.worker import write_to
 
-    write_to(str(folder / "log.txt"))
+    write_to(str(folder / LOG))
     work(config, folder, overrides)
 
 

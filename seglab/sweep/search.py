@@ -20,12 +20,12 @@ from hydra.core.override_parser.types import (
 
 from seglab.config.compose import compose
 from seglab.errors import ConfigError
-from seglab.run.folder import FAILED, FINISHED, INTERRUPTED
-from seglab.run.settings import same_inputs, shown
+from seglab.run.identity import abbreviate, same_files, short_digest
+from seglab.run.paths import METRICS
+from seglab.run.status import FAILED, FINISHED, INTERRUPTED
 from seglab.schema import TrainConfig
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
-from seglab.sweep.jobs import digest
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -134,7 +134,7 @@ class Search:
         """
         data = self.sweep.identities.of(compose("train", TrainConfig, overrides).config)
         storage = optuna.storages.RDBStorage(self.storage)
-        for name in (self.sweep.folder.name, f"{self.sweep.folder.name}-{digest(data)}"):
+        for name in (self.sweep.folder.name, f"{self.sweep.folder.name}-{short_digest(data)}"):
             study = optuna.create_study(
                 study_name=name,
                 storage=storage,
@@ -143,11 +143,11 @@ class Search:
             )
             if not study.get_trials(deepcopy=False) and "data" not in study.user_attrs:
                 study.set_user_attr("data", data)
-            if same_inputs(recorded := study.user_attrs.get("data"), data):
+            if same_files(recorded := study.user_attrs.get("data"), data):
                 break
             self.sweep.say(
-                f"study {name}: of other data, {shown(recorded)}, and left alone; this is "
-                f"{shown(data)}"
+                f"study {name}: of other data, {abbreviate(recorded)}, and left alone; this is "
+                f"{abbreviate(data)}"
             )
         seed = self.seed + len(study.get_trials(deepcopy=False))
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.n_startup_trials)
@@ -186,7 +186,7 @@ class Search:
             return None
         if self.objective not in metrics:
             raise ConfigError(
-                f"hydra.sweeper.objective={self.objective}: not in metrics.json; there is "
+                f"hydra.sweeper.objective={self.objective}: not in {METRICS}; there is "
                 f"{', '.join(name for name in metrics if '/IoU/' not in name)}"
             )
         found = metrics[self.objective]

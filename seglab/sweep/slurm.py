@@ -18,12 +18,13 @@ from typing import Any
 
 from seglab.data.folders import check_private, make_private
 from seglab.errors import ConfigError, RunError
-from seglab.run.folder import INTERRUPTED
+from seglab.run.paths import LOG
+from seglab.run.status import INTERRUPTED
 from seglab.runtime.worker import write_to
 from seglab.schema import TrainConfig
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
-from seglab.sweep.jobs import Job
+from seglab.sweep.jobs import SLURM, Job
 from seglab.sweep.worker import work
 
 try:
@@ -55,7 +56,7 @@ class SlurmJob:
         from seglab.runtime.preemption import SIGNAL, ask, is_asked
 
         queue_again: Any = signal.signal(SIGNAL, ask)
-        write_to(str(folder / "log.txt"))
+        write_to(str(folder / LOG))
         try:
             work(config, folder, overrides)
         except KeyboardInterrupt:
@@ -114,7 +115,7 @@ class Cluster:
         mem_gb: float | None,
         **options: Any,
     ) -> None:
-        private = folder / "slurm"  # the cluster unpickles what lies there
+        private = folder / SLURM  # the cluster unpickles what lies there
         make_private(private)
         check_private(private, "give another sweep.name", "the jobs")
         try:

@@ -195,7 +195,7 @@ def test_only_files_that_the_run_wrote_are_deleted(
         *("samples/worst/mine.jpg", "samples/worst/mine.truth.png", "checkpoints/mine.ckpt"),
         *("predictions/mine.png", ".hydra/mine.yaml", "checkpoints/.mine.part"),
     ]
-    ours = ["samples/worst/.a.jpg.abcdefgh.part", "checkpoints/.previous.ckpt.12.part"]
+    ours = ["samples/worst/.a.jpg.abcdefgh.part", "checkpoints/.previous.ckpt.00000012.part"]
     for name in theirs + ours:
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("precious")
@@ -207,8 +207,8 @@ def test_only_files_that_the_run_wrote_are_deleted(
 def test_an_earlier_bad_batch_goes_and_other_pictures_beside_it_stay(tmp_path: Path) -> None:
     import torch
 
-    from seglab.callbacks.finite import save_batch
     from seglab.data.datamodule import Batch
+    from seglab.run.bad_batch import save_batch
 
     image, class_map = torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4)
     batch = Batch(image.byte(), class_map.byte(), torch.arange(2), ["a", "b"])

@@ -39,6 +39,7 @@ def test_the_examples_of_names_hold() -> None:
         (["optimizer=sgd", "+callbacks.a.b=1"], "fcn8s voc2007 optimizer=sgd b=1"),
         (["model.weights=/far/away/w.pth"], "fcn8s voc2007 weights=w.pth"),
         (["trainer.devices=2", "logger.group=g", "resume=true"], "fcn8s voc2007"),
+        (["checkpoints=last", "data.allow_overlap=true", "hydra/launcher=slurm"], "fcn8s voc2007"),
         (["data.rootless=1"], "fcn8s voc2007 rootless=1"),
     ],
 )

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from seglab.config.overrides import parse
 from seglab.errors import ConfigError
-from seglab.run.folder import FAILED, FINISHED, INTERRUPTED
+from seglab.run.status import FAILED, FINISHED, INTERRUPTED
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job

@@ -12,16 +12,12 @@ from torch import nn
 
 from seglab.data.digests import Record
 from seglab.run import provenance
+from seglab.schema import Mark, has_mark
 
 _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "wandb")
 
-_UNNAMED = (
-    "hydra", "resume", "logger", "pictures", "sweep", "search", "checkpoint", "split", "trust",
-    "data.root", "data.store", "data.num_workers", "data.eval_batch_size",
-    "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.threads",
-    "model.name", "data.name",
-)  # fmt: skip
-"""Keys that say where and how a run works, and nothing about its result."""
+_UNNAMED = ("search", "split", "model", "data", "model.name", "data.name")
+"""Keys besides those that the schema marks: they change no result, or the name has them."""
 
 _LONGEST = 128
 """Characters that W&B takes for a name or a group."""
@@ -39,7 +35,7 @@ def run_name(model: str, data: str, overrides: Sequence[str]) -> str:
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         value = value.rsplit("/", 1)[-1].strip("'\"")
-        if key in ("model", "data") or any(f"{key}.".startswith(f"{key_}.") for key_ in _UNNAMED):
+        if key in _UNNAMED or key.startswith("hydra") or any(has_mark(key, mark) for mark in Mark):
             continue
         if key == "experiments":
             parts += [value] if value != f"{model}_{data}" else []
