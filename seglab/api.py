@@ -16,6 +16,7 @@ from seglab.config.compose import compose, override_stored
 from seglab.config.trust import received_config
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
+from seglab.data.pixels import PixelFormat, to_pixels
 from seglab.run.checkpoints import read_checkpoint, stored_config
 from seglab.schema import TrainConfig
 from seglab.session import JobResult, Session, start_job
@@ -44,15 +45,15 @@ class Predictor:
         """Return the class map of one image, as ``seglab predict`` writes it.
 
         Args:
-            image: ``(3, H, W)`` uint8 tensor, ``(H, W, 3)`` uint8 array, a Pillow image or a file,
-                of any size.
+            image: ``(C, H, W)`` uint8 tensor, ``(H, W, C)`` uint8 array, a Pillow image or a file,
+                of any size; C is ``data.channels``.
 
         Returns:
             ``(H, W)`` uint8 on the CPU, class indices.
 
         Raises:
             ValueError: an array or tensor of another shape or type.
-            DataError: a file that cannot be decoded.
+            DataError: a file that cannot be decoded, a Pillow image of other channels.
         """
         return self.task.class_map(self._infer(image))[0].cpu()
 
@@ -73,15 +74,18 @@ class Predictor:
         return found[0]
 
     def _infer(self, image: Picture) -> Any:
+        form = PixelFormat.configured(self.task.config.data)
         if isinstance(image, str | Path):
-            image = read_image(Path(image))
+            image = read_image(Path(image), form)
         if isinstance(image, Image.Image):
-            image = np.array(image.convert("RGB"))
+            image = to_pixels(image, "image", form)
         if isinstance(image, np.ndarray):
             image = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
-        if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
+        channels = form.channels
+        if image.ndim != 3 or image.shape[0] != channels or image.dtype != torch.uint8:
             raise ValueError(
-                f"image is {tuple(image.shape)} {image.dtype}; must be (3, H, W) or (H, W, 3) uint8"
+                f"image is {tuple(image.shape)} {image.dtype}; must be ({channels}, H, W) or "
+                f"(H, W, {channels}) uint8"
             )
         device = self.task.device
         with precision_plugin(self.task.config.trainer.precision, device.type).forward_context():

@@ -20,7 +20,7 @@ import lightning as L
 from PIL import Image
 from torch import Tensor
 
-from seglab.drawing.pictures import save_class_map
+from seglab.drawing.pictures import save_class_map, viewable
 from seglab.errors import RunError
 from seglab.run.checkpoints import LAST
 from seglab.runtime.collective import gather
@@ -139,7 +139,7 @@ def advice(folder: Path) -> str:
 def save_batch(batch: Any, facts: dict[str, Any], folder: Path) -> None:
     """Write a batch as lossless PNGs that open anywhere, and the facts beside them as JSON.
 
-    ``N_image.png`` is RGB, ``N_class_map.png`` and ``N_instances.png`` have the palette of VOC.
+    ``N_image.png`` is RGB to look at; ``N_class_map.png`` and ``N_instances.png`` have VOC's palette.
     """
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():  # of an earlier batch, which may have been larger
@@ -147,7 +147,7 @@ def save_batch(batch: Any, facts: dict[str, Any], folder: Path) -> None:
             old.unlink()
     for number in range(len(batch.ids)):
         pixels = batch.image[number].permute(1, 2, 0).cpu().contiguous().numpy()
-        Image.fromarray(pixels).save(folder / f"{number}_image.png")
+        Image.fromarray(viewable(pixels)).save(folder / f"{number}_image.png")
         for name, maps in (("class_map", batch.class_map), ("instances", batch.instance_map)):
             if maps is not None:
                 save_class_map(maps[number].cpu().numpy(), folder / f"{number}_{name}.png")

@@ -186,6 +186,8 @@ def _checked(
     except OverflowError:
         raise too_large(composed) from None
     check_values(config)
+    if isinstance(config, TrainConfig):
+        config.check_channels()
     return Composed(config, OmegaConf.to_container(typed), folder, tuple(overrides))  # type: ignore[arg-type]
 
 

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seglab.errors import ConfigError, options
 
-OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks")
+OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks", "transforms")
 """Where a target's own arguments stand: the schema knows neither their names nor their types."""
 
 

@@ -11,17 +11,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seglab.data.files import image_size, read_image
+from seglab.data.pixels import RGB, PixelFormat
 from seglab.data.sampling import evaluation_batches
 from seglab.errors import ConfigError, DataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 
 class Images(NamedTuple):
     """A batch of photographs.
 
     Attributes:
-        image: ``(B, 3, H, W)`` uint8 RGB; B is 0 where none could be decoded.
+        image: ``(B, C, H, W)`` uint8; B is 0 where none could be decoded.
         ids: the files' names without suffix.
         unreadable: what is wrong with each file of the batch that could not be decoded.
     """
@@ -37,13 +38,15 @@ class ImageBatches(Dataset[Images]):
     Args:
         paths: the files.
         batch_size: at most as many images.
+        form: what they are read as.
 
     Attributes:
         readable: how many files have a header that can be read; the others are in no batch.
         unreadable: what is wrong with each of the others.
     """
 
-    def __init__(self, paths: Sequence[Path], batch_size: int) -> None:
+    def __init__(self, paths: Sequence[Path], batch_size: int, form: PixelFormat = RGB) -> None:
+        self.form = form
         sizes: dict[Path, tuple[int, int]] = {}
         self.unreadable: list[str] = []
         for path in paths:
@@ -65,12 +68,12 @@ class ImageBatches(Dataset[Images]):
         unreadable = []
         for path in paths:
             try:
-                images[path.stem] = torch.from_numpy(read_image(path))
+                images[path.stem] = torch.from_numpy(read_image(path, self.form))
             except DataError as error:
                 unreadable.append(str(error))
-        empty = torch.empty((0, *self.sizes[paths[0]], 3), dtype=torch.uint8)
+        empty = torch.empty((0, *self.sizes[paths[0]], self.form.channels), dtype=torch.uint8)
         pixels = torch.stack([*images.values()]) if images else empty
-        # Rows of pixels with their colours together, seen as (B, 3, H, W), are channels_last.
+        # Rows of pixels with their channels together, seen as (B, C, H, W), are channels_last.
         return Images(pixels.permute(0, 3, 1, 2), [*images], unreadable)
 
 

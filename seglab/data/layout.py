@@ -15,10 +15,15 @@ from seglab.data.classes import VOID
 from seglab.data.files import image_size, read_oriented
 from seglab.data.lists import SplitList, configured_root
 from seglab.data.masks import read_mask
+from seglab.data.pixels import RGB, PixelFormat
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+IMAGE_SUFFIXES = tuple(
+    form(suffix)
+    for form in (str.lower, str.upper)
+    for suffix in (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,7 @@ class Pixels:
     """One decoded and checked sample, as arrays.
 
     Attributes:
-        image: ``(H, W, 3)`` uint8 RGB, upright.
+        image: ``(H, W, C)`` uint8, upright; RGB unless the data set has other channels.
         class_map: ``(H, W)`` uint8, class indices ``0..K-1`` and 255 for void.
         instance_map: ``(H, W)`` uint8, instance ids from 1, 0 background, 255 void; None unless
             the split was opened with ``instances=True``.
@@ -56,6 +61,7 @@ class SplitFiles(SplitList):
         mask_dir: the folder of the class maps.
         instances: also read ``SegmentationObject/`` (required then).
         missing_ok: leave it to reading a sample to say that a file of it is missing.
+        form: what the images are read as.
 
     Raises:
         ConfigError: a root that does not exist, an impossible year, unusable ``mask_values``.
@@ -73,10 +79,12 @@ class SplitFiles(SplitList):
         mask_dir: str = "SegmentationClass",
         instances: bool = False,
         missing_ok: bool = False,
+        form: PixelFormat = RGB,
     ) -> None:
         super().__init__(root, year, split, classes=classes, mask_values=mask_values)
         self.instances = instances
         self.missing_ok = missing_ok
+        self.form = form
         self.images = [self._find(self.folder / "JPEGImages", i, IMAGE_SUFFIXES) for i in self.ids]
         self.masks = [self._find(self.folder / mask_dir, i, (".png",)) for i in self.ids]
         self.instance_maps = (
@@ -104,6 +112,7 @@ class SplitFiles(SplitList):
             mask_dir=config.mask_dir,
             instances=instances,
             missing_ok=missing_ok,
+            form=PixelFormat.configured(config),
         )
 
     def files(self, index: int) -> list[Path]:
@@ -118,7 +127,7 @@ class SplitFiles(SplitList):
     @property
     def bytes_per_pixel(self) -> int:
         """Bytes of image and maps together."""
-        return 5 if self.instances else 4
+        return self.form.channels + (2 if self.instances else 1)
 
     def decoded_bytes(self, index: int) -> int:
         """Return how much memory a decoded sample takes, from its image's header.
@@ -138,7 +147,7 @@ class SplitFiles(SplitList):
             DataError: names the file that cannot be read or does not fit, and why.
         """
         path, mask = self.images[index], self.masks[index]
-        image, orientation = read_oriented(path)
+        image, orientation = read_oriented(path, self.form)
         class_map = read_mask(mask, self.table)
         _check_size(mask, class_map, path, image, orientation)
         counts = value_counts(class_map)
@@ -164,7 +173,9 @@ class SplitFiles(SplitList):
         Raises:
             DataError: a file that is gone.
         """
-        stats = hashlib.sha256(repr((self.classes, self.table and self.table.meaning())).encode())
+        stats = hashlib.sha256(
+            repr((self.classes, self.table and self.table.meaning(), *self.form.meaning())).encode()
+        )
         changes = hashlib.sha256()
         for index, name in enumerate(self.ids):
             stats.update(name.encode())

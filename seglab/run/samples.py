@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from seglab.drawing.pictures import Pixels, save_class_map
+from seglab.drawing.pictures import Pixels, save_class_map, viewable
 from seglab.metrics.confusion import Evaluation
 from seglab.run.evaluation import (
     FIXED,
@@ -76,7 +76,7 @@ class Collected:
             place: in the split.
             name: its id.
             miou: of this image; NaN where all of it is void.
-            pixels: image ``(3, H, W)``, truth and prediction ``(H, W)``, all uint8.
+            pixels: image ``(C, H, W)``, truth and prediction ``(H, W)``, all uint8.
             draw: gives its panel; called only if the image is kept.
         """
         if self._wants(place, miou):
@@ -169,12 +169,13 @@ class KeepSamples:
 
 
 def shrunk(pixels: Tensor) -> Pixels:
-    """Return ``(3, H, W)`` or ``(H, W)`` uint8 as ``(h, w, 3)`` or ``(h, w)``, made small enough.
+    """Return ``(C, H, W)`` or ``(H, W)`` uint8 as ``(h, w, 3)`` or ``(h, w)``, made small enough.
 
     No side is longer than :data:`LONGEST` then; class maps keep their values.
     """
     photo = pixels.ndim == 3
     array: Pixels = (pixels.permute(1, 2, 0) if photo else pixels).cpu().numpy()
+    array = viewable(array) if photo else array
     height, width = array.shape[:2]
     scale = LONGEST / max(height, width)
     if scale >= 1:

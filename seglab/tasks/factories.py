@@ -6,6 +6,7 @@ from torch import nn
 
 from seglab.config.instantiate import build
 from seglab.errors import ConfigError
+from seglab.models.channels import with_channels
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task
 from seglab.tasks.instance import InstanceSegmentation
@@ -27,6 +28,11 @@ def build_task(config: TrainConfig, per_image: bool = False) -> Task:
     net = build(config.model.net, "model.net")
     if not isinstance(net, nn.Module):
         raise ConfigError(f"model.net._target_={config.model.net['_target_']}: not an nn.Module")
+    try:
+        with_channels(net, config.data.channels)
+    except ValueError as error:
+        text = f"model.net: {error}, which data.channels={config.data.channels} needs"
+        raise ConfigError(text) from None
     task = TASKS[config.model.task](net, config, per_image)
     task.check_output()
     return task

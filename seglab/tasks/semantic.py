@@ -33,7 +33,7 @@ class SemanticSegmentation(Task):
         self.metrics = SegmentationMetrics(self.classes, per_image, len(config.loss.terms))
 
     def infer(self, image: Tensor) -> Tensor:
-        """Map ``(B, 3, H, W)`` uint8 to logits ``(B, K, H, W)``, mirrored too if so configured."""
+        """Map ``(B, C, H, W)`` uint8 to logits ``(B, K, H, W)``, mirrored too if so configured."""
         logits: Tensor = main_output(self(image))
         if self.config.evaluation.flip:
             logits = (logits + main_output(self(image.flip(-1))).flip(-1)) / 2
