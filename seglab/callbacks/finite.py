@@ -139,7 +139,8 @@ def advice(folder: Path) -> str:
 def save_batch(batch: Any, facts: dict[str, Any], folder: Path) -> None:
     """Write a batch as lossless PNGs that open anywhere, and the facts beside them as JSON.
 
-    ``N_image.png`` is RGB to look at; ``N_class_map.png`` and ``N_instances.png`` have VOC's palette.
+    ``N_image.png`` is RGB, ``N_class_map.png`` and ``N_instances.png`` have the palette of VOC. Of
+    images of other channels, see :func:`seglab.drawing.pictures.viewable`.
     """
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():  # of an earlier batch, which may have been larger

@@ -155,7 +155,8 @@ def _scaled(picture: Image.Image, path: Path | str, form: PixelFormat) -> np.nda
         )
     low, high = form.value_range
     scaled = (values - np.float32(low)) * np.float32(255 / (high - low))
-    return np.rint(scaled).clip(0, 255).astype(np.uint8)
+    pixels: np.ndarray = np.rint(scaled).clip(0, 255).astype(np.uint8)
+    return pixels
 
 
 def _copies(path: Path | str, form: PixelFormat) -> int:

@@ -110,7 +110,7 @@ def scale_and_crop(
         ``(C, h, w)`` and ``(…, h, w)`` uint8, with h and w of at most ``crop``.
     """
     height, width = maps.shape[-2:]
-    factor = rng.uniform(*scale)
+    factor = rng.uniform(scale[0], scale[1])
     rows, columns = min(height, math.ceil(crop / factor)), min(width, math.ceil(crop / factor))
     top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
     image = image[:, top : top + rows, left : left + columns]

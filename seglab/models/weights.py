@@ -176,9 +176,7 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport
         target = own.get(ours(name, prefix))
         shaped = _shaped(value, target)
         if shaped is None and first is not None and ours(name, prefix) == f"{first[0]}.weight":
-            shaped = (
-                _shaped(adapted(value, first[1].in_channels), target) if _is_rgb(value) else None
-            )
+            shaped = _shaped(_adapted(value, first[1].in_channels), target)
             changed += [ours(name, prefix)] * (shaped is not None)
         if target is None:
             unexpected.append(name)
@@ -194,13 +192,12 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport
             f"{theirs}, the configured net with {here}"
         )
     missing = [name for name in own if name not in {*loaded, *replaced}]
-    return LoadReport(
-        source, tuple(loaded), tuple(missing), tuple(replaced), tuple(unexpected), tuple(changed)
-    )
+    names = (loaded, missing, replaced, unexpected, changed)
+    return LoadReport(source, *map(tuple, names))
 
 
-def _is_rgb(value: Tensor) -> bool:
-    return value.ndim == 4 and value.shape[1] == RGB
+def _adapted(value: Tensor, channels: int) -> Tensor:
+    return adapted(value, channels) if value.ndim == 4 and value.shape[1] == RGB else value
 
 
 def _shaped(value: Tensor, target: Tensor | None) -> Tensor | None:
