@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import lightning as L
 import torch
 
-from seglab.errors import ConfigError, RunError
+from seglab.errors import ConfigError, RunError, SeglabError
 from seglab.schema import TrainConfig
 
 _CPU = re.compile(r"can't allocate memory|not enough memory: you tried to allocate|std::bad_alloc")
@@ -45,12 +45,16 @@ class Mishaps(L.Callback):
         """Turn an error of torch into one of seglab's; others pass.
 
         Raises:
+            SeglabError: of a loading process, without the traceback that torch puts before it.
             RunError: memory ran out, says of what size and what to lower; or a loading process
                 died.
             ConfigError: a norm was given one number to take the variance of.
         """
         try:
             yield
+        except SeglabError as error:
+            marker = f"{type(error).__module__}.{type(error).__qualname__}: "
+            raise type(error)(str(error).rpartition(marker)[2].strip()) from error
         except ValueError as error:
             if not _NORM.search(str(error)):
                 raise

@@ -130,7 +130,7 @@ def check_fill(transform: Any) -> None:
         )
     of_torchvision = type(transform).__module__.startswith("torchvision.")
     of_maps = fill.get(mask, fill.get("others")) if isinstance(fill, dict) else fill
-    if of_torchvision and hasattr(transform, "fill") and (of_maps != VOID or of_maps is fill):
+    if of_torchvision and hasattr(transform, "fill") and of_maps != VOID:
         raise ConfigError(
             f"transforms: {name}.fill={fill} fills class maps too; give fill: "
             "{_target_: seglab.transforms.void_fill}"
