@@ -28,7 +28,6 @@ from benchmarks.measure import Clock, data_overrides, show
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
 from seglab.runtime.process import prepare
-from seglab.schedules import schedule
 from seglab.schema import TrainConfig
 from seglab.session import run_job
 from seglab.tasks.base import main_output
@@ -51,10 +50,8 @@ def bare(config: TrainConfig, steps: int) -> float:
     L.seed_everything(config.seed, verbose=False)
     data = VOCDataModule(config.data, config.seed)
     task = build_task(config).train()
-    optimizer = task.build_optimizer()
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, schedule(EPOCHS * steps, config.schedule)
-    )
+    optimizer, scheduler = task.optimizer_and_schedule(EPOCHS * steps)
+    assert scheduler is not None
     loader = data.train_dataloader()
     for _ in range(EPOCHS):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The Python API: :func:`fit` trains, :func:`load` brings a trained model back."""
+"""The Python API: :func:`fit` trains a model, :func:`load` loads one."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ from seglab.config.compose import compose, override_stored
 from seglab.config.trust import received_config
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
-from seglab.data.pixels import PixelFormat, to_pixels
+from seglab.data.pixels import RGB, PixelFormat, to_pixels
 from seglab.run.checkpoints import read_checkpoint, stored_config
+from seglab.run.resume import check_run
 from seglab.schema import TrainConfig
 from seglab.session import JobResult, Session, start_job
 from seglab.tasks.base import Task
 from seglab.tasks.precision import precision_plugin
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
-"""What :class:`Predictor` takes for an image."""
+"""An image as :class:`Predictor` takes it."""
 
 
 class Predictor:
     """A trained task in evaluation mode, in the precision that it was trained in.
 
     Attributes:
-        task: the task, which takes plain uint8 RGB; on the CPU until it is moved.
+        task: the task, which takes plain uint8; on the CPU until it is moved.
         classes: the class names, in the order of the values.
+        form: what files and Pillow images are read as.
     """
 
-    def __init__(self, task: Task) -> None:
-        converted = precision_plugin(task.config.trainer.precision, "cpu").convert_module(task)
+    def __init__(self, task: Task, precision: str = "32-true", form: PixelFormat = RGB) -> None:
+        self.precision, self.form = precision, form
+        converted = precision_plugin(precision, "cpu").convert_module(task)
         self.task: Task = converted.eval()  # type: ignore[assignment]
         self.classes = task.classes
 
@@ -68,27 +71,26 @@ class Predictor:
             ValueError: as :meth:`predict`; the model finds no objects.
             DataError: a file that cannot be decoded.
         """
-        found = self.task.objects(self._infer(image))
-        if found is None:
+        objects = self.task.objects(self._infer(image))
+        if objects is None:
             raise ValueError("the model tells no objects apart: it was trained for class maps")
-        return found[0]
+        return objects[0]
 
     def _infer(self, image: Picture) -> Any:
-        form = PixelFormat.configured(self.task.config.data)
         if isinstance(image, str | Path):
-            image = read_image(Path(image), form)
+            image = read_image(Path(image), self.form)
         if isinstance(image, Image.Image):
-            image = to_pixels(image, "image", form)
+            image = to_pixels(image, "image", self.form)
         if isinstance(image, np.ndarray):
             image = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
-        channels = form.channels
+        channels = self.form.channels
         if image.ndim != 3 or image.shape[0] != channels or image.dtype != torch.uint8:
             raise ValueError(
                 f"image is {tuple(image.shape)} {image.dtype}; must be ({channels}, H, W) or "
                 f"(H, W, {channels}) uint8"
             )
         device = self.task.device
-        with precision_plugin(self.task.config.trainer.precision, device.type).forward_context():
+        with precision_plugin(self.precision, device.type).forward_context():
             return self.task.infer(image[None].to(device))
 
 
@@ -97,18 +99,19 @@ def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
 
     Args:
         checkpoint: the file.
-        trust: whether its configuration may build more than nets, their parts and optimisers,
-            which is to say, run any code.
+        trust: whether its configuration may build more than nets, their parts and optimisers, and
+            so run any code.
 
     Raises:
         RunError: no such file, damaged, holding code, or not written by seglab.
-        ConfigError: its configuration is wrong, or names what only ``trust=True`` allows.
+        ConfigError: its configuration is wrong, or needs ``trust=True``.
     """
     path = Path(checkpoint)
     content = read_checkpoint(path)
     stored = received_config(stored_config(content), path, trust)
     session = Session(override_stored(stored, []), "predict", path.parent)
-    return Predictor(session.load(content, path).task)
+    form = PixelFormat.configured(session.config.data)
+    return Predictor(session.load(content, path).task, session.config.trainer.precision, form)
 
 
 def fit(*overrides: str, quiet: bool = False) -> JobResult:
@@ -122,7 +125,8 @@ def fit(*overrides: str, quiet: bool = False) -> JobResult:
         SeglabError: says which key or file is wrong, and what would be right.
     """
     composed = compose("train", TrainConfig, overrides)
-    result = start_job(composed.config, composed.folder, composed.overrides, quiet=quiet)
+    start = check_run(composed.config, composed.folder)
+    result = start_job(start, composed.overrides, quiet=quiet)
     console = Console(quiet=quiet)
     show_metrics(result.metrics, console)
     show_paths(result.folder, result.pictures, console)

@@ -1,4 +1,4 @@
-"""``seglab COMMAND …``: picks the command, nothing else. Knows no torch until one runs."""
+"""``seglab COMMAND …``: parses the command line and calls the command. Imports no torch itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMANDS = {
     "evaluate": "metrics of a checkpoint: checkpoint=FILE [split=val]",
     "predict": "class maps of photographs: checkpoint=FILE input=FILE_OR_DIR output=DIR",
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
-    "compare": "runs beside each other, as a table and a page: DIR [DIR …] [--output DIR]",
+    "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR]",
     "data": "make, look at, verify or fetch a data set: synth | show | check | download",
 }
 
@@ -47,7 +47,7 @@ the same images. Written: compare.html, which needs no network, and compare.csv.
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors like all others."""
+    """A parser that raises its errors as ConfigError."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")
@@ -55,7 +55,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(command: str) -> argparse.ArgumentParser:
     """Build the parser of one command."""
-    one = _Parser(
+    built = _Parser(
         prog=f"seglab {command}",
         description=COMMANDS[command],
         epilog={"data": ACTIONS + "\n" + OVERRIDES, "compare": COMPARED}.get(command, OVERRIDES),
@@ -63,18 +63,18 @@ def parser(command: str) -> argparse.ArgumentParser:
     )
     if command == "train":
         text = "show the whole configuration and what would run where, and stop"
-        one.add_argument("--dry-run", action="store_true", help=text)
+        built.add_argument("--dry-run", action="store_true", help=text)
         text = "a sweep: one run for each combination of values, such as seed=0,1,2 model=a,b"
-        one.add_argument("-m", "--multirun", action="store_true", help=text)
+        built.add_argument("-m", "--multirun", action="store_true", help=text)
     if command == "data":
-        one.add_argument("action", choices=("synth", "show", "check", "download"))
+        built.add_argument("action", choices=("synth", "show", "check", "download"))
     if command == "compare":
         text = "where compare.html and compare.csv go; without it, here"
-        one.add_argument("folders", nargs="+", metavar="DIR", help="runs, or folders of them")
-        one.add_argument("--output", metavar="DIR", default=".", help=text)
+        built.add_argument("folders", nargs="+", metavar="DIR", help="runs, or folders of them")
+        built.add_argument("--output", metavar="DIR", default=".", help=text)
     else:
-        one.add_argument("overrides", nargs="*", metavar="key=value")
-    return one
+        built.add_argument("overrides", nargs="*", metavar="key=value")
+    return built
 
 
 def usage() -> str:
@@ -87,7 +87,7 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    0 done, 2 wrong usage or config, 130 or 143 interrupted by SIGINT or SIGTERM, 1 anything else.
+    0 finished, 2 wrong usage or config, 130 or 143 interrupted (SIGINT, SIGTERM), 1 anything else.
     """
     with signals.handled():
         return _run(arguments)
@@ -101,8 +101,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         command = arguments[0] if arguments else None
         if command not in COMMANDS:
-            said = f"no command {command!r}" if arguments else "no command given"
-            raise ConfigError(f"{said}; there is {', '.join(COMMANDS)}")
+            problem = f"no command {command!r}" if arguments else "no command given"
+            raise ConfigError(f"{problem}; there is {', '.join(COMMANDS)}")
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
         keep_memory()
         import_module(f"seglab.commands.{command}").main(**options)
@@ -114,12 +114,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt as interruption:
         return _interrupted(interruption)
     except Exception as error:
-        if signals.received():  # an import that was cut short may say so in any way
+        if signals.received():  # an interrupted import may raise any error
             return _interrupted(signals.interruption())
         if isinstance(error, OSError) and (explained := explain(error)) is not None:
             _show(explained)
             return explained.exit_code
-        # a defect of ours: the whole story, and the gist as the last line
+        # a defect of seglab: the traceback, and a summary as the last line
         print(printable_lines(traceback.format_exc().rstrip()), file=sys.stderr)
         _show(f"{type(error).__name__}: {error}")
         return 1

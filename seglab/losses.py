@@ -1,15 +1,15 @@
 """What training minimises. Void pixels never change a loss or its gradient.
 
-Every loss maps logits ``(B, K, H, W)`` and a class map ``(B, H, W)`` uint8 (void 255) to a scalar,
-zero with zero gradient where every pixel is void. The region losses (dice, Lovász) take the whole
-batch as one image and average over the classes that its truth holds, so that an absent class
+Every loss maps logits ``(B, K, H, W)`` and a class map ``(B, H, W)`` of integers (void 255) to a
+scalar, zero with zero gradient where every pixel is void. The region losses (dice, Lovász) take the
+whole batch as one image and average over the classes that its truth holds, so that an absent class
 neither counts nor divides by zero.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ def cross_entropy(
 
     Args:
         logits: ``(B, K, H, W)`` floating point.
-        target: ``(B, H, W)`` uint8, void 255.
+        target: ``(B, H, W)`` integers, void 255.
         class_weights: ``(K,)``; the mean is then weighted, as in ``torch.nn.CrossEntropyLoss``.
         label_smoothing: share of the truth that is spread evenly over the classes, as in
             Szegedy et al., CVPR 2016, section 7. The spread share of a pixel is weighted by the
@@ -90,7 +90,7 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: ``(B, K, H, W)`` floating point.
-        target: ``(B, H, W)`` uint8, void 255.
+        target: ``(B, H, W)`` integers, void 255.
 
     Returns:
         A scalar in ``[0, 1]``.
@@ -115,7 +115,7 @@ def lovasz_softmax(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: ``(B, K, H, W)`` floating point.
-        target: ``(B, H, W)`` uint8, void 255.
+        target: ``(B, H, W)`` integers, void 255.
 
     Returns:
         A scalar in ``[0, 1]``.
@@ -146,7 +146,10 @@ def _valid_pixels(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return logits.movedim(1, -1)[valid].softmax(1), target[valid].long()
 
 
-REGION_LOSSES = {"dice": dice, "lovasz_softmax": lovasz_softmax}
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Maps logits ``(B, K, H, W)`` and a class map ``(B, H, W)`` int64, void 255, to a scalar."""
+
+REGION_LOSSES: dict[str, Loss] = {"dice": dice, "lovasz_softmax": lovasz_softmax}
 
 
 class SegmentationLoss(nn.Module):
@@ -161,7 +164,7 @@ class SegmentationLoss(nn.Module):
 
     def __init__(
         self,
-        terms: Sequence[tuple[str, float]],
+        terms: Sequence[tuple[str, float]] = (("cross_entropy", 1.0),),
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
@@ -171,7 +174,7 @@ class SegmentationLoss(nn.Module):
         self.class_weights = None if class_weights is None else torch.tensor(class_weights)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of logits ``(B, K, H, W)`` against a class map ``(B, H, W)`` uint8."""
+        """Return the loss of logits ``(B, K, H, W)`` against a class map ``(B, H, W)``."""
         logits, weights = self._prepared(logits)
         parts = []
         for name, weight in self.terms:
@@ -196,7 +199,7 @@ class SegmentationLoss(nn.Module):
 
         Args:
             logits: ``(1, K, H, W)`` floating point.
-            target: ``(1, H, W)`` uint8, void 255.
+            target: ``(1, H, W)`` integers, void 255.
 
         Returns:
             ``(T, 2)`` float64, a numerator, times the weight of its term, and a denominator for
@@ -226,3 +229,24 @@ class SegmentationLoss(nn.Module):
             return logits, None
         self.class_weights = self.class_weights.to(logits.device)
         return logits, self.class_weights.to(logits.dtype)
+
+
+def image_fractions(loss: Loss, logits: Tensor, target: Tensor) -> Tensor:
+    """Return what one image adds to the loss of a split; see :meth:`SegmentationLoss.fractions`.
+
+    Of any other loss that is the loss of the image as a batch of one over 1, or 0 over 0 where all
+    is void: the mean over the images with valid pixels.
+
+    Args:
+        loss: the loss.
+        logits: ``(1, K, H, W)`` floating point.
+        target: ``(1, H, W)`` int64, void 255.
+
+    Returns:
+        ``(T, 2)`` float64; T is 1 for any other loss.
+    """
+    if isinstance(loss, SegmentationLoss):
+        return loss.fractions(logits, target)
+    valid = (target != VOID).any().double()
+    value = loss(logits, target).double() if valid else torch.zeros_like(valid)
+    return torch.stack([value, valid])[None]

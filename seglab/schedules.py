@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
-from seglab.schema import ScheduleConfig
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 
-def factor(step: int, total: int, config: ScheduleConfig) -> float:
+def factor(
+    step: int,
+    total: int,
+    *,
+    name: str,
+    power: float,
+    min_factor: float,
+    warmup_steps: int,
+    warmup_factor: float,
+) -> float:
     """Return the factor of the learning rate at optimiser step ``step`` of ``total``.
 
     During the warm-up it rises linearly from ``warmup_factor`` to 1; the rest of the steps follow
@@ -19,14 +28,14 @@ def factor(step: int, total: int, config: ScheduleConfig) -> float:
 
     where ``t`` runs from 0 at the end of the warm-up to 1 after the last step.
     """
-    if step < config.warmup_steps:
-        return config.warmup_factor + (1 - config.warmup_factor) * step / config.warmup_steps
-    remaining = max(1, total - config.warmup_steps)
-    t = min(1.0, (step - config.warmup_steps) / remaining)
-    if config.name == "constant":
+    if step < warmup_steps:
+        return warmup_factor + (1 - warmup_factor) * step / warmup_steps
+    remaining = max(1, total - warmup_steps)
+    t = min(1.0, (step - warmup_steps) / remaining)
+    if name == "constant":
         return 1.0
-    curve = (1 - t) ** config.power if config.name == "poly" else (1 + math.cos(math.pi * t)) / 2
-    return config.min_factor + (1 - config.min_factor) * curve
+    curve = (1 - t) ** power if name == "poly" else (1 + math.cos(math.pi * t)) / 2
+    return min_factor + (1 - min_factor) * curve
 
 
 def lr_factor(rule: str, processes: int) -> float:
@@ -39,13 +48,29 @@ def lr_factor(rule: str, processes: int) -> float:
     return {"none": 1.0, "linear": float(processes), "sqrt": math.sqrt(processes)}[rule]
 
 
-def schedule(total: int, config: ScheduleConfig) -> Callable[[int], float]:
-    """Return :func:`factor` as a function of the step alone, as ``LambdaLR`` takes it."""
-
-    def at(step: int) -> float:
-        return factor(step, total, config)
-
-    return at
+def warmup_decay(
+    optimizer: Optimizer,
+    total_steps: int,
+    *,
+    name: str = "poly",
+    power: float = 0.9,
+    min_factor: float = 0.0,
+    warmup_steps: int = 0,
+    warmup_factor: float = 0.1,
+) -> LambdaLR:
+    """Return the schedule that multiplies the optimiser's rates by :func:`factor` at each step."""
+    return LambdaLR(
+        optimizer,
+        lambda step: factor(
+            step,
+            total_steps,
+            name=name,
+            power=power,
+            min_factor=min_factor,
+            warmup_steps=warmup_steps,
+            warmup_factor=warmup_factor,
+        ),
+    )
 
 
 def accumulation_factor(batch: int, batches: float, group: int) -> float:

@@ -1,7 +1,8 @@
 """The shape of a configuration: which keys there are, of which type, within which bounds.
 
 YAML and Hydra accept ``seed=abc`` without a word; these dataclasses do not. A field typed
-``dict[str, Any]`` is open: it holds a ``_target_`` and whatever arguments that target takes.
+``dict[str, Any]`` is open: it holds a ``_target_`` and whatever arguments that target takes. One
+typed ``Annotated[Any, X]`` is an ``X``, or open where it names another ``_target_`` than X's.
 Knows no torch.
 """
 
@@ -222,12 +223,13 @@ class LossTerm:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss: a weighted sum of terms."""
+    """The loss of seglab's own: a weighted sum of terms."""
 
     terms: Annotated[list[LossTerm], Length(1, inf)]
     # The loss divides by the sum of the weights in float32: 1e-38 makes it infinite or NaN.
     class_weights: Annotated[list[float] | None, ZeroOr(1e-6, 1e6)]
     label_smoothing: Annotated[float, Bound(0, 1)]
+    _target_: str = "seglab.losses.SegmentationLoss"
 
 
 @dataclass(frozen=True)
@@ -244,13 +246,14 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The learning rate over the steps of a run, as a factor of ``optimizer.lr``."""
+    """The schedule of seglab's own: a factor of ``optimizer.lr`` over the steps of a run."""
 
     name: Annotated[str, OneOf("poly", "cosine", "constant")]
     power: Annotated[float, Bound(above=0)]
     min_factor: Annotated[float, Bound(0, 1)]
     warmup_steps: Annotated[int, Bound(0)]
     warmup_factor: Annotated[float, Bound(0, 1)]
+    _target_: str = "seglab.schedules.warmup_decay"
 
 
 STRATEGIES = (
@@ -286,7 +289,7 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class LoggerConfig:
-    """Where the history goes besides metrics.csv; all but ``name`` is for W&B."""
+    """Whether W&B gets the history besides metrics.csv; all but ``name`` is for W&B."""
 
     name: Annotated[str, OneOf("csv", "wandb")]
     mode: Annotated[str | None, OneOf("online", "offline", "disabled")] = None
@@ -320,7 +323,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What is common to the runs of a sweep; of no account in a single run."""
+    """What the runs of a sweep share; ignored by a single run."""
 
     name: Annotated[str | None, Name()]
 
@@ -335,15 +338,21 @@ class TrainConfig:
     sweep: Annotated[SweepConfig, Mark.NO_EFFECT]
     data: DataConfig
     model: ModelConfig
-    loss: LossConfig
+    loss: Annotated[Any, LossConfig]
     optimizer: OptimizerConfig
-    schedule: ScheduleConfig
+    schedule: Annotated[Any, ScheduleConfig]
     trainer: TrainerConfig
-    logger: Annotated[LoggerConfig, Mark.NO_EFFECT]
+    logger: Annotated[Any, LoggerConfig, Mark.NO_EFFECT]
     evaluation: EvaluationConfig
     pictures: Annotated[PicturesConfig, Mark.NO_EFFECT]
     callbacks: dict[str, Any]
+    metrics: dict[str, Any] = field(default_factory=dict)
     transforms: dict[str, Any] = field(default_factory=lambda: {"_target_": OWN_TRANSFORM})
+
+    @property
+    def uses_wandb(self) -> bool:
+        """Whether W&B gets the history."""
+        return isinstance(self.logger, LoggerConfig) and self.logger.name == "wandb"
 
     def check_channels(self) -> None:
         """Check that what has a value per channel has as many as ``data.channels``.
@@ -370,9 +379,9 @@ class TrainConfig:
 class EvaluateConfig:
     """What ``seglab evaluate`` adds to the configuration that it finds in the checkpoint."""
 
-    checkpoint: str
+    checkpoint: Annotated[str, Mark.NO_EFFECT]  # what it contains counts
     split: str
-    trust: bool = False
+    trust: Annotated[bool, Mark.NO_EFFECT] = False
 
 
 @dataclass(frozen=True)
@@ -389,7 +398,7 @@ class PredictConfig:
 class ScoreConfig:
     """Everything that ``seglab score`` does."""
 
-    predictions: str
+    predictions: Annotated[str, Mark.NO_EFFECT]
     split: str
     data: DataConfig
 
@@ -407,8 +416,9 @@ class DataCommandConfig:
 
 @cache
 def marked(mark: Mark) -> tuple[str, ...]:
-    """Return the dotted names of the keys and groups of keys of a run that bear a mark."""
-    return tuple(_marked(mark, TrainConfig, ""))
+    """Return the dotted names of the keys, and groups of keys, of a run folder that bear a mark."""
+    schemas = (TrainConfig, EvaluateConfig, ScoreConfig)
+    return tuple(dict.fromkeys(key for schema in schemas for key in _marked(mark, schema, "")))
 
 
 def _marked(mark: Mark, schema: Any, prefix: str) -> Iterator[str]:
@@ -429,13 +439,16 @@ def defaults() -> dict[str, Any]:
 
 
 def _defaults(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    hints = get_type_hints(schema)
+    hints = get_type_hints(schema, include_extras=True)
     for spec in fields(schema):
         if spec.default is not MISSING:
             yield prefix + spec.name, spec.default
-        elif spec.default_factory is not MISSING and isinstance(spec.default_factory(), dict):
-            for name, value in spec.default_factory().items():
-                yield f"{prefix}{spec.name}.{name}", value
+        elif spec.default_factory is not MISSING:
+            value = spec.default_factory()
+            if isinstance(value, dict) and value:
+                yield from ((f"{prefix}{spec.name}.{name}", one) for name, one in value.items())
+            else:
+                yield prefix + spec.name, value
         for part in (hints[spec.name], *get_args(hints[spec.name])):
             if is_dataclass(part):
                 yield from _defaults(part, f"{prefix}{spec.name}.")

@@ -10,7 +10,7 @@ from seglab import cli
 from seglab.commands import train
 from seglab.config.compose import compose
 from seglab.data.synthetic import SyntheticSpec, write_tree
-from seglab.run.settings import identity
+from seglab.run.identity import data_digests
 from seglab.runtime.files import write_json
 from seglab.schema import TrainConfig
 
@@ -141,7 +141,7 @@ def received(folder: Path, state: str, *overrides: str) -> Path:
     config["trainer"]["threads"] = 2
     (folder / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
     if state != "none":
-        data = identity(compose("train", TrainConfig, []).config)
+        data = data_digests(compose("train", TrainConfig, []).config)
         write_json(folder / "status.json", {"status": state, "data": data})
         place = {"epoch_progress": {"current": {"started": 1, "processed": 1}}}
         place["epoch_loop.batch_progress"] = {"current": {"processed": 1}}

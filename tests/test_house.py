@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers.sources import ROOT, TREES, is_own, last_name, nodes
@@ -13,13 +17,6 @@ TORCH_FLAGS = {
     ("seglab/runtime/process.py", "torch.utils.deterministic.fill_uninitialized_memory"),
 }
 """torch documents these assignments: docs.pytorch.org/docs/stable/notes/randomness.html."""
-
-HYDRA_RESULT = {
-    ("seglab/sweep/plugins.py", "result.overrides"),
-    ("seglab/sweep/plugins.py", "result.status"),
-    ("seglab/sweep/plugins.py", "result.return_value"),
-}
-"""Hydra's JobReturn is filled by attributes."""
 
 MODULES_OUTSIDE_ROOMS = 10
 
@@ -64,7 +61,7 @@ def test_nothing_is_assigned_to_an_attribute_of_another_object() -> None:
         and isinstance(node.ctx, ast.Store | ast.Del)
         and not is_own(node.value)
     }
-    assert assigned == TORCH_FLAGS | HYDRA_RESULT
+    assert assigned == TORCH_FLAGS
     set_by_name = [
         f"{path}:{node.lineno}"
         for path, node in nodes(ast.Call)
@@ -90,3 +87,67 @@ def test_the_dataclasses_of_the_schema_are_frozen() -> None:
 def test_few_modules_are_outside_a_room() -> None:
     modules = sorted(path.name for path in ROOT.glob("*.py"))
     assert len(modules) <= MODULES_OUTSIDE_ROOMS, modules
+
+
+RUN_PATHS, SWEEP_PATHS = "seglab/run/paths.py", "seglab/sweep/jobs.py"
+
+OTHER_LOCKS = {"seglab/data/decode.py", "seglab/data/synthetic.py", SWEEP_PATHS}
+"""Lock files of their own, whose names end like that of a run."""
+
+
+def texts(path: str) -> Iterator[tuple[ast.Constant, ast.AST]]:
+    """Yield the strings of a module, docstrings aside, each with the node that it is part of."""
+    for parent in ast.walk(TREES[path]):
+        for node in ast.iter_child_nodes(parent):
+            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if is_text and not isinstance(parent, ast.Expr):
+                yield node, parent
+
+
+def file_names(path: str) -> set[str]:
+    """Return the parts of the paths that a module's upper-case constants name."""
+    values = vars(importlib.import_module(path.removesuffix(".py").replace("/", ".")))
+    return {
+        part
+        for node in TREES[path].body
+        if isinstance(node, ast.Assign)
+        for name in ast.walk(node.targets[0])
+        if isinstance(name, ast.Name) and name.id.isupper()
+        if isinstance(values[name.id], str | Path)
+        for part in Path(values[name.id]).parts
+    }
+
+
+def named_files(path: str, names: set[str]) -> Iterator[str]:
+    """Yield where a module names a file: one with an extension in any text, a folder in a path."""
+    for node, parent in texts(path):
+        words = {word.strip(".") for word in re.split(r"[^\w.]", node.value)} | {node.value}
+        in_path = isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Div)
+        in_path |= isinstance(parent, ast.Call) and last_name(parent.func) in PATH_CALLS
+        for name in names & (words | set(node.value.split("/"))):
+            if "." in name or in_path:
+                yield f"{path}:{node.lineno}: {name}"
+
+
+PATH_CALLS = ("Path", "joinpath", "with_name", "glob", "rglob")
+
+
+def test_a_run_folders_files_are_named_in_the_room_of_the_run_alone() -> None:
+    names = file_names(RUN_PATHS)
+    assert {"status.json", "checkpoints", "last.ckpt", ".hydra", "predictions", ".lock"} <= names
+    assert list(named_files(RUN_PATHS, {"status.json"})), "a literal is noticed"
+    places = [
+        place
+        for path in TREES
+        if path != RUN_PATHS
+        for place in named_files(path, names - ({".lock"} if path in OTHER_LOCKS else set()))
+    ]
+    assert places == []
+
+
+def test_a_sweeps_own_files_are_named_at_one_place() -> None:
+    names = file_names(SWEEP_PATHS)
+    assert {"sweep.csv", "slurm"} <= names
+    others = [path for path in TREES if not path.startswith("seglab/sweep/")]
+    places = [place for path in others for place in named_files(path, names - {".lock"})]
+    assert places == []

@@ -23,15 +23,6 @@ class Private(NamedTuple):
 
 
 PRIVATE_NAMES = {
-    # HydraContext takes Hydra's callbacks, whose class has no public name.
-    Private("seglab/config/compose.py", "hydra._internal.callbacks"): (
-        "https://github.com/facebookresearch/hydra/blob/main/hydra/types.py"
-    ),
-    # The one splitter of a grid's overrides.
-    Private("seglab/sweep/plugins.py", "hydra._internal.core_plugins.basic_sweeper"): (
-        "https://github.com/facebookresearch/hydra/blob/main/"
-        "hydra/_internal/core_plugins/basic_sweeper.py"
-    ),
     # The step that Lightning logs by, whose public count has moved on by one within training.
     Private("seglab/tasks/base.py", "_batches_that_stepped"): (
         "https://github.com/Lightning-AI/pytorch-lightning/blob/master/"

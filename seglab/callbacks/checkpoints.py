@@ -12,7 +12,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from seglab.run.checkpoints import DAMAGED, KEY, LAST, PREVIOUS
+from seglab.run.checkpoints import KEY
+from seglab.run.paths import BEST, DAMAGED, LAST, PREVIOUS
 from seglab.schema import TrainConfig
 
 SCORE = "val/mIoU"
@@ -55,7 +56,7 @@ class BestAndLast(Checkpoint):
         """Save the epoch."""
         if self.improved and self.config.checkpoints in ("best", "both"):
             # First: a run that is killed here goes on from the epoch before, and gets here again.
-            trainer.save_checkpoint(self.folder / "best.ckpt")
+            trainer.save_checkpoint(self.folder / BEST)
         trainer.save_checkpoint(self.folder / LAST)
         self.improved = False
 

@@ -11,25 +11,17 @@ epoch's checkpoint, so that every checkpoint is looked through before it is writ
 from __future__ import annotations
 
 import math
-import re
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from PIL import Image
 from torch import Tensor
 
-from seglab.drawing.pictures import save_class_map, viewable
 from seglab.errors import RunError
-from seglab.run.checkpoints import LAST
+from seglab.run.bad_batch import save_batch
+from seglab.run.paths import BAD_BATCH, CHECKPOINTS, LAST
 from seglab.runtime.collective import gather
-from seglab.runtime.files import write_json
-
-FOLDER = "bad_batch"
-"""Where in the run folder the batch lies that a run stopped at."""
-
-_WRITTEN = re.compile(r"\d+_(image|class_map|instances)\.png")
 
 KEPT = 5
 """How many finite losses are remembered."""
@@ -103,7 +95,7 @@ class FiniteNumbers(L.Callback):
         step, epoch = trainer.global_step, trainer.current_epoch
         losses = [values["train/loss"] for values in self.recent]
         before = ", ".join(f"{loss:.4g}" for loss in losses) or "none"
-        where = self.folder / FOLDER
+        where = self.folder / BAD_BATCH
         if writes and self.batch is not None:
             facts = {
                 "what": what,
@@ -127,32 +119,13 @@ def advice(folder: Path) -> str:
     Resuming changes no settings, and so mostly meets the same batch again: another run does it.
     """
     text = "try a new run with a lower optimizer.lr or trainer.gradient_clip_val=1"
-    last = folder / "checkpoints" / LAST
+    last = folder / CHECKPOINTS / LAST
     if not last.is_file():
         return text
     return (
         f"{text}, from the last checkpoint by model.weights={last}; resume=true repeats the steps "
         "since that checkpoint with the same settings"
     )
-
-
-def save_batch(batch: Any, facts: dict[str, Any], folder: Path) -> None:
-    """Write a batch as lossless PNGs that open anywhere, and the facts beside them as JSON.
-
-    ``N_image.png`` is RGB, ``N_class_map.png`` and ``N_instances.png`` have the palette of VOC. Of
-    images of other channels, see :func:`seglab.drawing.pictures.viewable`.
-    """
-    folder.mkdir(exist_ok=True)
-    for old in folder.iterdir():  # of an earlier batch, which may have been larger
-        if _WRITTEN.fullmatch(old.name):
-            old.unlink()
-    for number in range(len(batch.ids)):
-        pixels = batch.image[number].permute(1, 2, 0).cpu().contiguous().numpy()
-        Image.fromarray(viewable(pixels)).save(folder / f"{number}_image.png")
-        for name, maps in (("class_map", batch.class_map), ("instances", batch.instance_map)):
-            if maps is not None:
-                save_class_map(maps[number].cpu().numpy(), folder / f"{number}_{name}.png")
-    write_json(folder / "facts.json", facts)
 
 
 def _values(trainer: L.Trainer) -> dict[str, float]:

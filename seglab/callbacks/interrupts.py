@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 
+from seglab.run.paths import LAST
 from seglab.runtime.preemption import is_asked
 
 
@@ -36,7 +37,7 @@ class SaveAndStop(L.Callback):
         logged = trainer.callback_metrics.items()
         losses = {name: float(value) for name, value in logged if name.startswith("train/")}
         pl_module.log_exact(losses)  # type: ignore[operator]
-        trainer.save_checkpoint(self.folder / "last.ckpt")
+        trainer.save_checkpoint(self.folder / LAST)
         raise KeyboardInterrupt
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -60,7 +61,7 @@ class SaveAndStop(L.Callback):
             progress.reset()
             progress.increment_ready()
             progress.increment_started()
-            trainer.save_checkpoint(self.folder / "last.ckpt")
+            trainer.save_checkpoint(self.folder / LAST)
         raise KeyboardInterrupt
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -11,14 +11,10 @@ from PIL import Image
 
 from seglab.data.datamodule import Batch
 from seglab.data.instances import find_instances
+from seglab.drawing import OVERLAYS
+from seglab.drawing.layout import Pixels
 from seglab.drawing.objects import ObjectFiles, object_panel
-from seglab.drawing.pictures import (
-    Pixels,
-    panel,
-    prediction_sheet,
-    save_class_map,
-    viewable,
-)
+from seglab.drawing.pictures import panel, prediction_sheet, save_class_map, viewable
 from seglab.errors import RunError
 from seglab.run.samples import Validated
 from seglab.runtime.files import atomic
@@ -90,7 +86,7 @@ class WritePredictions(L.Callback):
     """
 
     def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
-        self.folder, self.overlays, self.classes = folder, folder / "overlays", classes
+        self.folder, self.overlays, self.classes = folder, folder / OVERLAYS, classes
         self.objects = ObjectFiles(folder, classes)
         self.unreadable: list[str] = []
 

@@ -1,4 +1,7 @@
-"""What a run shows while it works: a bar on a terminal, a line an epoch everywhere."""
+"""What a run shows while it works: a bar on a terminal, a line per epoch everywhere.
+
+By hand, because Lightning's RichProgressBar has one bar per epoch, and prints nothing into a log.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,65 @@ from typing import Any
 
 import lightning as L
 from rich.console import Console
-from rich.progress import TaskID
 
 from seglab.runtime.bars import bar
 from seglab.text import print_plain
 
 
-class TrainingProgress(L.Callback):
-    """A bar over all steps of a run with loss, mIoU and time left, and a line for each epoch."""
+class Progress(L.Callback):
+    """A bar over the images of one evaluation or prediction.
+
+    Args:
+        console: where it is shown.
+        description: what is done.
+        total: how many images there are.
+    """
+
+    def __init__(self, console: Console, description: str, total: int) -> None:
+        self.console, self.progress = console, bar(console)
+        self.task = self.progress.add_task(description, total=total, numbers="")
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the bar."""
+        self.progress.start()
+        self.progress.reset(self.task)
+
+    on_predict_start = on_validation_start
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Advance by the images of one batch, on all processes."""
+        self.progress.advance(self.task, len(batch.ids) * trainer.world_size)
+
+    on_predict_batch_end = on_validation_batch_end
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Remove the bar, however the run ended."""
+        self.progress.stop()
+
+
+class TrainingProgress(Progress):
+    """A bar over all steps of a run with loss, mIoU and time left, and a line per epoch."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.progress = bar(console)
-        self.task: TaskID | None = None
+        super().__init__(console, "training", 0)
         self.numbers: dict[str, float] = {}
         self.validated = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar, at the position that a resumed run has reached."""
         self.epoch_start = time.perf_counter()  # of an epoch that another process has begun
-        self.batches = int(trainer.num_training_batches)
-        total = self.batches * (trainer.max_epochs or 0)
-        self.progress.start()
+        total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
         done = trainer.global_step * trainer.accumulate_grad_batches
-        self.task = self.progress.add_task("training", total=total, completed=done, numbers="")
+        self.progress.start()
+        self.progress.reset(self.task, total=total, completed=done)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the epoch's clock."""
@@ -41,92 +79,35 @@ class TrainingProgress(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
         """Advance by one batch."""
-        self._note(trainer, "train/loss")
-        self._show("training", advance=1)
+        self._show(trainer, "training", advance=1)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the bar where it is."""
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
-        """Say how far the validation is."""
-        batch = arguments[2] + 1
-        total = trainer.num_val_batches[0] if trainer.num_val_batches else batch
-        self._show(f"validating {batch}/{total}")
+        """Show how far the validation is."""
+        total = trainer.num_val_batches[0] if trainer.num_val_batches else arguments[2] + 1
+        self._show(trainer, f"validating {arguments[2] + 1}/{total}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the new mIoU."""
         self.validated = True
-        self._note(trainer, "val/mIoU", "val/loss")
-        self._show("training")
+        self._show(trainer, "training")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave a line that stays."""
+        """Print a line that stays."""
         shown = {k: v for k, v in self.numbers.items() if self.validated or k == "train/loss"}
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         seconds = time.perf_counter() - self.epoch_start
         epoch = f"{trainer.current_epoch + 1:>{len(str(trainer.max_epochs))}}/{trainer.max_epochs}"
         print_plain(f"epoch {epoch}  {numbers}  {seconds:.1f} s", self.console)
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Take the bar away, however the run ended."""
-        self.progress.stop()
-
-    def _note(self, trainer: L.Trainer, *names: str) -> None:
-        for name in names:
-            if name in trainer.callback_metrics:
-                self.numbers[name] = float(trainer.callback_metrics[name])
-
-    def _show(self, description: str, advance: float = 0) -> None:
-        if self.task is not None:
-            shown = {k: v for k, v in self.numbers.items() if k != "val/loss"}  # a bar is narrow
-            numbers = "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
-            self.progress.update(
-                self.task, description=description, advance=advance, numbers=numbers
-            )
-
-
-class EvaluationProgress(L.Callback):
-    """A bar over the batches of one evaluation."""
-
-    def __init__(self, console: Console) -> None:
-        self.progress = bar(console)
-        self.task: TaskID | None = None
-
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the bar."""
-        self.progress.start()
-        total = int(trainer.num_val_batches[0])
-        self.task = self.progress.add_task("evaluating", total=total, numbers="")
-
-    def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
-    ) -> None:
-        """Advance by one batch."""
-        if self.task is not None:
-            self.progress.advance(self.task)
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Take the bar away, however the evaluation ended."""
-        self.progress.stop()
-
-
-class PredictionProgress(L.Callback):
-    """A bar over the images of one prediction."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        self.progress = bar(console)
-        self.task = self.progress.add_task("predicting", total=total, numbers="")
-
-    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the bar."""
-        self.progress.start()
-
-    def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
-    ) -> None:
-        """Advance by the images of one batch."""
-        batch = arguments[1]
-        self.progress.advance(self.task, len(batch.ids))
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Take the bar away, however the prediction ended."""
-        self.progress.stop()
+    def _show(self, trainer: L.Trainer, description: str, advance: float = 0) -> None:
+        logged = trainer.callback_metrics
+        names = [name for name in ("train/loss", "val/mIoU", "val/loss") if name in logged]
+        self.numbers |= {name: float(logged[name]) for name in names}
+        shown = {k: v for k, v in self.numbers.items() if k != "val/loss"}  # a bar is narrow
+        numbers = "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
+        self.progress.update(self.task, description=description, advance=advance, numbers=numbers)

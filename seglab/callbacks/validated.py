@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import lightning as L
 
 from seglab.data.datamodule import Batch
-from seglab.drawing.pictures import Pixels
+from seglab.drawing.layout import Pixels
 from seglab.metrics.counts import miou
 from seglab.run.samples import Collected, Sample, Validated, worst_of
 from seglab.runtime.collective import gather
+from seglab.runtime.files import nan_to_null, null_to_nan
 from seglab.tasks.base import Output, Task
 
 
@@ -90,7 +91,7 @@ _PIXELS = ("image", "truth", "prediction", "panel")
 
 def _gathered(samples: Sequence[Sample]) -> list[Sample]:
     """Return all processes' samples in the order of the split."""
-    facts = [[one.place, one.id, one.miou if one.miou == one.miou else None] for one in samples]
+    facts = nan_to_null([[one.place, one.id, one.miou] for one in samples])
     arrays: dict[str, Pixels] = {}
     for one in samples:
         for name in _PIXELS:
@@ -99,7 +100,6 @@ def _gathered(samples: Sequence[Sample]) -> list[Sample]:
     everyone = []
     for message in gather(facts, arrays):
         for place, name, score in message.value:
-            number = float("nan") if score is None else score
             own = {kind: message.arrays.get(f"{place}/{kind}") for kind in _PIXELS}
-            everyone.append(Sample(place, name, number, **own))  # type: ignore[arg-type]
+            everyone.append(Sample(place, name, null_to_nan(score), **own))  # type: ignore[arg-type]
     return sorted(everyone, key=lambda sample: sample.place)

@@ -1,4 +1,4 @@
-"""``seglab compare``: runs beside each other, as a table, a spreadsheet and a page."""
+"""``seglab compare``: a table, a spreadsheet and a page of several runs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from seglab.errors import RunError
-from seglab.report import PAGE, TABLE, build
+from seglab.report import PAGE, build
 from seglab.report.comparison import Comparison
-from seglab.report.table import between, kind, lines, number, what_differs
-from seglab.run.folder import FINISHED
+from seglab.report.table import TABLE, between, kind, lines, number, what_differs
+from seglab.run.status import FINISHED
 from seglab.text import plain, print_plain, printable
 
 
@@ -19,7 +19,7 @@ def main(folders: list[str], output: str) -> Comparison:
     """Compare the runs in ``folders``, show the table, and write page and table to ``output``.
 
     Raises:
-        ConfigError: a folder that is not there or holds no run.
+        ConfigError: a folder that does not exist or contains no run.
         RunError: ``output`` cannot be written.
     """
     console = Console()
@@ -34,7 +34,7 @@ def main(folders: list[str], output: str) -> Comparison:
 
 
 def show(comparison: Comparison, console: Console) -> None:
-    """Print the table, the best run first, and what follows from it."""
+    """Print the table, the best run first, and the statistics below it."""
     table = Table()
     table.add_column("run", overflow="fold")
     table.add_column("val/mIoU", justify="right", no_wrap=True)

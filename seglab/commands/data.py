@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(overrides: list[str], action: str) -> None:
-    """Carry out one of the four actions.
+    """Run one of the four actions.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
@@ -35,12 +35,12 @@ def synth(config: DataCommandConfig, console: Console) -> None:
         raise ConfigError(f"data={config.data.name}: only data=synthetic can be made")
     spec = synthetic.SyntheticSpec(**vars(config.data.synth))
     root = Path(config.data.root) if config.data.root else synthetic.default_root(spec)
-    there = (root / "VOC2007").is_dir()
+    exists = (root / "VOC2007").is_dir()
     synthetic.ensure(root, spec)
-    said = "was there already" if there else f"{spec.train} training, {spec.val} validation images"
-    print_plain(f"{root}: {said}", console)
+    text = "existed already" if exists else f"{spec.train} training, {spec.val} validation images"
+    print_plain(f"{root}: {text}", console)
     if config.data.root is None:
-        print_plain("that is in the cache; give data.root=DIR for a folder of your choice", console)
+        print_plain("this is the cache; give data.root=DIR for a folder of your choice", console)
 
 
 def show(config: DataCommandConfig, console: Console) -> None:
@@ -91,14 +91,14 @@ def check(config: DataCommandConfig, console: Console) -> None:
             check_lists(config.data, split)
             progress = Checking(console)
     checking = DataCheck(config.data, progress) if progress else DataCheck(config.data)
-    found = 0
-    for found, problem in enumerate(checking.problems(), 1):  # noqa: B007
+    count = 0
+    for count, problem in enumerate(checking.problems(), 1):  # noqa: B007
         print_plain(problem, console)
     for note in checking.notes:
         print_plain(f"note: {note}", console)
-    if found:
+    if count:
         raise DataError(
-            f"{found} problem{'s' * (found > 1)} in data={config.data.name}, listed above"
+            f"{count} problem{'s' * (count > 1)} in data={config.data.name}, listed above"
         )
     console.print("no problem found")
 
@@ -108,6 +108,6 @@ def download(config: DataCommandConfig, console: Console) -> None:
     from seglab.data.download import download_voc
 
     if config.data.root is None:
-        raise ConfigError("data.root is not set: give data.root=DIR, where VOC is to lie")
+        raise ConfigError("data.root is not set: give data.root=DIR, the folder for VOC")
     path = download_voc(Path(config.data.root), config.year)
     print_plain(str(path), console)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from seglab.config.compose import Composed, check_root, compose_own, override_stored
-from seglab.run.folder import check_folder
+from seglab.run.status import check_folder
 from seglab.schema import EvaluateConfig, TrainConfig
 
 if TYPE_CHECKING:

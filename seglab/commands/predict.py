@@ -1,4 +1,4 @@
-"""``seglab predict``: class maps of photographs, as palette PNGs and to look at."""
+"""``seglab predict``: class maps of photographs, as palette PNGs and overlays."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from seglab.config.compose import compose_own, override_stored
+from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS
 from seglab.errors import ConfigError, DataError, RunError
 from seglab.schema import PredictConfig
 from seglab.text import print_plain
@@ -58,7 +59,7 @@ def main(overrides: list[str]) -> Path:
 
     def report(writing: WritePredictions) -> None:
         unreadable = batches.unreadable + writing.unreadable
-        objects = f"objects in {output / 'instances.json'}, " if writing.objects.images else ""
+        objects = f"objects in {output / OBJECTS}, " if writing.objects.images else ""
         print_plain(
             f"{len(images) - len(unreadable)} class maps in {output}, overlays in "
             f"{writing.overlays}, {objects}{time.perf_counter() - start:.1f} s",
@@ -73,7 +74,7 @@ def main(overrides: list[str]) -> Path:
 
 
 def _check_output(output: Path, source: Path) -> None:
-    """Check that class maps and overlays can be written, and that no photograph is in their way.
+    """Check that class maps and overlays can be written without overwriting a photograph.
 
     Raises:
         ConfigError: a file is where a folder is needed, or the output contains a photograph.
@@ -82,7 +83,7 @@ def _check_output(output: Path, source: Path) -> None:
     for folder in (output, *output.parents):
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"output={output}: {folder} is a file, not a folder")
-    for part in (output / "overlays", output / "instances", output / "wandb"):
+    for part in (output / OVERLAYS, output / INSTANCES, output / "wandb"):
         if part.is_symlink():
             raise RunError(f"{part}: refused: a symbolic link; no output goes through one")
         if part.exists() and not part.is_dir():
@@ -90,8 +91,10 @@ def _check_output(output: Path, source: Path) -> None:
     if not output.is_dir() or not source.exists():
         return
     files = [source] if source.is_file() else [path for path in source.iterdir() if path.is_file()]
-    # Of a link, both places: prediction would replace the link, or the photograph behind it.
-    folders = {place for path in files for place in (path.parent.resolve(), path.resolve().parent)}
+    # Of a link, both folders: prediction would replace the link, or the photograph behind it.
+    folders = {
+        parent for path in files for parent in (path.parent.resolve(), path.resolve().parent)
+    }
     for folder in sorted({source.resolve(), *folders} if source.is_dir() else folders):
         if any(parent.samefile(output) for parent in (folder, *folder.parents)):
             raise ConfigError(
@@ -99,7 +102,7 @@ def _check_output(output: Path, source: Path) -> None:
                 "overwrite; give another folder"
             )
     for name in sorted(f"{path.stem}.png" for path in files):
-        if (output / name).exists() and not (output / "overlays" / name).is_file():
+        if (output / name).exists() and not (output / OVERLAYS / name).is_file():
             raise ConfigError(
                 f"output={output}: contains {name}, which predict did not write and would "
                 "overwrite; give another folder"

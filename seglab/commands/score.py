@@ -1,4 +1,4 @@
-"""``seglab score``: the metrics of class maps on disk, whoever made them; no model needed."""
+"""``seglab score``: the metrics of class maps on disk; no model needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from rich.console import Console
 
 from seglab.config.compose import compose
 from seglab.errors import ConfigError, DataError
-from seglab.run.folder import Run, check_folder
+from seglab.run.folder import Run
+from seglab.run.status import check_folder
 from seglab.runtime.links import refuse_outside
 from seglab.schema import ScoreConfig
 

@@ -1,4 +1,4 @@
-"""What a command prints at its end."""
+"""The result of a command, as it is printed at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: boo
     """Print the per-class IoU as a table, the other numbers, and the headline last.
 
     Args:
-        metrics: what ``metrics.json`` holds.
+        metrics: those of ``metrics.json``.
         console: where.
         unreliable: star the interval, with a footnote: :func:`seglab.metrics.counts.unreliable`.
     """
@@ -33,7 +33,9 @@ def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: boo
             table.add_row(*map(plain, [label, *map(_cell, values)]))
     console.print(table)
     others = ("val/loss", "val/pixel_accuracy", "val/mean_accuracy", "val/fw_IoU")
-    for name in (*others, "val/mask_AP", "val/mask_AP50"):
+    shown = {*others, "val/mIoU", "val/mIoU_low", "val/mIoU_high"}
+    further = [name for name in metrics if name.rpartition("/")[0] == "val" and name not in shown]
+    for name in (*others, *further):
         if name in metrics:
             print_plain(f"{name:<18} {metrics[name]:.4f}", console)
     interval = ""
@@ -55,6 +57,6 @@ def _cell(value: float | None) -> str:
 
 
 def show_paths(folder: Path, pictures: Sequence[Path], console: Console) -> None:
-    """Print where the results lie, one path a line so that it can be copied."""
+    """Print the paths of the results, one per line so that they can be copied."""
     for name, path in [("run folder", folder), *(("picture", path) for path in pictures)]:
         print_plain(f"{name:<18} {path}", console)

@@ -9,8 +9,9 @@ import yaml
 from rich.console import Console
 
 from seglab.config.compose import compose
-from seglab.run.folder import FINISHED, INTERRUPTED, NONE, status
-from seglab.run.settings import check_run, is_trained
+from seglab.run.paths import CHECKPOINTS, LAST
+from seglab.run.resume import check_run
+from seglab.run.status import FINISHED, INTERRUPTED, NONE, status
 from seglab.schema import TrainConfig
 from seglab.sweep.command import sweep
 from seglab.text import print_plain, printable_lines
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) -> JobResult | None:
-    """Compose the configuration, train, and show what came of it; of each job under ``multirun``.
+    """Compose the configuration, train, and show the result; of each job under ``multirun``.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
@@ -30,9 +31,8 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         return None
     console = Console()
     composed = compose("train", TrainConfig, overrides)
-    state, config, changes = check_run(composed.config, composed.folder)
-    if not is_trained(composed.folder, state):  # otherwise the weights are those of the run
-        config.model.check_weights_file()
+    start = check_run(composed.config, composed.folder)
+    folder, state, config, changes = start
     if state != FINISHED and config.data.synth is None:  # built-in data is made when used
         from seglab.data.lists import check_training_lists  # numpy: not needed for a wrong key
 
@@ -41,12 +41,12 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         if state != FINISHED:
             from seglab.sweep.preflight import check_job
 
-            check_job(config, composed.folder)
+            check_job(config, folder)
         text = yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True)
         text += "".join(f"# {line}\n" for line in changes)
-        print(printable_lines(f"{text}# {composed.folder}: {plan(composed.folder, state)}"))
+        print(printable_lines(f"{text}# {folder}: {plan(folder, state)}"))
         return None
-    resumes = [f"resuming {composed.folder}"] if state == INTERRUPTED else []
+    resumes = [f"resuming {folder}"] if state == INTERRUPTED else []
     for line in [*resumes, *changes]:
         print_plain(line, console)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
@@ -54,11 +54,11 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     from seglab.session import start_job
 
     try:
-        result = start_job(config, composed.folder, composed.overrides)
+        result = start_job(start, composed.overrides)
     except KeyboardInterrupt as interruption:
-        if status(composed.folder) == INTERRUPTED:
+        if status(folder) == INTERRUPTED:
             raise type(interruption)(
-                f"hydra.run.dir={composed.folder} resume=true, with the same settings, resumes it"
+                f"hydra.run.dir={folder} resume=true, with the same settings, resumes it"
             ) from None
         raise
     if result.skipped:
@@ -70,8 +70,8 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
 
 
 def plan(folder: Path, state: str) -> str:
-    """Return what would be done with a run folder of this status."""
+    """Return what training would do with a run folder of this status."""
     if state == FINISHED:
         return "has finished: would be left alone"
-    last = folder / "checkpoints" / "last.ckpt"
-    return f"would resume from {last.name}" if state != NONE and last.is_file() else "would start"
+    resumes = state != NONE and (folder / CHECKPOINTS / LAST).is_file()
+    return f"would resume from {LAST}" if resumes else "would start"

@@ -7,18 +7,16 @@ Hydra composes; the dataclasses of :mod:`seglab.schema` check. A wrong key or ty
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast, get_args, get_type_hints
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, Transformer
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
@@ -31,7 +29,6 @@ from seglab.config.overrides import (
     is_group,
     is_open,
     parse,
-    too_large,
     unknown,
     wrong_type,
 )
@@ -66,14 +63,16 @@ def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed
         except REFUSALS as error:
             raise _diagnose(command, schema, parsed, error) from None
         _check_open_nodes(command, parsed)
+        _leave_own_keys(composed, schema, parsed)
         return _checked(composed, schema, overrides)
 
 
-@contextmanager
-def multirun(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContext]]:
-    """Compose what is common to the jobs of a sweep, as Hydra does under ``-m``.
+def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]:
+    """Compose what the jobs of a sweep share, as Hydra does under ``-m``.
 
-    Yields the configuration and what Hydra's sweepers are set up with, inside Hydra's state.
+    Returns:
+        The configuration, and the overrides of the jobs: ``hydra.sweeper.params``, then the command
+        line's, which win.
 
     Raises:
         ConfigError: no key=value, or an unknown key, group or option of Hydra's own.
@@ -87,8 +86,10 @@ def multirun(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContex
             master = hydra.compose_config("train", [*overrides], run_mode=RunMode.MULTIRUN)
         except REFUSALS as error:
             raise _diagnose("train", TrainConfig, parsed, error) from None
-        # Callbacks has no public name: github.com/facebookresearch/hydra, hydra/types.py.
-        yield master, HydraContext(hydra.config_loader, Callbacks(master))
+        params = master.hydra.sweeper.get("params") or {}
+        lines = [*(f"{key}={value}" for key, value in params.items()), *master.hydra.overrides.task]
+        own = parse(lines, several=True, loader=hydra.config_loader)
+    return master, list({override.get_key_element(): override for override in own}.values())
 
 
 def compose_own(
@@ -180,11 +181,11 @@ def _checked(
         config: T = OmegaConf.to_object(typed)  # type: ignore[assignment]
     except ConfigKeyError as error:
         key = str(error.full_key)
-        raise unknown([key], sorted(dotted(OmegaConf.structured(schema)))) from None
+        raise unknown([key], sorted(dotted(_structured(schema, composed)))) from None
     except OmegaConfBaseException as error:
         raise wrong_type(error) from None
     except OverflowError:
-        raise too_large(composed) from None
+        raise ConfigError("a number in the configuration is too large") from None
     check_values(config)
     if isinstance(config, TrainConfig):
         config.check_channels()
@@ -199,14 +200,37 @@ def _structured(schema: type[Any], composed: DictConfig) -> DictConfig:
     """
     typed: DictConfig = OmegaConf.structured(schema)
     OmegaConf.set_readonly(typed, None)
-    hints = get_type_hints(schema)
+    hints = get_type_hints(schema, include_extras=True)
     for field in fields(schema):
         types: list[Any] = [hints[field.name], *get_args(hints[field.name])]  # of an optional too
         inner = next((one for one in types if is_dataclass(one)), None)
         given = composed.get(field.name) if not OmegaConf.is_missing(composed, field.name) else None
         if inner is not None and isinstance(given, DictConfig):
+            if Any in types and _is_foreign(given, inner):
+                continue
             typed[field.name] = _structured(cast("type[Any]", inner), given)
     return typed
+
+
+def _is_foreign(given: DictConfig, own: Any) -> bool:
+    """Tell whether a group names another target than seglab's own."""
+    target = given.get("_target_", None)
+    return target is not None and target not in (field.default for field in fields(own))
+
+
+def _leave_own_keys(composed: DictConfig, schema: type[Any], parsed: Sequence[Override]) -> None:
+    """Take from a group whose target the command line names all keys that it does not name too.
+
+    They are those of the option, such as the terms of seglab's loss, and of an experiment.
+    """
+    given = {override.key_or_group for override in parsed}
+    hints = get_type_hints(schema, include_extras=True)
+    for group, hint in hints.items():
+        own = next((part for part in get_args(hint) if is_dataclass(part)), None)
+        if own and f"{group}._target_" in given and _is_foreign(composed[group], own):
+            named = {key.split(".")[1] for key in given if key.startswith(f"{group}.")}
+            with open_dict(composed):
+                composed[group] = {name: composed[group][name] for name in named}
 
 
 def _write_mask_values_as_text(composed: DictConfig) -> None:
@@ -286,5 +310,6 @@ def _diagnose(
         for key, override in keys.items()
         if not (is_group(key) or key in (addable if override.is_add() else known))
         and not (override.is_add() and (is_open(key) or key.startswith("hydra.")))
+        and f"{key.split('.')[0]}._target_" not in keys  # Hydra's own message says what is wrong
     ]
     return unknown(wrong, known) if wrong else ConfigError(" ".join(str(error).split()))

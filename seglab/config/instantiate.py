@@ -11,12 +11,22 @@ from hydra.utils import instantiate
 
 from seglab.errors import ConfigError, options
 
-REFUSALS = (ValueError, TypeError, RuntimeError, ImportError)
+REFUSALS = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
 """How a target says no to what it is given; without a cause, Hydra's own policy has said no."""
 
 
-def build(node: dict[str, Any], key: str, *arguments: Any) -> Any:
+EXTRAS = {
+    "segmentation_models_pytorch": "smp",
+    "TensorBoardLogger": "tensorboard",
+    "MLFlowLogger": "mlflow",
+}
+"""Which extra of seglab a target needs, by a part of its name."""
+
+
+def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> Any:
     """Call ``node["_target_"]`` with the node's other entries; ``key`` names it in errors.
+
+    Of what is ``offered`` it gets the arguments that it has and that the node does not set.
 
     Raises:
         ConfigError: no such target, one that Hydra's target policy blocks, an argument that it
@@ -28,6 +38,7 @@ def build(node: dict[str, Any], key: str, *arguments: Any) -> Any:
     try:
         known = inspect.signature(resolve_name(target)).parameters
     except (ImportError, AttributeError, ValueError, TypeError) as error:
+        _check_extra(target, key, error)
         reason = " ".join(str(error).split())
         raise ConfigError(f"{key}._target_={target}: cannot be called: {reason}") from None
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
@@ -36,10 +47,19 @@ def build(node: dict[str, Any], key: str, *arguments: Any) -> Any:
             raise ConfigError(
                 f"{key}.{name}: {target} has no such argument; {options(name, known)}"
             )
+    node = {**{name: offered[name] for name in offered if name in known}, **node}
     try:
         return instantiate(node, *arguments, _convert_="all")
     except HydraException as error:
         cause = error.__cause__
         if cause is not None and not isinstance(cause, REFUSALS):
             raise  # a defect of the target, not of its arguments
-        raise ConfigError(f"{key}: {' '.join(str(cause or error).split())}") from None
+        _check_extra(target, key, cause)
+        reason = " ".join(str(cause or error).split()) or "refuses its arguments"
+        raise ConfigError(f"{key}: {reason}") from None
+
+
+def _check_extra(target: str, key: str, error: BaseException | None) -> None:
+    name = next((extra for part, extra in EXTRAS.items() if part in target), None)
+    if name is not None and isinstance(error, ImportError):
+        raise ConfigError(f"{key}._target_={target}: needs pip install 'seglab[{name}]'") from None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -19,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seglab.errors import ConfigError, options
 
-OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks", "transforms")
+OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks", "metrics", "transforms")
 """Where a target's own arguments stand: the schema knows neither their names nor their types."""
 
 
@@ -31,6 +33,9 @@ MAX_DEPTH = 32
 
 PLAIN_NAME = re.compile(r"[A-Za-z_][\w -]*", re.ASCII)
 """What Hydra's grammar takes for a text without quotes."""
+
+TOO_LARGE = re.compile(r"\d{309,}")
+"""Digits of a number that is more than any floating point number; OmegaConf would overflow."""
 
 MAX_QUOTED = 2000
 """Characters of a line that an error repeats in quotes."""
@@ -45,21 +50,28 @@ def home() -> Path:
     return package if (package / "conf").is_dir() else package.parent
 
 
-def parse(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
-    """Parse overrides in Hydra's syntax.
+def parse(
+    overrides: Sequence[str], *, several: bool = False, loader: ConfigLoader | None = None
+) -> list[Override]:
+    """Parse overrides in Hydra's syntax; ``glob(…)`` needs the loader of the configuration.
 
     Raises:
         ConfigError: no key=value, or several values, which are a sweep, unless they may be.
     """
-    parser = OverridesParser.create()
+    parser = OverridesParser.create(config_loader=loader)
     parsed = []
     for line in overrides:
-        if _depth(line) > MAX_DEPTH:  # Hydra and OmegaConf would end at Python's recursion limit
+        # Hydra and OmegaConf would end at Python's recursion limit.
+        depths = accumulate((c in "[{(") - (c in "]})") for c in line)
+        if max(depths, default=0) > MAX_DEPTH:
             raise ConfigError(
                 f"{_short(line)!r} is not key=value: more than {MAX_DEPTH} brackets in each other"
             )
+        if digits := TOO_LARGE.search(line):
+            key, size = _short(line.partition("=")[0]), len(digits[0])
+            raise ConfigError(f"{key}: a number of {size} digits is too large")
         try:
-            override = parser.parse_override(line)
+            (override,) = parser.parse_overrides([line])
         except REFUSALS as error:
             reason = (str(error).splitlines() or ["it cannot be read"])[0]
             raise ConfigError(
@@ -91,11 +103,6 @@ def _quoting(line: str, parser: OverridesParser) -> str:
     return f"; names with brackets or other signs need quotes: {shlex.quote(quoted)}"
 
 
-def _depth(line: str) -> int:
-    """Return how many brackets are open at most."""
-    return max(accumulate((c in "[{(") - (c in "]})") for c in line), default=0)
-
-
 def _short(text: str, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
@@ -103,6 +110,11 @@ def _short(text: str, most: int = 300) -> str:
 def group_folder(key: str) -> Path:
     """Return where the options of a group lie."""
     return home() / key if key == "experiments" else home() / "conf" / key
+
+
+def option_names(group: str) -> list[str]:
+    """Return the options of a group."""
+    return sorted({path.stem for path in group_folder(group).glob("*.yaml")} - {"base"})
 
 
 def is_group(key: str) -> bool:
@@ -122,8 +134,7 @@ def check_options(parsed: Sequence[Override]) -> None:
         key, value = override.key_or_group, override.value()
         if not is_group(key) or override.is_delete():
             continue
-        names = sorted(path.stem for path in group_folder(key).glob("*.yaml"))
-        names = [name for name in names if name != "base"]
+        names = option_names(key)
         if str(value) not in names:
             raise ConfigError(f"{override.input_line}: no such {key}; {options(str(value), names)}")
 
@@ -161,44 +172,30 @@ def check_type(key: str, old: Any, new: Any) -> None:
 
 
 def wrong_type(error: OmegaConfBaseException) -> ConfigError:
-    """Say in a user's words what OmegaConf says of a wrong type."""
-    key = str(error.full_key)
-    message = (error.msg or str(error)).splitlines()[0]
-    if "Incompatible value 'None'" in message:
+    """Name the key of a wrong type, its value, and what the schema's field may hold."""
+    key, owner = str(error.full_key), error.object_type
+    if not key:
+        return ConfigError(str(error.msg or error))
+    if error.value is None:
         return ConfigError(f"{key} is not set: give {key}=…")
-    for sign, right in _RIGHT_SHAPES.items():
-        if sign in message:
-            return ConfigError(f"{key}: must be {right.format(key=key)}")
-    value = message.split("'")[1] if message.startswith("Value '") else ""
-    for sign, right in _RIGHT_TYPES.items():
-        if value and sign in message:
-            return ConfigError(f"{key}={value}: must be {right}")
-    return ConfigError(f"{key}: {message}")
+    of_list = get_args(error.ref_type)[-1:] or (Any,)
+    hint = get_type_hints(owner)[str(error.key)] if is_dataclass(owner) else of_list[0]
+    types = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kinds = [_KINDS.get(get_origin(kind) or kind, _KINDS[dict]) for kind in types]
+    right = " or ".join(kind for kind in kinds if kind)
+    return ConfigError(f"{key}={error.value}: must be {right}")
 
 
-_RIGHT_TYPES = {
-    "converted to Integer": "a whole number",
-    "converted to Float": "a number",
-    "valid bool": "true or false",
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a string",
+    list: "a list, such as [a,b]",
+    dict: "a group of keys, such as {key: value}",
+    NoneType: "",
 }
-"""What OmegaConf's messages say of a type, and what a user calls it."""
-
-_RIGHT_SHAPES = {
-    "not a ListConfig": "a list: {key}=[…]",
-    "is not a subclass of": "a group of keys: {key}.NAME=…",
-    "Cannot assign": "a group of keys: {key}.NAME=…",
-    "is not Optional": "a group of keys: {key}.NAME=…",
-}
-"""The same for what is no single value."""
-
-
-def too_large(config: DictConfig) -> ConfigError:
-    """Name the first whole number that no floating point number comes near."""
-    for key in dotted(config):
-        value = OmegaConf.select(config, key, throw_on_resolution_failure=False)
-        if isinstance(value, int) and abs(value) > sys.float_info.max:
-            return ConfigError(f"{key}: a number of {len(str(value))} digits is too large")
-    return ConfigError("a number is too large")
+"""What a user calls the types of the schema; a dataclass is a group of keys."""
 
 
 def unknown(keys: Sequence[str], known: Sequence[str]) -> ConfigError:

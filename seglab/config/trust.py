@@ -21,9 +21,12 @@ from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.errors import ConfigError, RunError
 from seglab.schema import DataConfig
 
-_SMP = (
-    *("DPT", "DeepLabV3", "DeepLabV3Plus", "FPN", "Linknet", "MAnet", "PAN", "PSPNet"),
-    *("Segformer", "UPerNet", "Unet", "UnetPlusPlus"),
+_SMP = tuple(
+    f"segmentation_models_pytorch.{name}"
+    for name in (
+        *("DPT", "DeepLabV3", "DeepLabV3Plus", "FPN", "Linknet", "MAnet", "PAN", "PSPNet"),
+        *("Segformer", "UPerNet", "Unet", "UnetPlusPlus"),
+    )
 )
 
 _TORCHVISION = ("Compose", "RandomHorizontalFlip", "RandomAffine", "ColorJitter")
@@ -37,6 +40,13 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "lightning.pytorch.callbacks.EarlyStopping": (),
     "torch.optim.AdamW": (),
     "torch.optim.SGD": (),
+    "torch.optim.lr_scheduler.MultiStepLR": (),
+    "torchmetrics.classification.MulticlassF1Score": (),
+    "lightning.pytorch.loggers.MLFlowLogger": (),
+    "lightning.pytorch.loggers.TensorBoardLogger": (),
+    "seglab.losses.SegmentationLoss": (),
+    "seglab.schedules.warmup_decay": (),
+    "segmentation_models_pytorch.losses.DiceLoss": (),
     "torchvision.models.segmentation.deeplabv3_resnet50": ("weights", "weights_backbone"),
     "torchvision.models.segmentation.fcn_resnet50": ("weights", "weights_backbone"),
     "torchvision.models.segmentation.fcn_resnet101": ("weights", "weights_backbone"),
@@ -47,7 +57,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "seglab.transforms.void_fill": (),
     **{f"torchvision.transforms.v2.{name}": () for name in _TORCHVISION},
     **{f"albumentations.{name}": () for name in _ALBUMENTATIONS},
-    **{f"segmentation_models_pytorch.{name}": ("encoder_weights",) for name in _SMP},
+    **dict.fromkeys(_SMP, ("encoder_weights",)),
 }
 """What may be built, and which of its arguments must be null: left out, they fetch weights."""
 
@@ -122,9 +132,7 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
         for name in node:
             if name.startswith("_") and name != "_target_":
                 yield f"{key}.{name}: a special key"
-            if target.startswith("segmentation_models_pytorch.") and not (
-                name == "_target_" or SMP_ARGUMENTS.fullmatch(name)
-            ):
+            if target in _SMP and not (name == "_target_" or SMP_ARGUMENTS.fullmatch(name)):
                 yield f"{key}.{name}: an argument that may read files"
         for name in TARGETS[target]:
             if node.get(name, "not null") is not None:

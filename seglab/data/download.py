@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import socket
-import ssl
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 
 from seglab.data.folders import check_made
 from seglab.errors import ConfigError, DataError, RunError
@@ -91,8 +89,6 @@ def download_voc(
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DataError(f"{root}: no space left on the disk for VOC{year}") from error
         raise DataError(f"{root}: VOC{year} cannot be written there ({error})") from error
     finally:
         if work.is_dir() and not any(work.iterdir()):
@@ -135,12 +131,10 @@ def _fetch(url: str, md5: str, archive: Path) -> None:
         with _patience(PATIENCE):
             download_url(url, archive.parent, archive.name, md5)
         whole = True
-    except (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
+    except (OSError, HTTPException, RecursionError) as error:  # the last: too many redirects
         if isinstance(error, HTTPError):
             error.close()  # it holds the server's answer, an open socket
         raise DataError(f"{url}: cannot be fetched ({error}){by_hand}") from error
-    except RecursionError as error:
-        raise DataError(f"{url}: cannot be fetched (too many redirects){by_hand}") from error
     except RuntimeError as error:
         raise DataError(f"{url}: what came has not the checksum {md5}; try again") from error
     except ValueError as error:

@@ -11,16 +11,9 @@ from PIL import Image
 
 from seglab.data.classes import VOID
 from seglab.data.instances import Detections, Instances
-from seglab.drawing.pictures import (
-    Pixels,
-    Tag,
-    draw_tags,
-    fit,
-    instance_colours,
-    lay_out,
-    overlay,
-    save_class_map,
-)
+from seglab.drawing import INSTANCES, OBJECTS
+from seglab.drawing.layout import Pixels, Tag, draw_tags, fit, lay_out
+from seglab.drawing.pictures import instance_colours, overlay, save_class_map
 from seglab.metrics.mask_ap import encode
 from seglab.runtime.files import write_json
 
@@ -34,7 +27,7 @@ def object_overlay(
         image: (H, W, 3) uint8.
         masks: (N, H, W) bool, the most important first: it lies on top.
         texts: N tags.
-        boxes: (N, 4) x0, y0, x1, y1 in pixels; the tag stands at the upper left corner.
+        boxes: (N, 4) x0, y0, x1, y1 in pixels; the tag is at the upper left corner.
     """
     colours = instance_colours()
     numbers = _painted(masks)
@@ -62,7 +55,7 @@ def object_panel(
         truth: None leaves its column out.
         found: those to show; their tags hold class and score.
         classes: the names of the classes 0..K-1.
-        title: stands above; wraps where it is long.
+        title: above the picture; wraps where it is long.
     """
     columns = [("image", fit(image, photo=True))]
     if truth is not None:
@@ -89,7 +82,7 @@ def _painted(masks: np.ndarray) -> Pixels:
 
 
 class ObjectFiles:
-    """Writes what was found in photographs: palette PNGs of objects, and one JSON of them all.
+    """Writes the objects of photographs: a palette PNG per image, and one JSON of them all.
 
     ``folder/instances/ID.png`` holds 1 for the surest object that is sure enough to be painted, 2
     for the next, and so on, 0 elsewhere. ``folder/instances.json`` is a COCO data set with a score
@@ -114,9 +107,9 @@ class ObjectFiles:
         self.images.append(
             {"id": len(self.images) + 1, "file_name": name, "height": height, "width": width}
         )
-        (self.folder / "instances").mkdir(exist_ok=True)
+        (self.folder / INSTANCES).mkdir(exist_ok=True)
         numbers = _painted(sure.masks.cpu().numpy())
-        save_class_map(numbers, self.folder / "instances" / f"{name}.png")
+        save_class_map(numbers, self.folder / INSTANCES / f"{name}.png")
         rows = zip(
             found.labels.tolist(),
             found.scores.tolist(),
@@ -144,7 +137,7 @@ class ObjectFiles:
         named: Sequence[Mapping[str, Any]] = [
             {"id": value, "name": name} for value, name in enumerate(self.classes) if value
         ]
-        path = self.folder / "instances.json"
+        path = self.folder / OBJECTS
         write_json(
             path,
             {"images": self.images, "categories": named, "annotations": self.annotations},

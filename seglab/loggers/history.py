@@ -11,7 +11,20 @@ from lightning.pytorch.utilities import rank_zero_only
 from seglab.run.folder import Run
 
 
-class HistoryLogger(Logger):
+class PlainLogger(Logger):
+    """What Lightning asks of every logger: a name, a version, and to take the configuration."""
+
+    name = "seglab"
+    version = 0
+
+    @rank_zero_only
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
+        """Ignore them: the configuration is in the run folder, and a W&B run starts with it."""
+
+
+class HistoryLogger(PlainLogger):
     """Writes ``metrics.csv`` through :class:`~seglab.run.history.History`, each step once.
 
     Lightning's own CSVLogger deletes the file of a run that is resumed.
@@ -21,23 +34,7 @@ class HistoryLogger(Logger):
         super().__init__()
         self.run = run
 
-    @property
-    def name(self) -> str:
-        """Lightning asks every logger for a name."""
-        return "history"
-
-    @property
-    def version(self) -> int:
-        """Lightning asks every logger for a version."""
-        return 0
-
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add values to the row of ``step``."""
         self.run.history.log(step or 0, metrics)
-
-    @rank_zero_only
-    def log_hyperparams(
-        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
-    ) -> None:
-        """Nothing: the configuration lies in the run folder already."""

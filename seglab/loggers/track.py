@@ -16,15 +16,17 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from torch import nn
 
+from seglab.config.instantiate import build
 from seglab.data.digests import Record
+from seglab.errors import ConfigError
 from seglab.loggers.wandb.artifacts import upload_checkpoints
 from seglab.loggers.wandb.callback import WandbResults
 from seglab.loggers.wandb.connection import PROBE_SECONDS, Connection, chosen_mode, connect
-from seglab.loggers.wandb.facts import facts
+from seglab.loggers.wandb.facts import facts, run_name
 from seglab.loggers.wandb.logger import WandbLogger, define_metrics
-from seglab.loggers.wandb.naming import flatten, run_name
 from seglab.loggers.wandb.session import Session
-from seglab.run.folder import NONE, status
+from seglab.run.settings import flatten
+from seglab.run.status import NONE, status
 from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
 
@@ -73,20 +75,67 @@ class Tracking:
 
 
 def track(
-    config: TrainConfig, job_type: str, overrides: Sequence[str], console: Console
+    config: TrainConfig, job_type: str, folder: Path, overrides: Sequence[str], console: Console
 ) -> Tracking:
     """Start to look for W&B's key and server, beside whatever is done until the run starts.
 
     Args:
         config: what the job does.
         job_type: train, evaluate or predict.
+        folder: the run folder.
         overrides: the command line's.
         console: where the one line about the run is said.
+
+    Raises:
+        ConfigError: another logger than W&B's that cannot be built.
     """
-    logger = config.logger
-    if logger.name == "csv" or chosen_mode(logger.mode) == "disabled":
+    if isinstance(config.logger, dict):
+        return LightningTracking(config, folder)
+    if not config.uses_wandb or chosen_mode(config.logger.mode) == "disabled":
         return Tracking()
     return WandbTracking(config, job_type, overrides, console)
+
+
+class LightningTracking(Tracking):
+    """A job that another of Lightning's loggers logs, in the first process.
+
+    Raises:
+        ConfigError: an argument that the logger does not take or refuses; no logger.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path) -> None:
+        super().__init__()
+        self.config = config
+        logger = build(config.logger, "logger", save_dir=str(folder))
+        if not isinstance(logger, Logger):
+            raise ConfigError(
+                f"logger._target_={config.logger['_target_']}: not a Lightning Logger"
+            )
+        self.loggers = [logger] if rank() == 0 else []
+
+    @contextmanager
+    def run(
+        self,
+        trainer: L.Trainer,
+        net: nn.Module,
+        data: Mapping[str, Record],
+        extra: Mapping[str, Any] | None = None,
+    ) -> Iterator[None]:
+        """Log the configuration, and whether the job ended well."""
+        status = "failed"
+        for logger in self.loggers:
+            logger.log_hyperparams({**dict(flatten(asdict(self.config))), **(extra or {})})
+        try:
+            yield
+            status = "success"
+        finally:
+            for logger in self.loggers:
+                logger.finalize(status)
+
+    def results(self, metrics: Mapping[str, float], checkpoints: Path | None = None) -> None:
+        """Log the final metrics."""
+        for logger in self.loggers:
+            logger.log_metrics(dict(metrics))
 
 
 class WandbTracking(Tracking):

@@ -13,13 +13,15 @@ from rich.console import Console
 
 from seglab.report.comparison import Comparison, compare
 from seglab.report.page import render
-from seglab.report.runs import read_run, read_runs
-from seglab.report.table import write_csv
+from seglab.report.record import read_run
+from seglab.report.runs import read_runs
+from seglab.report.table import TABLE, write_csv
 from seglab.run.folder import Run
+from seglab.run.paths import REPORT
 from seglab.runtime.files import atomic
 from seglab.text import print_plain
 
-PAGE, TABLE, REPORT = "compare.html", "compare.csv", "report.html"
+PAGE = "compare.html"
 
 
 def build(folders: Sequence[Path], output: Path) -> Comparison:
@@ -27,10 +29,10 @@ def build(folders: Sequence[Path], output: Path) -> Comparison:
 
     Args:
         folders: run folders, sweeps, or folders of them.
-        output: made if it is not there.
+        output: made if it does not exist.
 
     Raises:
-        ConfigError: a folder that is not there or holds no run.
+        ConfigError: a folder that does not exist or contains no run.
         OSError: ``output`` cannot be written.
     """
     comparison = compare(read_runs(folders))
@@ -41,7 +43,7 @@ def build(folders: Sequence[Path], output: Path) -> Comparison:
 
 
 def write_report(folder: Path) -> Path:
-    """Write the page of one run into its folder, and return where.
+    """Write the page of one run into its folder, and return its path.
 
     Raises:
         OSError: the folder cannot be written.
@@ -53,9 +55,9 @@ def write_report(folder: Path) -> Path:
 
 @contextmanager
 def reported(run: Run, console: Console) -> Iterator[Run]:
-    """Own a run folder as ``with run`` does, and leave ``report.html`` in it however that ends.
+    """Own a run folder as ``with run`` does, and write its ``report.html`` however that ends.
 
-    A page that cannot be written is said, and changes nothing of what became of the run.
+    A page that cannot be written is reported, and does not change the status of the run.
     """
     owned = False
     try:
@@ -68,8 +70,7 @@ def reported(run: Run, console: Console) -> Iterator[Run]:
                 write_report(run.folder)
             except Exception as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
-                text = f"{run.folder / REPORT}: not written: {reason}"
-                print_plain(text, console)
+                print_plain(f"{run.folder / REPORT}: not written: {reason}", console)
 
 
 def _write(comparison: Comparison, path: Path) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from seglab.metrics.counts import jackknife_interval, paired_difference, unreliable
-from seglab.report.runs import RunRecord
+from seglab.report.record import RunRecord
 from seglab.report.seeds import Repeat, SeedGroup, seed_groups
 from seglab.report.settings import differing
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval of mIoU over images; NaN where it cannot be told."""
+    """A 95 % interval of mIoU over images; NaN where it is unknown."""
 
     low: float
     high: float
@@ -34,7 +34,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs in the order of their mIoU, and what follows from them.
+    """Runs in the order of their mIoU, and their statistics.
 
     Attributes:
         runs: the best first; those without a result last.
@@ -57,11 +57,11 @@ class Comparison:
     @property
     def unreliable(self) -> bool:
         """Whether any interval has too few images."""
-        return any(one.unreliable for one in self.intervals)
+        return any(interval.unreliable for interval in self.intervals)
 
 
 def compare(runs: Iterable[RunRecord]) -> Comparison:
-    """Rank runs and work out what a comparison of them shows."""
+    """Rank runs and compute their statistics."""
     ranked = sorted(runs, key=lambda run: -run.miou if run.miou == run.miou else math.inf)
     named, others = differing(ranked)
     intervals = [interval(run) for run in ranked]
@@ -71,7 +71,7 @@ def compare(runs: Iterable[RunRecord]) -> Comparison:
 
 
 def interval(run: RunRecord) -> Interval:
-    """Return the interval of a finished run's mIoU, of its counts if it kept them."""
+    """Return the interval of a finished run's mIoU, from its counts if it has them."""
     if math.isnan(run.miou):
         return Interval(math.nan, math.nan)
     if run.evaluation is None:

@@ -13,10 +13,10 @@ Curve = list[tuple[float, float]]
 Curves = dict[str, Curve]
 
 MAX_BYTES = 2**28
-"""A history of a million steps takes a third of it; the file may be a stranger's."""
+"""A history of a million steps takes a third of it."""
 
 DRAWN = ("train/loss", "val/loss", "val/mIoU", "val/mask_AP", "lr/")
-"""What a page draws: a column whose name starts so."""
+"""The columns that a page draws start with one of these."""
 
 
 def read_curves(path: Path) -> Curves:
@@ -54,4 +54,4 @@ def thin(points: Sequence[tuple[float, float]], most: int) -> Curve:
     if size <= 1:
         return list(points)
     bins = [points[start : start + size] for start in range(0, len(points), size)]
-    return [(sum(x for x, _ in one) / len(one), sum(y for _, y in one) / len(one)) for one in bins]
+    return [tuple(sum(axis) / len(part) for axis in zip(*part, strict=True)) for part in bins]

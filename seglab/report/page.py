@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import json
-import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -20,16 +19,17 @@ from seglab.metrics.counts import UNRELIABLE
 from seglab.report.comparison import Comparison
 from seglab.report.curves import thin
 from seglab.report.pictures import samples
-from seglab.report.runs import RunRecord
+from seglab.report.record import RunRecord
 from seglab.report.settings import setting
 from seglab.report.table import repeated
 from seglab.report.vega import bundle
+from seglab.runtime.files import nan_to_null
 from seglab.text import encodable
 
 SCRIPTS = ("dom", "table", "plots", "charts", "samples", "details", "main")
 
 POINTS = 40_000
-"""How many points all curves of one kind may have; a browser draws them at once."""
+"""Limit of points for all curves of one kind, which a browser draws without delay."""
 
 
 def render(comparison: Comparison) -> str:
@@ -55,7 +55,7 @@ def render(comparison: Comparison) -> str:
 
 
 def title(comparison: Comparison) -> str:
-    """Return what stands above the page and in the browser's tab."""
+    """Return the title of the page and of the browser's tab."""
     runs = comparison.runs
     return f"Run {runs[0].name}" if len(runs) == 1 else f"Comparison of {len(runs)} runs"
 
@@ -107,7 +107,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
             }
             for group in comparison.groups
         ],
-        "repeats": [repeated(one) for one in comparison.repeats],
+        "repeats": [repeated(repeat) for repeat in comparison.repeats],
         "pair": pair
         and {
             "better": pair.better.name,
@@ -126,11 +126,12 @@ def payload(comparison: Comparison) -> dict[str, Any]:
 
 def columns(runs: Iterable[RunRecord]) -> list[str]:
     """Return the metrics that a table of runs shows: all but those of single classes."""
-    found = dict.fromkeys(name for run in runs for name in run.metrics if name.count("/") < 2)
-    found |= dict.fromkeys(name for run in runs for name in run.metrics if name == "best/val/mIoU")
-    beside = {"val/mIoU", "val/mIoU_low", "val/mIoU_high", "best/epoch"}  # they have other places
-    first = [name for name in found if name.startswith("val/mask_AP")]
-    return [name for name in dict.fromkeys([*first, *found]) if name not in beside]
+    metrics = dict.fromkeys(name for run in runs for name in run.metrics)
+    best = [name for name in metrics if name == "best/val/mIoU"]
+    shown = [name for name in metrics if name.count("/") < 2]
+    first = [name for name in shown if name.startswith("val/mask_AP")]
+    elsewhere = {"val/mIoU", "val/mIoU_low", "val/mIoU_high", "best/epoch"}
+    return [name for name in dict.fromkeys([*first, *shown, *best]) if name not in elsewhere]
 
 
 def classes(run: RunRecord) -> list[str]:
@@ -145,14 +146,6 @@ def classes(run: RunRecord) -> list[str]:
 
 
 def embedded(value: Any) -> str:
-    """Return JSON that may stand inside a script element; NaN and infinity become null."""
-
-    def clean(item: Any) -> Any:
-        if isinstance(item, float):
-            return item if math.isfinite(item) else None
-        if isinstance(item, dict):
-            return {key: clean(inner) for key, inner in item.items()}
-        return [clean(inner) for inner in item] if isinstance(item, list | tuple) else item
-
-    text = json.dumps(clean(value), allow_nan=False, separators=(",", ":"))
+    """Return JSON that is safe inside a script element; NaN and infinity become null."""
+    text = json.dumps(nan_to_null(value), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -8,37 +8,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seglab.report.runs import UNREADABLE, RunRecord
-from seglab.run.evaluation import FIXED, WORST, sample_files
+from seglab.report.record import UNREADABLE, RunRecord
+from seglab.run.evaluation import sample_files
+from seglab.run.paths import FIXED, WORST
+
+PNG = b"\x89PNG"
 
 BUDGET = 20_000_000
-"""Bytes of pictures in a page: about what a browser opens without a pause."""
+"""Bytes of pictures in a page, which a browser opens without a pause."""
 
 
 class Pictures:
-    """Collects picture files as data URIs, each content once, up to a budget in bytes."""
+    """Collects picture files, each content once, up to a budget in bytes."""
 
     def __init__(self, budget: int) -> None:
         self.left = budget
-        self.uris: list[str] = []
-        self._places: dict[bytes, int] = {}
+        self.places: dict[bytes, int] = {}
 
     def add(self, paths: Sequence[Path]) -> list[int] | None:
-        """Return the places in ``uris`` of a sample's pictures; None beyond the budget."""
+        """Return the places in :meth:`uris` of a sample's pictures; None beyond the budget."""
         contents = [path.read_bytes() for path in paths]
-        new = {content for content in contents if content not in self._places}
-        size = sum(map(len, new))
+        size = sum(map(len, {*contents} - self.places.keys()))
         if size > self.left:
             return None
         self.left -= size
-        return [self._place(content) for content in contents]
+        return [self.places.setdefault(content, len(self.places)) for content in contents]
 
-    def _place(self, content: bytes) -> int:
-        if content not in self._places:
-            kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
-            self._places[content] = len(self.uris)
-            self.uris.append(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")
-        return self._places[content]
+    def uris(self) -> list[str]:
+        """Return the pictures as data URIs."""
+        return [
+            f"data:image/{'png' if content.startswith(PNG) else 'jpeg'};base64,"
+            + base64.b64encode(content).decode()
+            for content in self.places
+        ]
 
 
 def samples(
@@ -49,7 +51,7 @@ def samples(
     Returns:
         For each run ``{"fixed": […], "worst": […]}`` of samples ``{"id", "miou", "at"}``, the worst
         first, ``at`` being the places of image, truth and prediction among the data URIs; the data
-        URIs; and how many samples there was no room for.
+        URIs; and how many samples exceeded the budget.
     """
     pictures = Pictures(budget)
     left_out = 0
@@ -58,22 +60,19 @@ def samples(
         for run, entry in zip(runs, result, strict=True):
             if run.state == UNREADABLE:  # there may be links in its folder
                 continue
-            mious = {name.replace("/", "_"): value for name, value in _mious(run).items()}
-            found = []
+            mious = run.evaluation.mious() if run.evaluation else {}
+            mious = {name.replace("/", "_"): value for name, value in mious.items()}
+            kept: list[dict[str, Any]] = []
             for photo in sorted((run.folder / where).glob("*.jpg")):
                 files = sample_files(run.folder / where, photo.stem)
                 if not all(path.is_file() for path in files):
-                    continue  # a run was killed between two of them
+                    continue  # the run was killed between two of them
                 at = pictures.add(files)
                 left_out += at is None
                 if at is not None:
-                    found.append({"id": photo.stem, "miou": mious.get(photo.stem), "at": at})
-            entry[kind] = sorted(found, key=lambda one: (_order(one["miou"]), one["id"]))
-    return result, pictures.uris, left_out
-
-
-def _mious(run: RunRecord) -> dict[str, float]:
-    return run.evaluation.mious() if run.evaluation else {}
+                    kept.append({"id": photo.stem, "miou": mious.get(photo.stem), "at": at})
+            entry[kind] = sorted(kept, key=lambda sample: (_order(sample["miou"]), sample["id"]))
+    return result, pictures.uris(), left_out
 
 
 def _order(value: float | None) -> float:

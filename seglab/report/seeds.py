@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from seglab.report.runs import RunRecord
-from seglab.report.settings import CHECKPOINT, TRAIN_DATA, VAL_DATA, identity, ignored
-from seglab.run.settings import WEIGHTS
-
-BEST = "best.ckpt"
+from seglab.report.record import RunRecord
+from seglab.report.settings import CHECKPOINT, TRAIN_DATA, VAL_DATA, identity
+from seglab.run.identity import WEIGHTS, result_settings
+from seglab.run.paths import BEST
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Repeat:
 def seed_groups(runs: Iterable[RunRecord]) -> tuple[list[SeedGroup], list[Repeat]]:
     """Return the finished runs that differ only in ``seed``, the best group first, and repeats.
 
-    Where one seed has several results no mean is taken: it would depend on which one is meant.
+    Where one seed has several results no mean is taken: it would depend on the choice of one.
     """
     alike: dict[str, dict[str, list[RunRecord]]] = {}
     for run in runs:
@@ -51,21 +50,28 @@ def seed_groups(runs: Iterable[RunRecord]) -> tuple[list[SeedGroup], list[Repeat
             alike.setdefault(same, {}).setdefault(seed, []).append(run)
     groups, repeats = [], []
     for by_seed in alike.values():
-        repeated = [_repeat(some) for some in by_seed.values() if len(some) > 1]
+        repeated = [
+            Repeat(some[0].settings["seed"], some, len({run.miou for run in some}) == 1)
+            for some in by_seed.values()
+            if len(some) > 1
+        ]
         repeats += repeated
-        if len(by_seed) > 1 and all(one.same for one in repeated):
-            groups.append(_group(list(by_seed.values())))
+        if len(by_seed) > 1 and all(repeat.same for repeat in repeated):
+            mious = [some[0].miou for some in by_seed.values()]
+            alike_runs = [run for some in by_seed.values() for run in some]
+            groups.append(SeedGroup(alike_runs, len(mious), fmean(mious), stdev(mious)))
     return sorted(groups, key=lambda group: -group.mean), repeats
 
 
 def _all_but_the_seed(run: RunRecord) -> str | None:
-    """Return what runs must share to differ in their seed alone; None where that is not known."""
+    """Return what is equal in runs that differ in their seed alone; None where it is unknown."""
     if math.isnan(run.miou) or "seed" not in run.settings:
         return None
     known = identity(run)
     if run.kind == "evaluate" and TRAIN_DATA not in known:
         return None  # two such checkpoints may have been trained on anything
-    settings = {k: v for k, v in run.settings.items() if k != "seed" and not ignored(k)}
+    settings = result_settings(run.settings)
+    del settings["seed"]
     if weights := run.data.get(WEIGHTS) or run.trained_on.get(WEIGHTS):  # by content
         settings["model.weights"] = weights
     if run.mixed:  # trained on several numbers of devices, so with several batch sizes
@@ -76,13 +82,3 @@ def _all_but_the_seed(run: RunRecord) -> str | None:
     if VAL_DATA not in known:  # by an older seglab: its folder is all that is known of it
         data.append(str(run.settings.get("data.root")))
     return json.dumps([run.kind, data, settings], sort_keys=True, default=str)
-
-
-def _group(by_seed: Sequence[list[RunRecord]]) -> SeedGroup:
-    mious = [some[0].miou for some in by_seed]
-    runs = [run for some in by_seed for run in some]
-    return SeedGroup(runs, len(mious), fmean(mious), stdev(mious))
-
-
-def _repeat(runs: list[RunRecord]) -> Repeat:
-    return Repeat(runs[0].settings["seed"], runs, len({run.miou for run in runs}) == 1)

@@ -1,4 +1,4 @@
-"""What tells runs apart: their settings, and the identity of their data. Knows no torch."""
+"""The differences between runs: settings, and the identity of their data. Knows no torch."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from seglab.report.runs import RunRecord
-from seglab.schema import Mark, marked
-
-IGNORED = ("checkpoint", "trust", "predictions", "hydra", *marked(Mark.NO_EFFECT))
-"""Settings, and groups of them, that change no result, such as where files lie.
-
-A path says nothing of the data or the weights behind it: :func:`identity` does.
-"""
+from seglab.report.record import RunRecord
+from seglab.schema import Mark, has_mark
 
 TRAIN_DATA, VAL_DATA, CHECKPOINT = "train data", "val data", "checkpoint"
 
 DIGITS = 8
-"""How much of a digest is shown."""
-
-
-def ignored(key: str) -> bool:
-    """Tell whether a setting changes no result."""
-    return any(key == one or key.startswith(f"{one}.") for one in IGNORED)
+"""Of a digest that are shown."""
 
 
 def identity(run: RunRecord) -> dict[str, str]:
@@ -70,16 +59,18 @@ def differing(runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
         elif given not in below and "." not in given:  # a group: its option says more than its keys
             below = [given]
         wanted |= dict.fromkeys(below)
-    told = [run for run in runs if run.settings]
+    readable = [run for run in runs if run.settings]
 
     def differs(key: str) -> bool:
-        return not ignored(key) and len({setting(run, key) for run in told}) > 1
+        return (
+            not has_mark(key, Mark.NO_EFFECT) and len({setting(run, key) for run in readable}) > 1
+        )
 
     def matters(key: str) -> bool:  # a group given by one run may be the default of another
-        below = [one for one in known if one.startswith(f"{key}.")]
+        below = [other for other in known if other.startswith(f"{key}.")]
         return differs(key) and (not below or any(map(differs, below)))
 
-    named = [*_different_data(told), *(key for key in wanted if matters(key))]
+    named = [*_different_data(readable), *(key for key in wanted if matters(key))]
     return named, [key for key in known if key not in wanted and differs(key)]
 
 
@@ -100,5 +91,5 @@ def _different_data(runs: Sequence[RunRecord]) -> list[str]:
 
 def _given(run: RunRecord) -> dict[str, str]:
     """Return a run's overrides by key; the last of one key wins."""
-    pairs = (one.lstrip("+").partition("=") for one in run.overrides)
+    pairs = (override.lstrip("+").partition("=") for override in run.overrides)
     return {key: value for key, _, value in pairs}

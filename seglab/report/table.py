@@ -9,11 +9,13 @@ from typing import Any
 
 from seglab.metrics.counts import UNRELIABLE
 from seglab.report.comparison import Comparison, Interval
-from seglab.report.runs import RunRecord
+from seglab.report.record import RunRecord
 from seglab.report.seeds import Repeat
 from seglab.report.settings import CHECKPOINT, identity, setting
-from seglab.run.folder import FINISHED
+from seglab.run.status import FINISHED
 from seglab.runtime.spreadsheet import write_table
+
+TABLE = "compare.csv"
 
 NARROW = 6
 """How many settings a terminal's table shows for each run; page and spreadsheet have them all."""
@@ -25,7 +27,7 @@ def number(value: float) -> str:
 
 
 def kind(run: RunRecord) -> str:
-    """Return how a result came about, where it is not that of a training."""
+    """Return the command and checkpoint of a result that is not that of a training."""
     known = identity(run).get(CHECKPOINT)
     return "" if run.kind == "train" else f"{run.kind} {known}" if known else run.kind
 
@@ -42,11 +44,11 @@ def what_differs(run: RunRecord, comparison: Comparison) -> list[str]:
     keys = comparison.differing[:NARROW]
     shown = [f"{key}={setting(run, key)}" for key in keys if setting(run, key)]
     more = len(comparison.differing) - len(keys)
-    return [*shown, f"and {more} more: compare.csv"] if more else shown
+    return [*shown, f"and {more} more: {TABLE}"] if more else shown
 
 
 def lines(comparison: Comparison) -> Iterator[str]:
-    """Yield what a comparison shows besides its table, a sentence a line."""
+    """Yield the lines below the table of a comparison."""
     for group in comparison.groups:
         yield (
             f"mean of {group.seeds} seeds {number(group.mean)} ± {number(group.deviation)} "
@@ -68,7 +70,7 @@ def lines(comparison: Comparison) -> Iterator[str]:
 
 
 def repeated(repeat: Repeat) -> str:
-    """Return what is to be known of runs that differ in nothing."""
+    """Describe runs that differ in nothing."""
     count = {2: "twice"}.get(len(repeat.runs), f"{len(repeat.runs)} times")
     start = f"seed {repeat.seed} occurs {count}"
     if repeat.same:
@@ -79,7 +81,7 @@ def repeated(repeat: Repeat) -> str:
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
-    """Write a row for each run: what became of it, all its metrics, the settings that differ."""
+    """Write one row per run: its status, all its metrics, the settings that differ."""
     metrics = list(dict.fromkeys(name for run in comparison.runs for name in run.metrics))
     seeds = {id(run): group for group in comparison.groups for run in group.runs}
     head = ["run", "folder", "kind", "state", "reason", "mIoU", "mIoU_low", "mIoU_high"]

@@ -1,4 +1,4 @@
-"""The plotting library that a page carries with it: Vega-Lite, from the wheel of vl-convert.
+"""The plotting library that each page contains: Vega-Lite, from the wheel of vl-convert.
 
 Every page holds a copy, so its size counts: 0.9 MB, against 1.3 MB of bokeh's script and more than
 4 MB of plotly's. The wheel comes from Vega's own makers and depends on nothing.
@@ -18,11 +18,11 @@ EXPORTS = "window.vegaEmbed = vegaEmbed;"
 def bundle(folder: Path | None = None) -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script that sets ``window.vegaEmbed``.
 
-    To bundle them takes two seconds, so it is done once a version and kept in ``folder``, by
+    Bundling takes two seconds, so it is done once per version and cached in ``folder``, by
     default a cache of this user. Nothing is downloaded.
 
     Raises:
-        DataError: the cached script was made by somebody else, or is a link.
+        DataError: the cached script was made by another user, or is a link.
     """
     folder = folder or cache_folder()
     kept = folder / f"vega-{version('vl-convert-python')}.js"
@@ -33,7 +33,7 @@ def bundle(folder: Path | None = None) -> str:
         import vl_convert  # 80 MB of shared library: not for those who need no page
 
     script = f"(() => {{{vl_convert.javascript_bundle(EXPORTS)}}})();\n"
-    # A page ends its script at the first "</script", wherever it stands.
+    # A page ends its script at the first "</script", even inside a string.
     script = script.replace("</script", r"<\/script").replace("<!--", r"<\!--")
     try:
         make_private(folder)

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, read without pickle, best and last under fixed names."""
+"""Checkpoints: written whole, read without pickle."""
 
 from __future__ import annotations
 
@@ -6,50 +6,46 @@ import os
 import pickle
 import re
 import zipfile
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from seglab.errors import RunError
 from seglab.models.weights import state_problem
-from seglab.runtime.files import atomic
+from seglab.run.paths import LAST, PREVIOUS
+from seglab.runtime.files import PART, atomic
 
 KEY = "seglab"
-"""Where a checkpoint keeps the configuration that made it."""
+"""The key of the configuration in a checkpoint."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 """The identity of a split; see ``seglab.data.identity``."""
 
 
-LAST, PREVIOUS, DAMAGED = "last.ckpt", "previous.ckpt", "damaged.ckpt"
-"""The newest checkpoint, the one before it, and a newest one that turned out to be damaged."""
-
-
-SAVING = "BestAndLast"
-"""Where a checkpoint keeps the state of :class:`seglab.callbacks.checkpoints.BestAndLast`."""
-
-
 class WholeFiles(TorchCheckpointIO):
-    """Writes beside the old file, flushes, then renames: a killed process leaves the old one.
+    """Writes to a temporary file, then renames: a killed process leaves the old checkpoint.
 
-    What was ``last.ckpt`` before stays as ``previous.ckpt``.
+    The ``last.ckpt`` before stays as ``previous.ckpt``.
 
     Args:
-        read: the checkpoint that is resumed from, which has been read already.
+        read: paths and contents of checkpoints that were read already; a content is emptied when
+            it is handed out, so that its memory can be freed.
     """
 
-    def __init__(self, read: Resumed | None = None) -> None:
-        self.read = read
+    def __init__(self, read: Mapping[Path, dict[str, Any]] | None = None) -> None:
+        self.read = dict(read or {})
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the checkpoint at ``path``, on the CPU."""
-        if self.read is not None and self.read.path == Path(path):
-            content, self.read = self.read.content, None  # so that its memory can be freed
-            return content
-        return super().load_checkpoint(path, *args, **kwargs)
+        content = self.read.pop(Path(path), None)
+        if content is None:
+            return super().load_checkpoint(path, *args, **kwargs)
+        handed_out = dict(content)
+        content.clear()
+        return handed_out
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -75,15 +71,15 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def _keep_previous(last: Path) -> None:
-    """Give the old ``last.ckpt`` its second name, under which it stays when it is replaced."""
-    making = last.with_name(f".{PREVIOUS}.{os.getpid()}.part")
+    """Link the old ``last.ckpt`` as ``previous.ckpt``, which stays when it is replaced."""
+    making = last.with_name(f".{PREVIOUS}.{os.getpid():08}{PART}")  # as delete_parts expects it
     previous = last.with_name(PREVIOUS)
     try:
         os.link(last, making)
         making.replace(previous)
     except FileNotFoundError:
-        return  # it is the first
-    except OSError:  # a file system without links: for a moment there is only the one before
+        return  # the first one
+    except OSError:  # a file system without links: for a moment only previous.ckpt exists
         last.replace(previous)
     finally:
         making.unlink(missing_ok=True)
@@ -98,13 +94,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"checkpoint={path}: no such file")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as file:  # torch takes changed numbers without a word
-                if any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist()):
+        with path.open("rb") as file:  # once, so that what is checked is what is loaded
+            if zipfile.is_zipfile(file):
+                archive = zipfile.ZipFile(file)  # torch does not notice changed numbers
+                if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
                     raise ValueError("it is compressed, as torch writes none")
-                if (part := file.testzip()) is not None:
+                if (part := archive.testzip()) is not None:
                     raise ValueError(f"the checksum of {part} is wrong")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            file.seek(0)
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise RunError(
             f"checkpoint={path}: refused: not a checkpoint, or it holds more than tensors and "
@@ -123,100 +121,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-class Position(NamedTuple):
-    """How far a checkpoint is.
-
-    Attributes:
-        step: the optimiser's.
-        epoch: the one that is under way or to come.
-        batches: how many of them each process has done in that epoch.
-        processes: how many there were; None where the checkpoint does not say.
-    """
-
-    step: int
-    epoch: int
-    batches: int
-    processes: int | None = None
-
-
-class Resumed(NamedTuple):
-    """What a run is resumed from.
-
-    Attributes:
-        path: the checkpoint; None where there is none, and the run starts.
-        content: what :func:`read_checkpoint` gave.
-        position: how far it is.
-        note: what to print about it.
-    """
-
-    path: Path | None = None
-    content: dict[str, Any] = {}  # noqa: RUF012 (of a NamedTuple, never changed)
-    position: Position = Position(0, 0, 0)
-    note: str = ""
-
-
-def find_last(folder: Path) -> Resumed:
-    """Return the checkpoint that a run is resumed from.
-
-    It is ``last.ckpt``, or the one before if that is damaged; None where there is none.
-
-    Raises:
-        RunError: there are some, and all are damaged.
-    """
-    problems = []
-    for name in (LAST, PREVIOUS):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            content = read_checkpoint(path)
-            reached = position(content, path)
-        except RunError as error:
-            problems.append(str(error).removeprefix("checkpoint="))
-            continue
-        note = f"{problems[0]}; goes on from {path}, step {reached.step}" if problems else ""
-        return Resumed(path, content, reached, note)
-    if problems:
-        raise RunError(
-            f"{'; '.join(problems)}: delete {folder} to start from the beginning, or give "
-            "another hydra.run.dir"
-        )
-    return Resumed()
-
-
-def set_aside(folder: Path) -> None:
-    """Rename a damaged ``last.ckpt``, so that it does not take the place of the one before."""
-    with suppress(FileNotFoundError):
-        (folder / LAST).replace(folder / DAMAGED)
-
-
-def position(checkpoint: dict[str, Any], path: Path) -> Position:
-    """Return how far a checkpoint is that training can be resumed from.
-
-    Raises:
-        RunError: it lacks what training goes on with, such as the optimiser's state; Lightning
-            would begin that part from the start, without a word.
-    """
-    for key, kind in (("optimizer_states", list), ("lr_schedulers", list), ("callbacks", dict)):
-        states = checkpoint.get(key)
-        if not isinstance(states, kind) or not states:
-            raise RunError(f"checkpoint={path}: damaged: it holds no {key}")
-    if SAVING not in checkpoint["callbacks"]:
-        raise RunError(f"checkpoint={path}: damaged: its callbacks hold no best score")
-    try:
-        loops = checkpoint["loops"]["fit_loop"]
-        epochs = loops["epoch_progress"]["current"]
-        batches = loops["epoch_loop.batch_progress"]["current"]["processed"]
-        in_epoch = epochs["started"] > epochs["processed"]
-        found = checkpoint["global_step"], epochs["processed"], batches if in_epoch else 0
-        processes = checkpoint[KEY].get("processes")
-    except (AttributeError, KeyError, TypeError, IndexError):
-        raise RunError(f"checkpoint={path}: damaged: its loops tell no step and epoch") from None
-    if not all(type(number) is int and number >= 0 for number in found):
-        raise RunError(f"checkpoint={path}: damaged: its step or epoch is no number")
-    return Position(*found, processes if type(processes) is int else None)
-
-
 def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration that a checkpoint was trained with, as plain data."""
     config: dict[str, Any] = checkpoint[KEY]["config"]
@@ -232,7 +136,7 @@ def origin(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def load_weights(task: torch.nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
-    """Put a checkpoint's weights into a task built from its configuration.
+    """Load a checkpoint's weights into a task built from its configuration.
 
     Raises:
         RunError: they belong to another model; names the first tensor that does not fit.

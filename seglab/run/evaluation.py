@@ -1,4 +1,4 @@
-"""What a run keeps of its last evaluation, for its page and for comparisons. Knows no torch.
+"""The counts of a run's last evaluation, for its page and for comparisons. Knows no torch.
 
 ``evaluation.npz`` holds the confusion matrix and the counts of every image, ``samples/fixed`` and
 ``samples/worst`` a few photographs with their class maps, small enough to go into a page as they
@@ -17,13 +17,11 @@ import numpy.typing as npt
 
 from seglab.errors import RunError
 from seglab.metrics.counts import Counts, Floats, miou
+from seglab.run.paths import EVALUATION
 from seglab.runtime.files import atomic
 
-FILE = "evaluation.npz"
-FIXED, WORST = Path("samples/fixed"), Path("samples/worst")
-
 MAX_BYTES = 2**30
-"""What an evaluation may take in memory: 1,449 images of 21 classes take 0.7 MB."""
+"""Unpacked; 1,449 images of 21 classes take 0.7 MB."""
 
 LONGEST = 512
 """The longer side of a kept picture, in pixels."""
@@ -58,7 +56,7 @@ class KeptEvaluation:
 
 def save_evaluation(folder: Path, kept: KeptEvaluation) -> None:
     """Write ``evaluation.npz`` into a run folder, whole or not at all."""
-    with atomic(folder / FILE, binary=True) as file:
+    with atomic(folder / EVALUATION, binary=True) as file:
         np.savez_compressed(
             file,
             confusion=kept.confusion,
@@ -74,7 +72,7 @@ def read_evaluation(folder: Path) -> KeptEvaluation | None:
     Raises:
         RunError: damaged, or not what :func:`save_evaluation` writes.
     """
-    path = folder / FILE
+    path = folder / EVALUATION
     if not path.is_file():
         return None
     try:
@@ -82,14 +80,14 @@ def read_evaluation(folder: Path) -> KeptEvaluation | None:
             size = sum(member.file_size for member in file.zip.infolist())
             if size > MAX_BYTES:
                 raise ValueError(f"{size:,} bytes unpacked; more than {MAX_BYTES:,} are refused")
-            found: dict[str, Any] = {name: file[name] for name in file.files}
+            arrays: dict[str, Any] = {name: file[name] for name in file.files}
         kept = KeptEvaluation(
-            found["confusion"].astype(np.int64, casting="safe"),
-            found["counts"].astype(np.int64, casting="safe"),
-            [str(name) for name in found["ids"].tolist()],
-            [str(name) for name in found["classes"].tolist()],
+            arrays["confusion"].astype(np.int64, casting="safe"),
+            arrays["counts"].astype(np.int64, casting="safe"),
+            [str(name) for name in arrays["ids"].tolist()],
+            [str(name) for name in arrays["classes"].tolist()],
         )
-    except Exception as error:  # a damaged archive may end in many kinds
+    except Exception as error:  # a damaged archive may raise any kind
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(f"{path}: damaged, or not an evaluation: {reason}") from None
     images, size = len(kept.ids), len(kept.classes)
@@ -99,7 +97,7 @@ def read_evaluation(folder: Path) -> KeptEvaluation | None:
 
 
 def sample_files(folder: Path, name: str) -> tuple[Path, Path, Path]:
-    """Return where image, truth and prediction of the sample ``name`` lie in ``folder``."""
+    """Return the paths of image, truth and prediction of the sample ``name`` in ``folder``."""
     plain = name.replace("/", "_")
     photo, truth, prediction = (
         folder / f"{plain}{end}" for end in (".jpg", ".truth.png", ".prediction.png")

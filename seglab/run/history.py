@@ -1,4 +1,4 @@
-"""What is written into a run folder appears whole: small files, and the growing history."""
+"""The history of a run, ``metrics.csv``: a table that grows by whole rows. Knows no torch."""
 
 from __future__ import annotations
 
@@ -20,29 +20,33 @@ MAX_HEAD = 2**20
 
 
 class History:
-    """``metrics.csv``: one row a step, whatever is logged at that step, in one growing table.
+    """``metrics.csv``: one row per step with all values that are logged at that step.
 
-    A column may have a class's name in its own, which no spreadsheet runs:
+    A column's name may contain that of a class; it is escaped so that no spreadsheet runs it:
     :mod:`seglab.runtime.cells`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, leads: bool = True) -> None:
         """Read the names of the columns.
+
+        Args:
+            path: of the file.
+            leads: whether this process keeps the history; for others it is empty and stays so.
 
         Raises:
             RunError: the file is not a history; names it.
         """
-        self.path = path
+        self.path, self.leads = path, leads
         self.columns: list[str] = []
         self.pending: dict[str, Any] = {}
         self.written: dict[str, Any] = {}
         self.size = 0  # of the written row, in bytes
-        if path.is_file():
+        if leads and path.is_file():
             self.columns = _columns(path)
 
     def rows(self) -> list[dict[str, str]]:
         """Read the table back."""
-        if not self.path.is_file():
+        if not (self.leads and self.path.is_file()):
             return []
         with self.path.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file, _header(file)))
@@ -54,21 +58,25 @@ class History:
         return float(values[-1]) if values else math.nan
 
     def rewind(self, step: int) -> None:
-        """Forget the rows from ``step`` on: a run that goes on from a checkpoint repeats them.
+        """Delete the rows from ``step`` on: a run that is resumed from a checkpoint repeats them.
 
-        What a loss of power has torn comes after the checkpoint, because :meth:`sync` came before
-        it, and is forgotten too. The last row kept may be added to: its validation may be to come.
+        Rows torn by a loss of power come after the checkpoint, because :meth:`sync` comes before
+        it, and are deleted too. The last row stays open: its validation may be to come.
         """
+        if not self.leads:
+            return
         self.pending, self.written = {}, {}
         rows = list(self._rows_before(step))
         self._rewrite(rows)
         if rows:
-            said = {name: value for name, value in rows[-1].items() if value}
-            self.written = {**said, "step": int(said["step"])}
+            last = {name: value for name, value in rows[-1].items() if value}
+            self.written = {**last, "step": int(last["step"])}
             self.size = len(self._line(self.written))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add values to the row of ``step``; steps never go back."""
+        """Add values to the row of ``step``; steps never decrease."""
+        if not self.leads:
+            return
         if self.pending and self.pending["step"] != step:
             self.flush()
         if not self.pending and self.written.get("step") == step:
@@ -90,9 +98,9 @@ class History:
         self.written, self.size = row, len(self._line(row))
 
     def sync(self) -> None:
-        """Write the pending row and flush the table to the disk: no checkpoint is ahead of it."""
+        """Write the pending row and flush the table to the disk, so that no checkpoint is newer."""
         self.flush()
-        if self.path.is_file():
+        if self.leads and self.path.is_file():
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
 
@@ -124,7 +132,7 @@ def _header(file: IO[str]) -> list[str]:
 
 
 def _columns(path: Path) -> list[str]:
-    """Read the names of the columns; what a loss of power has torn comes after them."""
+    """Read the names of the columns; rows torn by a loss of power come after them."""
     with path.open("rb") as file:
         text = file.read(MAX_HEAD).decode(errors="surrogateescape")
     try:
@@ -143,7 +151,7 @@ def _columns(path: Path) -> list[str]:
 
 
 def _overwrite_end(path: Path, count: int, text: bytes) -> None:
-    """Put ``text`` in the place of the last ``count`` bytes of a file, or leave it as it was.
+    """Replace the last ``count`` bytes of a file by ``text``, or leave it as it was.
 
     Raises:
         OSError: the disk is full; names ``path``.
@@ -161,6 +169,6 @@ def _overwrite_end(path: Path, count: int, text: bytes) -> None:
 def _write_at(file: io.FileIO, at: int, text: bytes) -> None:
     file.seek(at)
     done = 0
-    while done < len(text):  # an almost full disk takes a part of it
+    while done < len(text):  # an almost full disk takes only a part
         done += file.write(text[done:])
     file.truncate()

@@ -1,23 +1,23 @@
-"""Which code this is, so that a result can be told from one of other code. Knows no torch."""
+"""Which code made a result, from the package's version and git. Knows no torch."""
 
 from __future__ import annotations
 
 import subprocess
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as package_version
+from importlib import metadata
 from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
 
 
 @cache
-def version() -> str:
-    """Return the package's version, and in a checkout its commit and a hash of what is changed."""
+def version(package: Path = PACKAGE) -> str:
+    """Return the package's version, and in a checkout its commit and a hash of the changes."""
     try:
-        name = package_version("seglab")
-    except PackageNotFoundError:
+        name = metadata.version("seglab")
+    except metadata.PackageNotFoundError:
         name = "not installed"
-    package = Path(__file__).parents[1]
     commit = _git(package, "rev-parse", "--short=12", "HEAD")
     # Another project's repository may hold an installed seglab: it tracks none of its files.
     if not commit or not _git(package, "ls-files", "cli.py"):
@@ -30,11 +30,10 @@ def version() -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """Return what git says; nothing where there is no git or no repository."""
+    """Return the output of git; empty without git or a repository."""
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,7 +1,7 @@
 """Reads YAML and JSON that may come from a stranger, as plain data of bounded size and depth.
 
-A run folder may have been handed on. libyaml's composer and Python's JSON decoder recurse once per
-level, so that a deep file ends the process or raises RecursionError in whatever comes after it.
+libyaml's composer and Python's JSON decoder recurse once per level: a deep file would end the
+process, or raise RecursionError in later code.
 Knows no torch.
 """
 
@@ -17,10 +17,10 @@ import yaml
 from seglab.errors import RunError
 
 MAX_BYTES = 2**20
-"""No such file is larger: the configuration of a run takes four kilobytes."""
+"""The configuration of a run takes four kilobytes."""
 
 MAX_DEPTH = 32
-"""Mappings and lists within each other; a configuration has about six."""
+"""Of nested mappings and lists; a configuration has about six."""
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast
 
@@ -55,7 +55,7 @@ def read_yaml(path: Path) -> Any:
                 raise ValueError(f"more than {MAX_DEPTH} levels")
             if isinstance(event, yaml.ScalarEvent):
                 _check_number(event)
-            # A few lines of aliases of lists of aliases stand for gigabytes.
+            # A few lines of nested aliases expand to gigabytes.
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
                 raise ValueError("it contains an anchor or alias")
         value = yaml.load(text, LOADER)

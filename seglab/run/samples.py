@@ -1,4 +1,4 @@
-"""The samples of an evaluation that are shown, and those that a run keeps for its page."""
+"""The samples of an evaluation: those that are shown, and those written for a run's page."""
 
 from __future__ import annotations
 
@@ -11,20 +11,15 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from seglab.drawing.pictures import Pixels, save_class_map, viewable
+from seglab.drawing.layout import Pixels
+from seglab.drawing.pictures import save_class_map, viewable
 from seglab.metrics.confusion import Evaluation
-from seglab.run.evaluation import (
-    FIXED,
-    LONGEST,
-    WORST,
-    KeptEvaluation,
-    sample_files,
-    save_evaluation,
-)
+from seglab.run.evaluation import LONGEST, KeptEvaluation, sample_files, save_evaluation
+from seglab.run.paths import FIXED, WORST
 from seglab.runtime.files import atomic
 
 NUMBER_OF_WORST = 12
-"""How many of the worst images are kept: with VOC's about half a megabyte a run."""
+"""Of the images with the lowest mIoU; with VOC's about half a megabyte per run."""
 
 
 class Sample(NamedTuple):
@@ -54,7 +49,7 @@ class Collected:
 
     Args:
         shown: places in the split of the chosen ones.
-        number_of_worst: how many of the worst there are.
+        number_of_worst: how many of the worst are kept.
     """
 
     def __init__(self, shown: set[int], number_of_worst: int) -> None:
@@ -70,7 +65,7 @@ class Collected:
         pixels: tuple[Tensor, Tensor, Tensor],
         draw: Callable[[], Pixels | None] = lambda: None,
     ) -> None:
-        """Keep an image if it is to be shown; one that it displaces is forgotten.
+        """Keep an image if it is to be shown, and drop the one that it displaces.
 
         Args:
             place: in the split.
@@ -97,11 +92,11 @@ class Validated(NamedTuple):
     """A completed validation.
 
     Attributes:
-        samples: those that somebody shows, in the order of the split.
+        samples: those that are shown, in the order of the split.
         worst: the places of the worst ones, the worst first.
         evaluation: the counts of all images.
         scores: the metrics.
-        epoch: how many epochs have been trained, this one included; None outside of a training.
+        epoch: the number of trained epochs, this one included; None outside of training.
     """
 
     samples: list[Sample]
@@ -119,14 +114,14 @@ def worst_of(evaluation: Evaluation, count: int) -> list[int]:
 
 
 class KeepSamples:
-    """Writes the samples of each evaluation into a run folder, in place of those before.
+    """Writes the samples of each evaluation into a run folder, replacing those before.
 
     Args:
         folder: the run folder.
         ids: the images of the split, in its order.
         classes: names in the order of the values.
-        fixed: places of the samples that are kept whatever their score; if there are none, no worst
-            ones are kept either.
+        fixed: places of the samples that are kept whatever their score; without any, no worst ones
+            are kept either.
     """
 
     def __init__(
@@ -159,7 +154,7 @@ class KeepSamples:
     def _write(self, kind: Path, sample: Sample) -> None:
         (self.folder / kind).mkdir(parents=True, exist_ok=True)
         paths = sample_files(self.folder / kind, sample.id)
-        jpeg = BytesIO()  # written to a file itself, it would not say that the disk is full
+        jpeg = BytesIO()  # Pillow would not report a full disk
         Image.fromarray(sample.image).save(jpeg, format="JPEG", quality=80)
         with atomic(paths[0], binary=True, durable=False) as file:
             file.write(jpeg.getvalue())
@@ -169,9 +164,9 @@ class KeepSamples:
 
 
 def shrunk(pixels: Tensor) -> Pixels:
-    """Return ``(C, H, W)`` or ``(H, W)`` uint8 as ``(h, w, 3)`` or ``(h, w)``, made small enough.
+    """Shrink ``(C, H, W)`` or ``(H, W)`` uint8 to ``(h, w, 3)`` or ``(h, w)``.
 
-    No side is longer than :data:`LONGEST` then; class maps keep their values.
+    No side is longer than :data:`LONGEST`; class maps keep their values.
     """
     photo = pixels.ndim == 3
     array: Pixels = (pixels.permute(1, 2, 0) if photo else pixels).cpu().numpy()

@@ -47,11 +47,8 @@ def gather(value: Any, arrays: Mapping[str, Array] | None = None) -> list[Messag
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
     content = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
     own = save({**content, _JSON: text})
-    return [_read(part) for part in (_all_gather(own) if _several() else [own])]
-
-
-def _several() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    several = dist.is_available() and dist.is_initialized()
+    return [_read(part) for part in (_all_gather(own) if several else [own])]
 
 
 def _read(part: bytes) -> Message:

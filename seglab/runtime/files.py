@@ -15,8 +15,7 @@ from typing import IO, Any
 PART = ".part"
 """How the name of a file ends that is still being written; it also begins with a dot."""
 
-
-_PART = re.compile(r"\.(.+\.[a-z0-9_]{8}|previous\.ckpt\.\d+)\.part")  # mkstemp's eight characters
+_PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")  # mkstemp's eight characters
 
 
 @contextmanager
@@ -73,16 +72,28 @@ def delete_parts(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON; NaN and infinity, which JSON lacks, become null."""
-
-    def clean(item: Any) -> Any:
-        if isinstance(item, float) and not math.isfinite(item):
-            return None
-        if isinstance(item, Mapping):
-            return {key: clean(inner) for key, inner in item.items()}
-        if isinstance(item, list | tuple):
-            return [clean(inner) for inner in item]
-        return item
-
     with atomic(path) as file:
-        json.dump(clean(value), file, indent=2, allow_nan=False)
+        json.dump(nan_to_null(value), file, indent=2, allow_nan=False)
         file.write("\n")
+
+
+def nan_to_null(value: Any) -> Any:
+    """Return plain data with None for NaN and infinity, which JSON lacks."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: nan_to_null(inner) for key, inner in value.items()}
+    return [nan_to_null(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def null_to_nan(value: Any, name: str = "it") -> float:
+    """Return a number that JSON held; NaN for null.
+
+    Raises:
+        ValueError: it is no finite number; says so of ``name``.
+    """
+    if value is None:
+        return math.nan
+    if isinstance(value, str | bool) or not isinstance(value, int | float) or math.isinf(value):
+        raise ValueError(f"{name} is {value!r}")
+    return float(value)

@@ -167,28 +167,11 @@ def _job(
         sys.exit(1)
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call ``function`` in a process of its own, and return what it returned.
-
-    What must not happen in the caller, such as a look at the devices, happens there.
-    """
-    context = warm()
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sending, function, arguments))
-    process.start()
-    sending.close()
-    try:
-        return receiving.recv()
-    finally:
-        process.join()
-
-
-def _answer(sending: Any, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
-    sending.send(function(*arguments))
-
-
 def visible_devices() -> list[str]:
-    """Return what ``CUDA_VISIBLE_DEVICES`` may name, one entry a GPU."""
+    """Return what ``CUDA_VISIBLE_DEVICES`` may name, one entry per GPU.
+
+    Called in a process of its own, because one that has looked at the devices cannot be forked.
+    """
     import torch
 
     given = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -18,17 +18,6 @@ TOOLS = {"wandb": "debug-core.log", "slurm": ".submission_file_*"}
 """Folders of W&B and submitit, and the links that they make there and seglab never opens."""
 
 
-def first_link(folder: Path) -> Path | None:
-    """Return a symbolic link somewhere below ``folder``; None where there is none.
-
-    Links that W&B or submitit made in a folder of their own are left out.
-
-    Raises:
-        OSError: a folder cannot be listed.
-    """
-    return next((Path(e.path) for e in _entries(folder) if e.is_symlink()), None)
-
-
 def refuse_links(folder: Path) -> None:
     """Check that nothing below ``folder`` leads out of it, and that nothing hangs who reads it.
 

@@ -17,9 +17,6 @@ def keep_memory() -> None:
     """
     if not sys.platform.startswith("linux"):
         return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library, such as musl
-        return
+    mallopt = ctypes.CDLL(None).mallopt  # torch runs on no other C library of Linux
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

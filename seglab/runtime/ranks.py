@@ -11,8 +11,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import socket
-import struct
 import sys
 import tempfile
 import threading
@@ -32,8 +30,6 @@ from seglab.text import printable_lines
 
 GRACE = 5.0
 """Seconds that the other ranks get to end when one has failed."""
-
-_SIOCGIFADDR = 0x8915  # linux/sockios.h: the address of an interface
 
 
 class Outcome(NamedTuple):
@@ -170,7 +166,9 @@ def _meet(rank: int, count: int, store: str, accelerator: str) -> None:
     import torch
     import torch.distributed as dist
 
-    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback()
+    # Without such an interface both fail, instead of listening on another one.
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback
     nccl = accelerator != "cpu" and torch.cuda.is_available()
     dist.init_process_group(
         "nccl" if nccl else "gloo",
@@ -178,24 +176,6 @@ def _meet(rank: int, count: int, store: str, accelerator: str) -> None:
         rank=rank,
         world_size=count,
     )
-
-
-def loopback() -> str:
-    """Return the name of the network interface that has the address 127.0.0.1."""
-    names = [name for _, name in socket.if_nameindex()]
-    if sys.platform.startswith("linux"):
-        import fcntl
-
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            for name in names:
-                request = struct.pack("256s", name.encode()[:15])
-                try:
-                    answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
-                except OSError:  # an interface without an address
-                    continue
-                if socket.inet_ntoa(answer[20:24]) == "127.0.0.1":
-                    return name
-    return next(name for name in names if name.startswith("lo"))
 
 
 def _cause(rank: int, outcome: Outcome, process: Any) -> Exception:

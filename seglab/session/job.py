@@ -9,21 +9,21 @@ from pathlib import Path
 from rich.console import Console
 
 from seglab.errors import ProcessError
-from seglab.run.folder import FINISHED, mark_failed, read_metrics
-from seglab.run.settings import check_run, is_trained
+from seglab.run.folder import read_metrics
+from seglab.run.resume import Start
+from seglab.run.status import FINISHED, mark_failed
 from seglab.runtime import launch
-from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
 from seglab.session.session import Session
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         folder: the run folder.
-        metrics: what ``metrics.json`` holds, NaN for what does not exist.
+        metrics: those of ``metrics.json``, NaN for what does not exist.
         pictures: the prediction pictures.
         skipped: the run had finished before; nothing was touched.
     """
@@ -34,25 +34,25 @@ class JobResult:
     skipped: bool = False
 
 
-def start_job(
-    config: TrainConfig, folder: Path, overrides: Sequence[str] = (), *, quiet: bool = False
-) -> JobResult:
+def start_job(start: Start, overrides: Sequence[str] = (), *, quiet: bool = False) -> JobResult:
     """Call :func:`run_job` here, or on each process of a run on several devices.
 
     A finished run is left alone, before any process is started.
 
+    Args:
+        start: the checked run.
+        overrides: the command line's, which are recorded.
+        quiet: show nothing.
+
     Raises:
         SeglabError, KeyboardInterrupt: as :func:`run_job`; a process died.
     """
-    check_environment()
-    check = check_run(config, folder)
-    if check.status == FINISHED:  # before there are ranks to agree on it
+    folder, config = start.folder, start.config
+    if start.status == FINISHED:
         return JobResult(folder, read_metrics(folder), [], skipped=True)
-    if not is_trained(folder, check.status):
-        config.model.check_weights_file()
     try:
         result: JobResult = launch.run(
-            run_job, config.trainer, check.config, folder, overrides, quiet=quiet
+            run_job, config.trainer, config, folder, overrides, quiet=quiet
         )
     except ProcessError as error:
         mark_failed(folder, str(error))
@@ -68,12 +68,11 @@ def run_job(
 ) -> JobResult:
     """Train one configuration in one run folder.
 
-    Everything that can be wrong with the configuration and the data is found before the folder
-    is made and before the first step.
+    Configuration and data are checked before the folder is made and before the first step.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
-        KeyboardInterrupt: the run was interrupted, and is marked so.
+        KeyboardInterrupt: the run was interrupted, and its status says so.
     """
     metrics, pictures = Session(config, "train", folder, overrides, console).fit()
     return JobResult(folder, metrics, pictures)

@@ -15,11 +15,11 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from seglab.callbacks.checkpoints import BestAndLast
+from seglab.callbacks.failures import Failures
 from seglab.callbacks.finite import FiniteNumbers
 from seglab.callbacks.interrupts import SaveAndStop
-from seglab.callbacks.mishaps import Mishaps
 from seglab.callbacks.predictions import PredictionPictures, WritePredictions
-from seglab.callbacks.progress import EvaluationProgress, PredictionProgress, TrainingProgress
+from seglab.callbacks.progress import Progress, TrainingProgress
 from seglab.callbacks.validated import ValidationRecord, Viewer
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.digests import Record
@@ -30,17 +30,13 @@ from seglab.loggers.track import Tracking, track
 from seglab.metrics.counts import unreliable
 from seglab.models.weights import load_pretrained
 from seglab.report import reported
-from seglab.run.checkpoints import (
-    Resumed,
-    WholeFiles,
-    find_last,
-    load_weights,
-    origin,
-    set_aside,
-)
-from seglab.run.folder import Follower, Run
+from seglab.run.checkpoints import WholeFiles, load_weights, origin
+from seglab.run.folder import Run
+from seglab.run.identity import recorded_weights, weights_digest
+from seglab.run.last import Resumed, find_last, set_aside
+from seglab.run.paths import CHECKPOINTS
+from seglab.run.resume import check_processes
 from seglab.run.samples import NUMBER_OF_WORST, KeepSamples
-from seglab.run.settings import check_processes, recorded_weights, weights_identity
 from seglab.runtime.bars import Checking
 from seglab.runtime.disk import disk_errors
 from seglab.runtime.preemption import listening
@@ -50,7 +46,7 @@ from seglab.runtime.process import (
     seed_everything,
     share_of_cores,
 )
-from seglab.runtime.rank import check_environment, rank
+from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
 from seglab.session.augmentation import build_augmentation
 from seglab.session.trainer import build_callback, build_trainer, interruptible
@@ -61,11 +57,11 @@ from seglab.text import print_plain
 
 Kind = Literal["train", "evaluate", "predict"]
 
-DOING = {"train": "training", "evaluate": "evaluation", "predict": "prediction"}
+ACTIVITY = {"train": "training", "evaluate": "evaluation", "predict": "prediction"}
 
 
 class Evaluated(NamedTuple):
-    """What an evaluation gave: scores, pictures, and whether the interval is unreliable."""
+    """The result of an evaluation: scores, pictures, and whether the interval is unreliable."""
 
     scores: dict[str, float]
     pictures: list[Path]
@@ -73,7 +69,7 @@ class Evaluated(NamedTuple):
 
 
 class Session:
-    """A task on its data, with what watches, logs and runs it; each part is built on first use.
+    """A task, its data, callbacks, loggers and trainer; each is built on first use.
 
     Args:
         config: the checked configuration.
@@ -102,17 +98,17 @@ class Session:
 
     @cached_property
     def tracking(self) -> Tracking:
-        """W&B, if it is configured: it starts to look for its server at once."""
-        return track(self.config, self.kind, self.overrides, self.console)
+        """W&B, if configured: it starts to connect to its server at once."""
+        return track(self.config, self.kind, self.folder, self.overrides, self.console)
 
     @cached_property
     def resumed(self) -> Resumed:
         """The checkpoint that training is resumed from, if any."""
-        return find_last(self.folder / "checkpoints") if self.config.resume else Resumed()
+        return find_last(self.folder / CHECKPOINTS) if self.config.resume else Resumed()
 
     @cached_property
     def data(self) -> VOCDataModule:
-        """The splits of the data set; decoded and checked when they are asked for."""
+        """The splits of the data set, decoded and checked on first use."""
         return VOCDataModule(
             replace(self.config.data, val_split=self.split),
             self.config.seed,
@@ -124,7 +120,7 @@ class Session:
 
     @cached_property
     def task(self) -> Task:
-        """The task, its weights drawn from the seed."""
+        """The task, with weights drawn from the seed."""
         with random_generators_kept():
             seed_everything(self.config.seed)
             return build_task(self.config, per_image=self.kind == "evaluate")
@@ -134,15 +130,18 @@ class Session:
     ) -> L.Trainer:
         """Build the trainer, with the configured callbacks if it is for training."""
         named = self.config.callbacks.items() if self.kind == "train" else ()
-        own = [build_callback(name, node) for name, node in named]
-        # Last, so that what others do after a step is in the checkpoint.
-        last = [SaveAndStop(self.folder / "checkpoints")] if self.kind == "train" else []
-        every = [*callbacks, *self.tracking.callbacks, *own, *last]
-        reading = WholeFiles(self.resumed if self.kind == "train" else None)
-        return build_trainer(self.config.trainer, self.folder, every, loggers, reading)
+        every = [*callbacks, *self.tracking.callbacks]
+        every += [build_callback(name, node) for name, node in named]
+        read = {}
+        if self.kind == "train":
+            # Last, so that the checkpoint contains what others do after a step.
+            every.append(SaveAndStop(self.folder / CHECKPOINTS))
+            if self.resumed.path is not None:
+                read[self.resumed.path] = self.resumed.content
+        return build_trainer(self.config.trainer, self.folder, every, loggers, WholeFiles(read))
 
     def load(self, checkpoint: dict[str, Any], path: Path) -> Session:
-        """Put the weights of a checkpoint into the task.
+        """Load the weights of a checkpoint into the task.
 
         Raises:
             RunError: they are of another model.
@@ -155,7 +154,7 @@ class Session:
 
         Raises:
             SeglabError: says which key or file is wrong, and what would be right.
-            KeyboardInterrupt: the run was interrupted, and is marked so.
+            KeyboardInterrupt: the run was interrupted, and its status says so.
         """
         config, folder, console = self.config, self.folder, self.console
         with computing(self.threads):
@@ -168,22 +167,29 @@ class Session:
             seed_everything(config.seed)
             if self.resumed.note:
                 print_plain(self.resumed.note, console)
-            if config.model.weights is not None and self.resumed.path is None:
-                net = config.model.net
-                report = load_pretrained(self.task.net, net, config.model.weights)
-                print_plain(str(report), console)
-            fresh = self.resumed.path is None
-            weights = weights_identity(config) if fresh else recorded_weights(folder)
-            self.task.build_optimizer()  # a wrong argument is found now; training builds its own
+            weights = recorded_weights(folder)
+            if self.resumed.path is None:
+                weights = weights_digest(config)
+                if config.model.weights is not None:
+                    loaded = load_pretrained(self.task.net, config.model.net, config.model.weights)
+                    print_plain(str(loaded), console)
+            self.task.check_optimizer()  # a wrong argument fails now
             facts = {"data": {**self.data.identity, **weights}}
-            run = self._run(asdict(config), facts, resume=config.resume, step=reached.step)
+            run = Run(
+                folder,
+                asdict(config),
+                self.overrides,
+                resume=config.resume,
+                step=reached.step,
+                facts=facts,
+            )
             saving = BestAndLast(
                 run.checkpoints, config, facts["data"], before=lambda: run.history.sync()
             )
-            mishaps = Mishaps(config, DOING[self.kind])
+            failures = Failures(config, ACTIVITY[self.kind])
             pictures, record = self._watching(run, config.pictures.every_n_epochs)
             progress = TrainingProgress(console)
-            callbacks = [mishaps, FiniteNumbers(folder), saving, record, progress]
+            callbacks = [failures, FiniteNumbers(folder), saving, record, progress]
             trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
             check_processes(
                 config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0
@@ -191,14 +197,13 @@ class Session:
             samples = len(self.data.split(config.data.train_split))
             for line in batch_sizes(config, samples, trainer.world_size):
                 print_plain(line, console)
-            full = disk_errors(folder, ", and give resume=true to go on from the last checkpoint")
+            full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
             logged = self.tracking.run(trainer, self.task.net, self.data.records)
             with listening(), reported(run, console), logged, full:
-                if run.leads:
-                    run.history.rewind(reached.step)
-                    if self.resumed.note:
-                        set_aside(run.checkpoints)
-                with mishaps.explained(), interruptible(trainer):
+                run.history.rewind(reached.step)
+                if run.leads and self.resumed.note:
+                    set_aside(run.checkpoints)
+                with failures.explained(), interruptible(trainer):
                     trainer.fit(
                         self.task, self.data, ckpt_path=self.resumed.path, weights_only=True
                     )
@@ -217,8 +222,8 @@ class Session:
         """Measure a checkpoint on the split.
 
         Args:
-            checkpoint: as :func:`seglab.run.checkpoints.read_checkpoint` gives it.
-            path: where it was read.
+            checkpoint: from :func:`seglab.run.checkpoints.read_checkpoint`.
+            path: of its file.
             own: the command's own settings, which are recorded too.
 
         Raises:
@@ -231,13 +236,15 @@ class Session:
             check_limits(config, self.data, self.split)
             self.load(checkpoint, path)
             facts = {"data": {"val": record.identity}, "checkpoint": origin(checkpoint, path)}
-            run = self._run({**asdict(config), **own}, facts, resume=False)
-            mishaps = Mishaps(config, DOING[self.kind])
+            settings = {**asdict(config), **own}
+            run = Run(self.folder, settings, self.overrides, resume=False, facts=facts)
+            failures = Failures(config, ACTIVITY[self.kind])
             pictures, watching = self._watching(run, every_n_epochs=0)
-            trainer = self.trainer([mishaps, watching, EvaluationProgress(self.console)])
+            progress = Progress(self.console, "evaluating", len(self.data.split(self.split)))
+            trainer = self.trainer([failures, watching, progress])
             with (
                 reported(run, self.console),
-                self._running(trainer, mishaps, {self.split: record}, own),
+                self._running(trainer, failures, {self.split: record}, own),
             ):
                 trainer.validate(self.task, self.data, verbose=False, weights_only=True)
                 run.write_metrics(self.task.scores)
@@ -267,30 +274,19 @@ class Session:
             loader = DataLoader(batches, batch_size=None, num_workers=workers)
             writing = WritePredictions(self.folder, self.task.classes)
             self.tracking.prepare(self.folder, self.task.classes, batches.readable)
-            mishaps = Mishaps(self.config, DOING[self.kind])
-            progress = PredictionProgress(self.console, batches.readable)
-            trainer = self.trainer([mishaps, writing, progress])
+            failures = Failures(self.config, ACTIVITY[self.kind])
+            progress = Progress(self.console, "predicting", batches.readable)
+            trainer = self.trainer([failures, writing, progress])
             writing.make_folders()
-            with self._running(trainer, mishaps, {}, own):
+            with self._running(trainer, failures, {}, own):
                 trainer.predict(self.task, loader, return_predictions=False, weights_only=True)
                 self.tracking.results({})
                 report(writing)
 
-    def _run(
-        self,
-        settings: Mapping[str, Any],
-        facts: Mapping[str, Any],
-        *,
-        resume: bool,
-        step: int | None = None,
-    ) -> Run:
-        owner = Run if rank() == 0 else Follower
-        return owner(self.folder, settings, self.overrides, resume=resume, step=step, facts=facts)
-
     def _watching(
         self, run: Run, every_n_epochs: int
     ) -> tuple[PredictionPictures, ValidationRecord]:
-        """Return the pictures of a validation, and what hands it to all that show it."""
+        """Return the pictures of a validation, and the callback that gathers its samples."""
         samples, classes = self.data.split(self.split), self.task.classes
         fixed = spread(len(samples), self.config.pictures.samples)
         self.tracking.prepare(self.folder, classes, len(samples))
@@ -305,11 +301,11 @@ class Session:
     def _running(
         self,
         trainer: L.Trainer,
-        mishaps: Mishaps,
+        failures: Failures,
         records: Mapping[str, Record],
         own: Mapping[str, Any],
     ) -> Iterator[None]:
-        """Log what happens in the block, and put its errors into plain words."""
+        """Log what happens in the block, and explain its errors."""
         logged = self.tracking.run(trainer, self.task.net, records, own)
-        with logged, interruptible(trainer), mishaps.explained():
+        with logged, interruptible(trainer), failures.explained():
             yield

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as seglab uses it: one call, and what Lightning does otherwise."""
+"""Lightning's Trainer as seglab uses it, and where the two differ."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def build_trainer(
         checkpoint_io: reads and writes checkpoints.
 
     Raises:
-        ConfigError: an accelerator, strategy or precision that is not there.
+        ConfigError: an accelerator, strategy or precision that is not available.
     """
-    # Ranks are started by ranks.py and found by LOCAL_RANK, or by torchrun; Lightning is to look
-    # for no scheduler: within SLURM it would take its own and set signal handlers.
+    # ranks.py or torchrun start the ranks. Without this, Lightning inside SLURM would use SLURM's
+    # environment and set signal handlers.
     plugins: list[Any] = [checkpoint_io or WholeFiles()]
     if not TorchElasticEnvironment.detect():
         plugins.append(LightningEnvironment())
@@ -130,7 +130,7 @@ class _Trainer(L.Trainer):
 
 @contextmanager
 def interruptible(trainer: L.Trainer) -> Iterator[None]:
-    """Let an interruption come out as KeyboardInterrupt, which Lightning turns into an exit."""
+    """Raise KeyboardInterrupt on interruption, which Lightning turns into SystemExit."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -139,7 +139,7 @@ def interruptible(trainer: L.Trainer) -> Iterator[None]:
             raise signals.interruption() from None
         raise
     except RuntimeError as error:
-        if is_asked() and "DataLoader worker" in str(error):  # the signal has reached it too
+        if is_asked() and "DataLoader worker" in str(error):  # the signal reached the worker too
             raise signals.interruption() from None
         raise
     finally:

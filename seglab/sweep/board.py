@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from rich.live import Live
 from rich.table import Table
 
 from seglab.errors import RunError
-from seglab.run.folder import FAILED, FINISHED, INTERRUPTED, read_metrics, read_status
+from seglab.run.folder import read_metrics
+from seglab.run.paths import HISTORY
+from seglab.run.status import FAILED, FINISHED, INTERRUPTED, read_status
 from seglab.runtime.spreadsheet import write_table
 from seglab.sweep.jobs import Job
 from seglab.text import plain, print_plain, printable, styled
@@ -71,7 +73,7 @@ def progress_of(job: Job) -> tuple[float, str]:
     """Return how much of a running job is done, 0..1, and its latest numbers, from its history."""
     epochs = job.config.trainer.max_epochs if job.config else 1
     try:
-        with (job.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        with (job.folder / HISTORY).open(encoding="utf-8", newline="") as file:
             latest: dict[str, str] = {}
             for row in csv.DictReader(file):
                 latest |= {name: value for name, value in row.items() if value}
@@ -90,8 +92,7 @@ class Board:
 
     def __init__(self, console: Console, total: int) -> None:
         self.console, self.total, self.done = console, total, 0
-        self.started: dict[int, float] = {}
-        self.running: dict[int, Job] = {}
+        self.running: dict[int, tuple[Job, float]] = {}
         self.begin = time.monotonic()
         self.live = Live(console=console, transient=True, refresh_per_second=2, auto_refresh=False)
         self.shown = -math.inf
@@ -106,18 +107,17 @@ class Board:
 
     def start(self, job: Job) -> None:
         """Note that a job has been started."""
-        self.started[job.number], self.running[job.number] = time.monotonic(), job
+        self.running[job.number] = (job, time.monotonic())
 
     def end(self, outcome: Outcome) -> None:
         """Leave the line of a job that has ended."""
-        self.running.pop(outcome.job.number, None)
-        self.done += 1
+        _, start = self.running.pop(outcome.job.number)
+        self.done, took = self.done + 1, clock(time.monotonic() - start)
         score = "" if math.isnan(outcome.miou) else f"val/mIoU {outcome.miou:.4f}  "
-        took = time.monotonic() - self.started.get(outcome.job.number, time.monotonic())
         line = [
             (f"{self.done:>{len(str(self.total))}}/{self.total} ", ""),
             (f"{outcome.status:<11} ", _STYLES.get(outcome.status, "")),
-            (f"{outcome.job.folder.name}  {score}{clock(took)}{self.left()}", ""),
+            (f"{outcome.job.folder.name}  {score}{took}{self.left()}", ""),
         ]
         self.console.print(styled(*line), soft_wrap=True)
         if outcome.error:
@@ -125,7 +125,7 @@ class Board:
 
     def left(self) -> str:
         """Say how long the rest will take if it goes on so."""
-        parts = sum(progress_of(job)[0] for job in self.running.values())
+        parts = sum(progress_of(job)[0] for job, _ in self.running.values())
         ended, gone = self.done + parts, time.monotonic() - self.begin
         if not ended or self.done == self.total:
             return ""
@@ -137,9 +137,9 @@ class Board:
             return
         self.shown = time.monotonic()
         rows = []
-        for job in self.running.values():
+        for job, start in self.running.values():
             share, numbers = progress_of(job)
-            gone = clock(self.shown - self.started[job.number])
+            gone = clock(self.shown - start)
             rows.append(plain(f"   {share:>4.0%}  {job.folder.name}  {numbers}  {gone}"))
         rows.append(plain(f"{self.done}/{self.total} jobs{self.left()}"))
         self.live.update(Group(*rows), refresh=True)
@@ -149,14 +149,8 @@ _STYLES = {FINISHED: "green", "failed": "red", INTERRUPTED: "yellow"}
 
 
 def clock(seconds: float) -> str:
-    """Write a duration: 12 s, 3:05, 1:00:07."""
-    if math.isnan(seconds):
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}:{minutes:02}:{rest:02}"
-    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+    """Write a duration as hours, minutes and seconds, 0:03:05; nothing for NaN."""
+    return "" if math.isnan(seconds) else str(timedelta(seconds=round(seconds)))
 
 
 def show_table(outcomes: Iterable[Outcome], console: Console) -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from functools import partial
+from inspect import signature
+from itertools import product
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra.core.plugins import Plugins
-from omegaconf import OmegaConf
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from seglab.config.compose import multirun
-from seglab.config.overrides import parse
-from seglab.errors import RunError
+from seglab.config.compose import compose_sweep
+from seglab.config.overrides import option_names
+from seglab.errors import ConfigError, RunError
 from seglab.runtime.links import refuse_links
 from seglab.schema import SweepConfig, check_values
 from seglab.sweep.engine import Sweep
+from seglab.sweep.jobs import LOCK
 
 
 def sweep(overrides: list[str], dry_run: bool = False) -> None:
@@ -28,25 +34,67 @@ def sweep(overrides: list[str], dry_run: bool = False) -> None:
         KeyboardInterrupt: it was interrupted; the same command again goes on.
     """
     console = Console()
-    with multirun(overrides) as (master, context):
-        if master.sweep.name is None:
-            OmegaConf.update(master, "sweep.name", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
-        check_values(SweepConfig(str(master.sweep.name)), "sweep.")
-        given = list(master.hydra.overrides.task)
-        keys = [one.key_or_group for one in parse(given, several=True) if one.is_sweep_override()]
-        keys += list(master.hydra.sweeper.get("params") or ())
-        refuse_links(Path(master.hydra.sweep.dir))
-        jobs = Sweep(Path(master.hydra.sweep.dir), keys, console, dry_run)
-        sweeper = Plugins.instance().instantiate_sweeper(
-            hydra_context=context, task_function=jobs, config=master
-        )
-        with nullcontext() if dry_run else _owned(jobs.folder):
-            try:
-                sweeper.sweep(given)
-            except KeyboardInterrupt:
-                jobs.show()
-                raise
+    master, given = compose_sweep(overrides)
+    if master.sweep.name is None:
+        OmegaConf.update(master, "sweep.name", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    check_values(SweepConfig(str(master.sweep.name)), "sweep.")
+    folder, params = Path(master.hydra.sweep.dir), master.hydra.sweeper.get("params") or ()
+    keys = [o.key_or_group for o in given if o.is_sweep_override() or o.key_or_group in params]
+    n_jobs = master.hydra.launcher.get("n_jobs")
+    if n_jobs is not None and not (isinstance(n_jobs, int) and n_jobs >= 1):
+        raise ConfigError(f"hydra.launcher.n_jobs={n_jobs}: must be a whole number, at least 1")
+    launcher, search = (_part(master, kind) for kind in ("launcher", "sweeper"))
+    refuse_links(folder)
+    jobs = Sweep(folder, keys, console, launcher, n_jobs or 1, dry_run)
+    with nullcontext() if dry_run else _owned(folder):
+        try:
+            search(jobs, given)
+        except KeyboardInterrupt:
+            jobs.show()
+            raise
     jobs.finish()
+
+
+def _part(master: DictConfig, kind: str) -> Callable[..., Any]:
+    """Return the launcher or sweeper of a composed sweep: a function that lacks only the jobs.
+
+    Hydra's plugins, which it looks for in every installed package, have nothing to do with it.
+
+    Raises:
+        ConfigError: it is one of Hydra's own, needs a package that is not installed, or does not
+            take a key.
+    """
+    node = master.hydra[kind]
+    settings = {str(key): value for key, value in node.items() if key != "params"}
+    target = str(settings.pop("_target_"))
+    if not target.startswith("seglab.sweep."):
+        names = ", ".join(option_names(f"hydra/{kind}"))
+        raise ConfigError(f"hydra/{kind}: {target} is not one of seglab's; there is {names}")
+    function = resolve_name(target)
+    try:
+        signature(function).bind_partial(**settings)
+    except TypeError as error:
+        raise ConfigError(f"hydra.{kind}: {error}") from None
+    return partial(function, **settings)
+
+
+def grid(sweep: Sweep, overrides: Sequence[Override]) -> None:
+    """Run all combinations of the values given; a job whose configuration is wrong fails alone.
+
+    Raises:
+        ConfigError: a range without steps.
+    """
+    choices = []
+    for one in overrides:
+        key = one.get_key_element()
+        if not one.is_sweep_override():
+            values: Iterable[str] = [one.get_value_element_as_str()]
+        elif one.is_discrete_sweep():
+            values = one.sweep_string_iterator()
+        else:
+            raise ConfigError(f"{one.input_line}: an interval has no steps; give search=optuna")
+        choices.append([f"{key}={value}" for value in values])
+    sweep.launch([*product(*choices)], 0)
 
 
 @contextmanager
@@ -56,7 +104,7 @@ def _owned(folder: Path) -> Iterator[None]:
     Raises:
         RunError: another process works on the sweep, or the folder cannot be written.
     """
-    path = folder / ".lock"
+    path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)

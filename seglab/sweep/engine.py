@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Protocol
 
 from rich.console import Console
 
 from seglab.errors import ConfigError, RunError, SeglabError
-from seglab.run.folder import FAILED, FINISHED, INTERRUPTED, mark_failed, status
+from seglab.run.status import FAILED, FINISHED, INTERRUPTED, mark_failed, status
 from seglab.runtime import signals
 from seglab.sweep.board import Board, Outcome, read_outcome, show_table, write_csv
-from seglab.sweep.jobs import Identities, Job, plan
+from seglab.sweep.jobs import TABLE, Identities, Job, plan
 from seglab.text import print_plain
 
 INTERVAL = 0.02
@@ -37,36 +37,41 @@ class Running(Protocol):
 
 
 class Sweep:
-    """What sweeper and launcher share: Hydra hands it from one to the other as the task.
+    """What a search and a launcher share: the jobs, their folder and their results.
 
     Args:
         folder: where the jobs' folders go.
         keys: what is varied.
         console: shows what happens.
-        dry_run: only say what would be done.
+        launcher: runs these jobs of this sweep and returns their outcomes, in their order.
+        slots: how many jobs it runs at a time.
+        dry_run: only print what would be done.
 
     Attributes:
         outcomes: what the jobs came to, in their order.
     """
 
     def __init__(
-        self, folder: Path, keys: Sequence[str], console: Console, dry_run: bool = False
+        self,
+        folder: Path,
+        keys: Sequence[str],
+        console: Console,
+        launcher: Callable[[Sweep, Sequence[Job]], list[Outcome]],
+        slots: int = 1,
+        dry_run: bool = False,
     ) -> None:
         self.folder, self.keys, self.console, self.dry_run = folder, keys, console, dry_run
+        self.launcher, self.slots = launcher, slots
         self.outcomes: list[Outcome] = []
         self.identities = Identities()
         self.refused = 0
 
-    def __call__(self, config: Any) -> NoReturn:
-        """Refuse a launcher that would run Hydra's task itself.
+    def launch(self, batch: Sequence[Sequence[str]], first: int) -> list[Outcome]:
+        """Run a batch of jobs and return their outcomes, in their order; none of a dry run.
 
-        Raises:
-            ConfigError: always.
-        """
-        raise ConfigError("hydra/launcher: not one of seglab's; there is local, slurm, ray")
-
-    def plan(self, batch: Sequence[Sequence[str]], first: int) -> list[Job]:
-        """Compose and check jobs, and say what is to be done with them.
+        Args:
+            batch: the overrides of each.
+            first: how many jobs of the sweep come before them.
 
         Raises:
             ConfigError: what is wrong with all of them.
@@ -80,7 +85,10 @@ class Sweep:
         for job in jobs:
             for note in job.notes:
                 self.say(f"{job.folder.name}: {note}")
-        return jobs
+        if self.dry_run:
+            self.preview(jobs)
+            return []
+        return self.launcher(self, jobs)
 
     def recall(self, number: int, overrides: Sequence[str], state: str) -> None:
         """Add a job of an earlier call to the table."""
@@ -171,7 +179,7 @@ class Sweep:
     def _add(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.outcomes.sort(key=lambda one: one.job.number)
-        write_csv(self.outcomes, self.folder / "sweep.csv")
+        write_csv(self.outcomes, self.folder / TABLE)
 
     def say(self, text: str) -> None:
         """Print one line."""

@@ -6,24 +6,27 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from seglab.config.compose import compose
 from seglab.errors import RunError, SeglabError
-from seglab.run.folder import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
-from seglab.run.provenance import version
-from seglab.run.received import read_yaml
-from seglab.run.settings import (
-    flatten,
-    inputs,
-    is_trained,
-    other_inputs,
-    read_settings,
-    same_inputs,
+from seglab.run.identity import (
+    describe_difference,
+    file_digests,
+    result_settings,
+    same_files,
+    short_digest,
 )
-from seglab.schema import Mark, TrainConfig, has_mark
+from seglab.run.paths import OVERRIDES
+from seglab.run.provenance import version
+from seglab.run.resume import is_trained
+from seglab.run.settings import read_overrides, read_settings
+from seglab.run.status import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
+from seglab.schema import LoggerConfig, TrainConfig
+
+LOCK, TABLE, SLURM = ".lock", "sweep.csv", "slurm"
+"""What a sweep's folder contains beside those of its jobs; submitit writes into the last."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Identities:
             [config.model.task, config.model.weights, read], sort_keys=True, default=vars
         )
         if key not in self.known:
-            self.known[key] = inputs(config)
+            self.known[key] = file_digests(config)
         return self.known[key]
 
 
@@ -108,12 +111,14 @@ def plan(
     try:
         composed = compose("train", TrainConfig, overrides)
     except SeglabError as error:
-        folder = sweep / f"{readable(axes)}-{digest(sorted(overrides))}"
+        folder = sweep / f"{readable(axes)}-{short_digest(sorted(overrides))}"
         return Job(number, tuple(overrides), axes, folder, error=str(error))
-    mark = digest(task_of(composed.plain))
+    mark = short_digest(result_settings(composed.plain))
     name = f"{readable(axes)}-{mark}"
     own = composed.config
-    logger = replace(own.logger, group=own.logger.group or sweep.name)
+    logger = own.logger
+    if isinstance(logger, LoggerConfig):
+        logger = replace(logger, group=logger.group or sweep.name)
     config = replace(own, resume=True, logger=logger)
     job = Job(number, tuple(overrides), axes, sweep / name, config)
     # Under other axes its name may have been another.
@@ -138,28 +143,17 @@ def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> J
         recorded, state = read_status(folder).get("data"), status(folder)
         if recorded is None and not is_trained(folder, state):
             continue  # it ended before it looked at any data
-        if same_inputs(recorded, identities.of(job.config)):
+        if same_files(recorded, identities.of(job.config)):
             return replace(job, folder=folder)
         others[folder] = recorded
     if job.folder in others:
         now = identities.of(job.config)
-        of_data, here, there = other_inputs(job.config, others[job.folder], now)
+        of_data, here, there = describe_difference(job.config, others[job.folder], now)
         verb = "was trained on" if of_data else "started from"
         note = f"{here}; {job.folder.name} {verb} {there}, and is left alone"
-        folder = job.folder.with_name(f"{job.folder.name}-{digest(now)}")
+        folder = job.folder.with_name(f"{job.folder.name}-{short_digest(now)}")
         return replace(job, folder=folder, notes=(note,))
     return job
-
-
-def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a result depends on: the settings but for those without effect."""
-    flat = flatten(config)
-    return {key: value for key, value in flat if not has_mark(key, Mark.NO_EFFECT)}
-
-
-def digest(value: Any) -> str:
-    """Return eight digits that stand for plain data."""
-    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def readable(axes: Sequence[str]) -> str:
@@ -181,13 +175,13 @@ def changes(job: Job, plain: Mapping[str, Any], sweep: Path) -> list[str]:
             return [f"finished by other code, {made}, and left alone; this is {version()}"]
     if job.there != NONE or job.notes:
         return []
-    now = task_of(plain)
-    for folder in sorted(path.parents[1] for path in sweep.glob("*/.hydra/overrides.yaml")):
-        if _overrides(folder) != job.overrides:
-            continue
+    now = result_settings(plain)
+    for folder in sorted(path.parents[1] for path in sweep.glob(f"*/{OVERRIDES}")):
         try:
+            if tuple(read_overrides(folder)) != job.overrides:
+                continue
             before = {k: v for k, v in read_settings(folder).items() if k in now}
-        except RunError:
+        except (OSError, RunError):
             continue  # not the folder of this job
         if now.get("trainer.threads") is None:  # what was recorded was settled by the machine
             before["trainer.threads"] = None
@@ -195,12 +189,3 @@ def changes(job: Job, plain: Mapping[str, Any], sweep: Path) -> list[str]:
         told = ", ".join(f"{key}={before.get(key)}" for key in differ[:3])
         return [f"its configuration has changed: {folder} is of {told}"]
     return []
-
-
-def _overrides(folder: Path) -> tuple[str, ...]:
-    """Read the overrides of a run in ``folder``; empty where there are none, or no list."""
-    try:
-        found = read_yaml(folder / ".hydra" / "overrides.yaml")
-    except (OSError, RunError):
-        return ()
-    return tuple(found) if isinstance(found, list) else ()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 from seglab.errors import RunError
-from seglab.run.folder import FINISHED
+from seglab.run.paths import LOG
 from seglab.run.settings import read_settings
+from seglab.run.status import FINISHED
 from seglab.runtime.cores import cores
-from seglab.runtime.launch import WANDB, Process, call, ranks, visible_devices, warm
+from seglab.runtime.launch import WANDB, Process, ranks, visible_devices, warm
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job
@@ -47,7 +49,7 @@ class LeasedProcess(Process):
     def __init__(self, job: Job, leases: Leases) -> None:
         self.leases, self.lent = leases, leases.take()
         arguments = (job.config, job.folder, job.overrides)
-        super().__init__(work, arguments, job.folder / "log.txt", self.lent)
+        super().__init__(work, arguments, job.folder / LOG, self.lent)
 
     def poll(self) -> str | None:
         """Return None while it runs, then how it ended."""
@@ -58,13 +60,22 @@ class LeasedProcess(Process):
         return how
 
 
-def run_here(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcome]:
-    """Run jobs in processes of their own; ``n_jobs`` at a time, or one, or one for each GPU."""
+def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcome]:
+    """Run each job in its own process, forked from a warm parent; see ``conf/hydra/launcher``.
+
+    Args:
+        sweep: shows them and collects their outcomes.
+        jobs: to run.
+        n_jobs: jobs at a time; None means one, or one per GPU that a job asks for.
+    """
     configs = [job.config for job in jobs if job.config is not None and job.there != FINISHED]
     if configs:
-        warm(WANDB if any(config.logger.name == "wandb" for config in configs) else ())
+        warm(WANDB if any(config.uses_wandb for config in configs) else ())
     wanting = [config for config in configs if config.trainer.accelerator != "cpu"]
-    devices = call(visible_devices) if wanting else []
+    devices: list[str] = []
+    if wanting:
+        with ProcessPoolExecutor(1, mp_context=warm()) as pool:
+            devices = pool.submit(visible_devices).result()
     each = max((ranks(config.trainer) for config in wanting), default=1)
     leases = Leases(devices, each)
     slots = n_jobs or leases.slots or 1

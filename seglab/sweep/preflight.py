@@ -13,7 +13,9 @@ from seglab.data.layout import SplitFiles
 from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.errors import ConfigError, SeglabError
 from seglab.models.weights import check_weights
-from seglab.run.settings import check_processes, flatten
+from seglab.run.paths import CHECKPOINTS
+from seglab.run.resume import check_processes
+from seglab.run.settings import flatten
 from seglab.runtime.launch import ranks
 from seglab.runtime.process import computing
 from seglab.schema import LoggerConfig, Mark, TrainConfig, has_mark
@@ -35,7 +37,7 @@ def check_job(config: TrainConfig, folder: Path) -> None:
     session = Session(replace(config, logger=LoggerConfig("csv")), "train", folder)
     if config.model.weights is not None and session.resumed.path is None:
         check_weights(session.task.net, config.model.net, config.model.weights)
-    session.task.build_optimizer()
+    session.task.check_optimizer()
     with computing(session.threads):
         build_augmentation(config)
         session.trainer()
@@ -91,7 +93,7 @@ class Checks:
             if not any(key == name or key.startswith(f"{name}.") for name in HARMLESS)
             and (key.startswith("data.") or not has_mark(key, Mark.NO_EFFECT))
         }
-        resumed = folder.name if (folder / "checkpoints").is_dir() else ""
+        resumed = folder.name if (folder / CHECKPOINTS).is_dir() else ""
         key = json.dumps([settings, resumed], sort_keys=True)
         if key not in self.known:
             try:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from seglab.errors import ConfigError
-from seglab.run.folder import INTERRUPTED
+from seglab.run.paths import LOG
+from seglab.run.status import INTERRUPTED
 from seglab.schema import TrainConfig
+from seglab.sweep.board import Outcome
+from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job
 from seglab.sweep.worker import work
 
@@ -20,11 +23,16 @@ except ImportError:
     raise ConfigError("hydra/launcher=ray needs Ray: pip install 'seglab[ray]'") from None
 
 
+def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int, **options: Any) -> list[Outcome]:
+    """Hand each job to Ray and wait for them; see ``conf/hydra/launcher/ray.yaml``."""
+    return sweep.run(jobs, n_jobs, Cluster(**options).submit)
+
+
 def _task(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
     """Train in a process of Ray's that serves this job alone."""
     from seglab.runtime.worker import write_to
 
-    write_to(str(folder / "log.txt"))
+    write_to(str(folder / LOG))
     work(config, folder, overrides)
 
 

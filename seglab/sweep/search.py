@@ -17,26 +17,29 @@ from hydra.core.override_parser.types import (
     RangeSweep,
     Transformer,
 )
-from hydra.core.utils import JobReturn, JobStatus
 
 from seglab.config.compose import compose
 from seglab.errors import ConfigError
-from seglab.run.folder import FAILED, FINISHED
-from seglab.run.settings import same_inputs, shown
+from seglab.run.identity import abbreviate, same_files, short_digest
+from seglab.run.paths import METRICS
+from seglab.run.status import FAILED, FINISHED, INTERRUPTED
 from seglab.schema import TrainConfig
-from seglab.sweep.jobs import digest
+from seglab.sweep.board import Outcome
+from seglab.sweep.engine import Sweep
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-    from seglab.sweep.engine import Sweep
-    from seglab.sweep.plugins import SeglabSweeper
-
 try:
     import optuna
 except ImportError:
     raise ConfigError("search=optuna needs Optuna: pip install 'seglab[optuna]'") from None
+
+
+def search(sweep: Sweep, overrides: Sequence[Override], **options: Any) -> None:
+    """Complete a study; see :class:`Search`."""
+    Search(sweep, overrides, **options).run()
 
 
 class Search:
@@ -86,7 +89,7 @@ class Search:
         self.storage = storage or f"sqlite:///{sweep.folder / 'study.db'}"
         self.direction, self.seed, self.n_startup_trials = direction, seed, n_startup_trials
 
-    def run(self, sweeper: SeglabSweeper) -> None:
+    def run(self) -> None:
         """Run what the study lacks; interrupted trials first, with their parameters."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         first = [*self.fixed, *(f"{key}={lowest(values)}" for key, values in self.space.items())]
@@ -94,7 +97,7 @@ class Search:
             self.sweep.say(f"would complete a study of {self.n_trials} trials in {self.storage}")
             for key, values in self.space.items():
                 self.sweep.say(f"    {key}: {values}")
-            sweeper.launch([first], 0)
+            self.sweep.launch([first], 0)
             return
         self.sweep.folder.mkdir(parents=True, exist_ok=True)
         study = self._study(first)
@@ -108,11 +111,11 @@ class Search:
         for trial in ended:
             state = FINISHED if trial.state == optuna.trial.TrialState.COMPLETE else FAILED
             self.sweep.recall(trial.number + 1, self.overrides(trial), state)
-        self._tell(study, begun, sweeper)
+        self._tell(study, begun)
         lacking = self.n_trials - len(ended) - len(begun)
         while lacking > 0:
-            asked = self._ask(study, min(sweeper.slots(), lacking))
-            self._tell(study, asked, sweeper)
+            asked = self._ask(study, min(self.sweep.slots, lacking))
+            self._tell(study, asked)
             lacking -= len(asked)
         if any(trial.value is not None for trial in study.get_trials(deepcopy=False)):
             best = study.best_trial
@@ -131,7 +134,7 @@ class Search:
         """
         data = self.sweep.identities.of(compose("train", TrainConfig, overrides).config)
         storage = optuna.storages.RDBStorage(self.storage)
-        for name in (self.sweep.folder.name, f"{self.sweep.folder.name}-{digest(data)}"):
+        for name in (self.sweep.folder.name, f"{self.sweep.folder.name}-{short_digest(data)}"):
             study = optuna.create_study(
                 study_name=name,
                 storage=storage,
@@ -140,11 +143,11 @@ class Search:
             )
             if not study.get_trials(deepcopy=False) and "data" not in study.user_attrs:
                 study.set_user_attr("data", data)
-            if same_inputs(recorded := study.user_attrs.get("data"), data):
+            if same_files(recorded := study.user_attrs.get("data"), data):
                 break
             self.sweep.say(
-                f"study {name}: of other data, {shown(recorded)}, and left alone; this is "
-                f"{shown(data)}"
+                f"study {name}: of other data, {abbreviate(recorded)}, and left alone; this is "
+                f"{abbreviate(data)}"
             )
         seed = self.seed + len(study.get_trials(deepcopy=False))
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.n_startup_trials)
@@ -159,33 +162,31 @@ class Search:
         trials = study.get_trials(deepcopy=False)
         return [trials[number] for number in numbers]
 
-    def _tell(
-        self, study: optuna.Study, trials: Sequence[FrozenTrial], sweeper: SeglabSweeper
-    ) -> None:
-        """Run trials, and record what they came to."""
+    def _tell(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+        """Run trials, and record their results."""
         if not trials:
             return
         batch = [self.overrides(trial) for trial in trials]
-        results = sweeper.launch(batch, trials[0].number)
-        for trial, result in zip(trials, results, strict=True):
-            value = self.value(result)
+        outcomes = self.sweep.launch(batch, trials[0].number)
+        for trial, outcome in zip(trials, outcomes, strict=True):
+            value = self.value(outcome)
             if value is not None:
                 study.tell(trial.number, value)
-            elif result.status != JobStatus.UNKNOWN:  # an interrupted one stays open
+            elif outcome.status != INTERRUPTED:  # which stays open
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
     def overrides(self, trial: FrozenTrial) -> list[str]:
         """Return what the command line of a trial would be."""
         return [*self.fixed, *(f"{key}={value}" for key, value in trial.params.items())]
 
-    def value(self, result: JobReturn) -> float | None:
+    def value(self, outcome: Outcome) -> float | None:
         """Return what a trial is judged by; None if it failed, or there is no such number."""
-        if result.status != JobStatus.COMPLETED:
+        metrics = outcome.metrics
+        if outcome.status != FINISHED:
             return None
-        metrics: dict[str, float] = result.return_value
         if self.objective not in metrics:
             raise ConfigError(
-                f"hydra.sweeper.objective={self.objective}: not in metrics.json; there is "
+                f"hydra.sweeper.objective={self.objective}: not in {METRICS}; there is "
                 f"{', '.join(name for name in metrics if '/IoU/' not in name)}"
             )
         found = metrics[self.objective]

@@ -18,10 +18,13 @@ from typing import Any
 
 from seglab.data.folders import check_private, make_private
 from seglab.errors import ConfigError, RunError
-from seglab.run.folder import INTERRUPTED
+from seglab.run.paths import LOG
+from seglab.run.status import INTERRUPTED
 from seglab.runtime.worker import write_to
 from seglab.schema import TrainConfig
-from seglab.sweep.jobs import Job
+from seglab.sweep.board import Outcome
+from seglab.sweep.engine import Sweep
+from seglab.sweep.jobs import SLURM, Job
 from seglab.sweep.worker import work
 
 try:
@@ -40,6 +43,11 @@ OVER = (
 """The states that a job does not leave; one that is queued again is PENDING."""
 
 
+def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int, **options: Any) -> list[Outcome]:
+    """Submit each job to SLURM and wait for them; see ``conf/hydra/launcher/slurm.yaml``."""
+    return sweep.run(jobs, n_jobs, Cluster(sweep.folder, **options).submit)
+
+
 class SlurmJob:
     """What runs on the cluster: a job that can be queued again."""
 
@@ -48,7 +56,7 @@ class SlurmJob:
         from seglab.runtime.preemption import SIGNAL, ask, is_asked
 
         queue_again: Any = signal.signal(SIGNAL, ask)
-        write_to(str(folder / "log.txt"))
+        write_to(str(folder / LOG))
         try:
             work(config, folder, overrides)
         except KeyboardInterrupt:
@@ -107,7 +115,7 @@ class Cluster:
         mem_gb: float | None,
         **options: Any,
     ) -> None:
-        private = folder / "slurm"  # the cluster unpickles what lies there
+        private = folder / SLURM  # the cluster unpickles what lies there
         make_private(private)
         check_private(private, "give another sweep.name", "the jobs")
         try:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seglab.errors import SeglabError
-from seglab.run.folder import mark_failed
+from seglab.run.resume import check_run
+from seglab.run.status import mark_failed
 from seglab.schema import TrainConfig
 from seglab.text import printable
 
@@ -22,7 +23,7 @@ def work(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
     from seglab.session import start_job
 
     try:
-        start_job(config, folder, overrides)
+        start_job(check_run(config, folder), overrides)
     except SeglabError as error:
         print(printable(f"seglab: error: {error}"), file=sys.stderr)
         mark_failed(folder, str(error))

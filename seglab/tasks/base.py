@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric, MetricCollection
 
-from seglab.config.instantiate import build
+from seglab.data.datamodule import Batch
 from seglab.data.images import Images
 from seglab.data.instances import Detections
 from seglab.errors import ConfigError
 from seglab.metrics.confusion import Evaluation, SegmentationMetrics
 from seglab.ops import normalise_channels_last
-from seglab.schedules import accumulation_factor, lr_factor, schedule
-from seglab.schema import TrainConfig
-from seglab.tasks.parameters import freeze, freeze_norms, parameter_groups
+from seglab.schedules import accumulation_factor, lr_factor
 
 
 class Output(NamedTuple):
@@ -40,15 +41,32 @@ class Output(NamedTuple):
     sure: list[Detections] | None = None
 
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the RGB values in 0..1, as torchvision's weights take them."""
+
+
 class Task(L.LightningModule):
     """A net, and what is optimised and measured with it.
 
     Scaling and normalisation happen here, on the device: a task takes plain uint8.
 
     Args:
-        net: maps normalised images ``(B, C, H, W)``, with C of ``data.channels``, to whatever
-            :meth:`class_map` understands.
-        config: the checked configuration.
+        net: maps normalised images ``(B, C, H, W)`` to whatever :meth:`class_map` understands.
+        classes: the names of the K classes, in the order of their values.
+        optimizer: makes the optimiser of the net; None: AdamW with torch's defaults.
+        schedule: makes the schedule of an optimiser, given the number of steps of the run; None:
+            constant rates.
+        interval: whether the schedule counts each ``step`` or each ``epoch``.
+        lr_rule: what several processes do to the rates; see :func:`seglab.schedules.lr_factor`.
+        metrics: further metrics by name, each one number, logged as ``val/NAME``; None: those of
+            :meth:`configure_metrics`. Each validated image updates them by prediction and truth,
+            ``(1, H, W)`` int64, void 255.
+        frozen: parts of the net that stay in evaluation mode.
+        mean: of each of the C channels that the net was trained on, in 0..1.
+        std: their standard deviation.
+        channels_last: the memory format of the net and the images.
+        compile: whether the training step's net is compiled.
+        seed: of what is random in the net, such as dropout.
         per_image: whether the metrics include an interval over images.
     """
 
@@ -62,21 +80,38 @@ class Task(L.LightningModule):
     scored_at: int
     """The optimiser step of the last validation."""
 
-    def __init__(self, net: nn.Module, config: TrainConfig, per_image: bool = False) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        classes: Sequence[str],
+        *,
+        optimizer: Callable[[nn.Module], Optimizer] | None = None,
+        schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
+        interval: str = "step",
+        lr_rule: str = "none",
+        metrics: Mapping[str, Metric] | None = None,
+        frozen: Sequence[nn.Module] = (),
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        channels_last: bool = False,
+        compile: bool = False,
+        seed: int = 0,
+        per_image: bool = False,
+    ) -> None:
         super().__init__()
-        self.memory_format = (
-            torch.channels_last if config.trainer.channels_last else torch.contiguous_format
-        )
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
+        self.compile_net, self.seed, self.frozen = compile, seed, list(frozen)
         self.compiled: Callable[[Tensor], Any] | None = None
-        self.frozen = freeze(net, config.model.frozen)
-        self.frozen += freeze_norms(net) if config.model.frozen_norms else []
-        self.config = config
-        self.classes = tuple(config.data.classes or ())
+        self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.interval, self.lr_rule = interval, lr_rule
+        self.classes = tuple(classes)
         self.metrics = SegmentationMetrics(self.classes, per_image)
+        more = self.configure_metrics() if metrics is None else metrics
+        self.further_metrics = MetricCollection(dict(more), prefix="val/")
         self.scores, self.evaluation = {}, None
         self.scored_at = -1
-        for name, value in (("mean", config.model.mean), ("std", config.model.std)):
+        for name, value in (("mean", mean), ("std", std)):
             buffer = torch.tensor(value).view(1, -1, 1, 1) * 255
             self.register_buffer(name, buffer, persistent=False)
 
@@ -95,7 +130,7 @@ class Task(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Compile the training step's net; whole images of many sizes are not worth compiling."""
-        if stage == "fit" and self.config.trainer.compile:
+        if stage == "fit" and self.compile_net:
             self.compiled = torch.compile(self.net.forward)
 
     def train(self, mode: bool = True) -> Self:
@@ -138,7 +173,7 @@ class Task(L.LightningModule):
         """
         training = self.training
         with torch.inference_mode():
-            blank = torch.zeros(1, self.config.data.channels, 64, 64, dtype=torch.uint8)
+            blank = torch.zeros(1, self.mean.numel(), 64, 64, dtype=torch.uint8)
             output = main_output(self.eval()(blank))
         self.train(training)
         wanted = (1, len(self.classes), 64, 64)
@@ -149,9 +184,17 @@ class Task(L.LightningModule):
                 f"for the {len(self.classes)} classes of data.classes"
             )
 
+    def check_optimizer(self) -> None:
+        """Make an optimiser and a schedule, so that a wrong argument is found at once.
+
+        Raises:
+            ConfigError: one of them cannot be made as it is configured.
+        """
+        self.optimizer_and_schedule(steps=1000)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make what is random in the net, such as dropout, a function of (seed, step, process)."""
-        key = (self.config.seed, self.global_step, batch_idx, self.global_rank)
+        key = (self.seed, self.global_step, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -186,8 +229,7 @@ class Task(L.LightningModule):
 
     def sure(self, objects: Sequence[Detections]) -> list[Detections]:
         """Return the objects of each image that are painted into its class map."""
-        threshold = self.config.evaluation.score_threshold
-        return [one.above(threshold) for one in objects]
+        return list(objects)
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of the whole split, and log them."""
@@ -198,47 +240,52 @@ class Task(L.LightningModule):
             self.log_exact(self.scores)
 
     def compute_scores(self) -> dict[str, float]:
-        """Return the metrics of what has been validated, and begin anew."""
-        scores = self.metrics.compute()
+        """Return the metrics of what has been validated, of all processes, and reset them."""
+        further = self.further_metrics.compute() if self.further_metrics else {}
+        scores = {**self.metrics.compute(), **{name: float(v) for name, v in further.items()}}
         self.metrics.reset()
+        self.further_metrics.reset()
         return scores
 
-    def build_optimizer(self) -> torch.optim.Optimizer:
-        """Build the optimiser over :func:`parameter_groups`.
-
-        Raises:
-            ConfigError: an argument that the algorithm does not take or refuses.
-        """
-        config = self.config.optimizer
-        groups = list(parameter_groups(self.net, config))
-        arguments = {"lr": config.lr, "weight_decay": config.weight_decay}
-        optimizer = build({**arguments, **config.algorithm}, "optimizer.algorithm", groups)
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            target = config.algorithm["_target_"]
-            raise ConfigError(f"optimizer.algorithm._target_={target}: not a torch optimiser")
-        largest = torch.finfo(torch.float32).max
-        for group in optimizer.param_groups:
-            for name in ("lr", "weight_decay"):
-                if group.get(name, 0) > largest:  # torch's kernels overflow
-                    raise ConfigError(
-                        f"optimizer.{name}={getattr(config, name)}: {group[name]:g} for "
-                        f"{group['name']}; must be at most {largest:g}, the largest float32"
-                    )
-        return optimizer
+    def configure_metrics(self) -> dict[str, Metric]:
+        """Return the further metrics of a task that is given none."""
+        return {}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimiser and the per-step schedule."""
-        optimizer = self.build_optimizer()
-        for group in optimizer.param_groups:
-            group["lr"] *= lr_factor(self.config.optimizer.lr_rule, self.trainer.world_size)
-        total = int(self.trainer.estimated_stepping_batches)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, schedule(total, self.config.schedule)
-        )
+        """Make the optimiser and its schedule."""
+        trainer = self.trainer
+        total = int(trainer.estimated_stepping_batches) if self.make_schedule else 0
+        optimizer, schedule = self.optimizer_and_schedule(total, trainer.world_size)
+        if schedule is None:
+            return optimizer
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+            "lr_scheduler": {"scheduler": schedule, "interval": self.interval},
         }
+
+    def optimizer_and_schedule(
+        self, steps: int, processes: int = 1
+    ) -> tuple[Optimizer, LRScheduler | None]:
+        """Make the optimiser and the schedule of a run of so many steps."""
+        make = self.make_optimizer or (lambda net: AdamW(net.parameters()))
+        optimizer = make(self.net)
+        for group in optimizer.param_groups:
+            group["lr"] *= lr_factor(self.lr_rule, processes)
+        return optimizer, self.make_schedule(optimizer, steps) if self.make_schedule else None
+
+    def update_metrics(
+        self, prediction: Tensor, batch: Batch, losses: Tensor | None = None
+    ) -> None:
+        """Add a batch to all metrics.
+
+        Args:
+            prediction: ``(B, H, W)`` uint8 class maps.
+            batch: has the truth.
+            losses: ``(B, T, 2)``; see :func:`seglab.metrics.confusion.split_loss`.
+        """
+        self.metrics.update(prediction, batch.class_map, losses, batch.position)
+        for pair in zip(prediction, batch.class_map, strict=True) if self.further_metrics else ():
+            self.further_metrics.update(*(one[None].long() for one in pair))
 
     def log_exact(self, values: Mapping[str, float]) -> None:
         """Hand float64 values to the loggers: ``self.log`` would round them to float32."""
@@ -252,7 +299,7 @@ class Task(L.LightningModule):
     def learning_rates(self) -> dict[str, float]:
         """Return the rate of every parameter group, under the names they are logged by."""
         groups = self.trainer.optimizers[0].param_groups
-        return {f"lr/{group['name']}": group["lr"] for group in groups}
+        return {f"lr/{group.get('name', n)}": group["lr"] for n, group in enumerate(groups)}
 
 
 def main_output(output: Any) -> Any:

@@ -1,15 +1,28 @@
-"""From a configuration to a task."""
+"""From a configuration to a task; the one module of ``tasks`` that knows the configuration."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import Metric
+from torchvision.models.detection import MaskRCNN
 
 from seglab.config.instantiate import build
+from seglab.data.classes import VOID
 from seglab.errors import ConfigError
+from seglab.losses import Loss
 from seglab.models.channels import with_channels
-from seglab.schema import TrainConfig
+from seglab.schema import LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from seglab.tasks.base import Task
 from seglab.tasks.instance import InstanceSegmentation
+from seglab.tasks.parameters import freeze, freeze_norms, parameter_groups
 from seglab.tasks.semantic import SemanticSegmentation
 
 TASKS: dict[str, type[Task]] = {
@@ -17,12 +30,18 @@ TASKS: dict[str, type[Task]] = {
     "instance": InstanceSegmentation,
 }
 
+OWN_METRICS = {
+    *("loss", "mIoU", "mIoU_low", "mIoU_high", "pixel_accuracy", "mean_accuracy", "fw_IoU"),
+    *("mask_AP", "mask_AP50"),
+}
+"""Names of ``val/NAME`` that are taken."""
+
 
 def build_task(config: TrainConfig, per_image: bool = False) -> Task:
     """Build the configured net and the task around it; see :class:`seglab.tasks.base.Task`.
 
     Raises:
-        ConfigError: an argument that the net does not take or refuses, or an output that does not
+        ConfigError: an argument that a part does not take or refuses, or an output that does not
             fit the classes.
     """
     net = build(config.model.net, "model.net")
@@ -33,6 +52,151 @@ def build_task(config: TrainConfig, per_image: bool = False) -> Task:
     except ValueError as error:
         text = f"model.net: {error}, which data.channels={config.data.channels} needs"
         raise ConfigError(text) from None
-    task = TASKS[config.model.task](net, config, per_image)
+    classes = tuple(config.data.classes or ())
+    arguments = _semantic if config.model.task == "semantic" else _instance
+    task = TASKS[config.model.task](
+        net,
+        classes,
+        optimizer=partial(build_optimizer, config=config.optimizer),
+        schedule=partial(build_schedule, config=config.schedule),
+        interval=_interval(config.schedule),
+        lr_rule=config.optimizer.lr_rule,
+        metrics=build_metrics(config.metrics, len(classes)),
+        mean=config.model.mean,
+        std=config.model.std,
+        frozen=[
+            *freeze(net, config.model.frozen),
+            *(freeze_norms(net) if config.model.frozen_norms else ()),
+        ],
+        channels_last=config.trainer.channels_last,
+        compile=config.trainer.compile,
+        seed=config.seed,
+        per_image=per_image,
+        **arguments(net, config, len(classes)),
+    )
     task.check_output()
     return task
+
+
+def _semantic(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, Any]:
+    return {
+        "loss": build_loss(config.loss, classes),
+        "aux_weight": config.model.aux_weight,
+        "flip": config.evaluation.flip,
+    }
+
+
+def _instance(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, Any]:
+    if not isinstance(net, MaskRCNN):
+        raise ConfigError(
+            f"model.net: a {type(net).__name__}; model.task=instance needs a "
+            "torchvision.models.detection.MaskRCNN"
+        )
+    for key, refused in (
+        ("evaluation.flip=true", config.evaluation.flip),
+        ("trainer.compile=true", config.trainer.compile),
+        ("loss of another target than seglab's", isinstance(config.loss, dict)),
+    ):
+        if refused:
+            raise ConfigError(f"{key}: not for model.task=instance")
+    return {"score_threshold": config.evaluation.score_threshold}
+
+
+def _interval(schedule: ScheduleConfig | dict[str, Any]) -> str:
+    interval = schedule.get("interval", "step") if isinstance(schedule, dict) else "step"
+    if interval not in ("step", "epoch"):
+        raise ConfigError(f"schedule.interval={interval}: must be one of step, epoch")
+    return str(interval)
+
+
+def build_loss(config: LossConfig | dict[str, Any], classes: int) -> Loss:
+    """Build the loss, seglab's or another.
+
+    Raises:
+        ConfigError: an argument that it does not take or refuses; no callable.
+    """
+    if isinstance(config, LossConfig):
+        weights = config.class_weights
+        if weights is not None and len(weights) != classes:
+            raise ConfigError(f"loss.class_weights: {len(weights)} numbers for {classes} classes")
+        terms = [[term.loss, term.weight] for term in config.terms]
+        config = {**asdict(config), "terms": terms}
+    loss = build(config, "loss")
+    if not callable(loss):
+        raise ConfigError(f"loss._target_={config['_target_']}: gives no callable")
+    return loss  # type: ignore[no-any-return]
+
+
+def build_metrics(config: Mapping[str, Any], classes: int) -> dict[str, Metric]:
+    """Build the further metrics, and try each on a small image of all classes and void.
+
+    Raises:
+        ConfigError: a name that is taken, an argument that it does not take or refuses, no metric
+            of torchmetrics, or not one number.
+    """
+    metrics = {}
+    truth = torch.arange(16 * classes).remainder(classes).view(1, 16, classes)
+    for name, node in config.items():
+        key = f"metrics.{name}"
+        if name in OWN_METRICS or not str(name).isidentifier() or hasattr(nn.ModuleDict, name):
+            raise ConfigError(f"{key}: the name is taken, or not a word; give another one")
+        metric = build(node, key)
+        if not isinstance(metric, Metric):
+            raise ConfigError(f"{key}._target_={node['_target_']}: not a torchmetrics.Metric")
+        try:
+            metric.update(truth, truth.index_fill(1, torch.tensor([0]), VOID))
+            value = metric.compute()
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"{key}: fails on class maps (1, H, W) whose void pixels are {VOID}: {reason}"
+            ) from None
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            numbers = value.numel() if isinstance(value, torch.Tensor) else type(value).__name__
+            raise ConfigError(f"{key}: gives {numbers} numbers; must give one, such as their mean")
+        metric.reset()
+        metrics[name] = metric
+    return metrics
+
+
+def build_optimizer(net: nn.Module, config: OptimizerConfig) -> Optimizer:
+    """Build the optimiser over :func:`parameter_groups`.
+
+    Raises:
+        ConfigError: an argument that the algorithm does not take or refuses.
+    """
+    groups = list(parameter_groups(net, config))
+    arguments = {"lr": config.lr, "weight_decay": config.weight_decay}
+    optimizer = build({**arguments, **config.algorithm}, "optimizer.algorithm", groups)
+    if not isinstance(optimizer, Optimizer):
+        target = config.algorithm["_target_"]
+        raise ConfigError(f"optimizer.algorithm._target_={target}: not a torch optimiser")
+    largest = torch.finfo(torch.float32).max
+    for group in optimizer.param_groups:
+        for name in ("lr", "weight_decay"):
+            if group.get(name, 0) > largest:  # torch's kernels overflow
+                raise ConfigError(
+                    f"optimizer.{name}={getattr(config, name)}: {group[name]:g} for "
+                    f"{group['name']}; must be at most {largest:g}, the largest float32"
+                )
+    return optimizer
+
+
+def build_schedule(
+    optimizer: Optimizer, steps: int, config: ScheduleConfig | dict[str, Any]
+) -> LRScheduler:
+    """Build the schedule, seglab's or another; one that takes ``total_steps`` is given them.
+
+    Raises:
+        ConfigError: an argument that it does not take or refuses; no scheduler of torch, or one
+            that watches a metric.
+    """
+    node = asdict(config) if isinstance(config, ScheduleConfig) else dict(config)
+    node.pop("interval", None)
+    schedule = build(node, "schedule", optimizer, total_steps=steps)
+    if not isinstance(schedule, LRScheduler) or isinstance(schedule, ReduceLROnPlateau):
+        raise ConfigError(
+            f"schedule._target_={node['_target_']}: not a scheduler of torch that follows from the "
+            "step or the epoch alone"
+        )
+    return schedule

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
 from seglab.data.datamodule import Batch
 from seglab.data.instances import Detections, find_instances
 from seglab.errors import ConfigError
 from seglab.metrics.mask_ap import MaskAP, void_pixels
-from seglab.schema import TrainConfig
 from seglab.tasks.base import Output, Task
 
 MASK_THRESHOLD = 0.5
@@ -18,19 +20,25 @@ MASK_THRESHOLD = 0.5
 
 
 class InstanceSegmentation(Task):
-    """Objects by torchvision's Mask R-CNN, its own losses; class maps are painted by score."""
+    """Objects by torchvision's Mask R-CNN, its own losses; class maps are painted by score.
 
-    def __init__(self, net: nn.Module, config: TrainConfig, per_image: bool = False) -> None:
-        if not isinstance(net, MaskRCNN):
-            raise ConfigError(
-                f"model.net: a {type(net).__name__}; model.task=instance needs a "
-                "torchvision.models.detection.MaskRCNN"
-            )
-        for key, wanted in (("evaluation.flip", False), ("trainer.compile", False)):
-            group, _, name = key.partition(".")
-            if getattr(getattr(config, group), name) is not wanted:
-                raise ConfigError(f"{key}=true: not for model.task=instance")
-        super().__init__(net, config, per_image)
+    Args:
+        net: the Mask R-CNN.
+        classes: the names of the K classes, in the order of their values.
+        score_threshold: objects with a lower score are not painted into class maps.
+        others: as :class:`seglab.tasks.base.Task` takes them.
+    """
+
+    def __init__(
+        self,
+        net: MaskRCNN,
+        classes: Sequence[str],
+        *,
+        score_threshold: float = 0.5,
+        **others: Any,
+    ) -> None:
+        super().__init__(net, classes, **others)
+        self.score_threshold = score_threshold
         self.mask_ap = MaskAP(self.classes)
 
     def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
@@ -54,6 +62,10 @@ class InstanceSegmentation(Task):
         """Return the objects of each image."""
         return output
 
+    def sure(self, objects: Sequence[Detections]) -> list[Detections]:
+        """Return the objects of each image that are painted into its class map."""
+        return [one.above(self.score_threshold) for one in objects]
+
     def check_output(self) -> None:
         """Look whether the heads fit the classes.
 
@@ -61,7 +73,7 @@ class InstanceSegmentation(Task):
             ConfigError: they are made for another number of them, or the net for other channels.
         """
         assert isinstance(self.net, MaskRCNN)
-        own, channels = len(self.net.transform.image_mean), self.config.data.channels
+        own, channels = len(self.net.transform.image_mean), self.mean.numel()
         if own not in (1, channels):
             raise ConfigError(
                 f"model.net: normalises {own} channels, not data.channels={channels}; give "
@@ -96,7 +108,7 @@ class InstanceSegmentation(Task):
         assert batch.instance_map is not None
         objects = self.infer(batch.image)
         prediction = self.class_map(objects)
-        self.metrics.update(prediction, batch.class_map, index=batch.position)
+        self.update_metrics(prediction, batch)
         truths = zip(objects, batch.class_map, batch.instance_map, strict=True)
         for (found, class_map, instance_map), index in zip(truths, batch.position, strict=True):
             truth = find_instances(class_map, instance_map)

@@ -2,40 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from seglab.data.classes import VOID
 from seglab.data.datamodule import Batch
 from seglab.errors import ConfigError
-from seglab.losses import SegmentationLoss
+from seglab.losses import Loss, SegmentationLoss, image_fractions
 from seglab.metrics.confusion import SegmentationMetrics, class_map
-from seglab.schema import TrainConfig
 from seglab.tasks.base import Output, Task, main_output
 
 
 class SemanticSegmentation(Task):
-    """Pixel-wise classification by a net that maps images to logits ``(B, K, H, W)``."""
+    """Pixel-wise classification by a net that maps images to logits ``(B, K, H, W)``.
 
-    def __init__(self, net: nn.Module, config: TrainConfig, per_image: bool = False) -> None:
-        super().__init__(net, config, per_image)
-        weights = config.loss.class_weights
-        if weights is not None and len(weights) != len(self.classes):
+    Args:
+        net: the net.
+        classes: the names of the K classes, in the order of their values.
+        loss: maps float32 logits ``(B, K, H, W)`` and a class map ``(B, H, W)`` int64, void 255, to
+            a scalar; its parameters, if it has any, are not trained. None: that of
+            :meth:`configure_losses`.
+        aux_weight: factor of the loss of an auxiliary head, where the net has one.
+        flip: whether an answer is the mean of the logits of an image and of its mirror image.
+        others: as :class:`seglab.tasks.base.Task` takes them.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        classes: Sequence[str],
+        *,
+        loss: Loss | None = None,
+        aux_weight: float = 0.5,
+        flip: bool = False,
+        **others: Any,
+    ) -> None:
+        super().__init__(net, classes, **others)
+        self.aux_weight, self.flip = aux_weight, flip
+        self.loss = self.configure_losses() if loss is None else loss
+        terms = len(self.loss.terms) if isinstance(self.loss, SegmentationLoss) else 1
+        self.metrics = SegmentationMetrics(self.classes, self.metrics.per_image, terms)
+
+    def configure_losses(self) -> Loss:
+        """Return the loss of a task that is given none: the mean cross entropy."""
+        return SegmentationLoss()
+
+    def compute_loss(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """Return the loss of logits ``(B, K, H, W)`` against a class map ``(B, H, W)`` uint8."""
+        return self.loss(_wide(logits), truth.long())
+
+    def check_output(self) -> None:
+        """Try the loss too, on a small blank image that is half void.
+
+        Raises:
+            ConfigError: the output does not fit the image or the classes; no loss comes of it.
+        """
+        super().check_output()
+        truth = torch.zeros(1, 8, 8, dtype=torch.uint8)
+        truth[:, :4] = VOID
+        try:
+            loss = self.compute_loss(torch.zeros(1, len(self.classes), 8, 8), truth)
+        except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
+            reason = " ".join(str(error).split())
             raise ConfigError(
-                f"loss.class_weights: {len(weights)} numbers for {len(self.classes)} classes"
-            )
-        self.loss = SegmentationLoss(
-            [(term.loss, term.weight) for term in config.loss.terms],
-            weights,
-            config.loss.label_smoothing,
-        )
-        self.metrics = SegmentationMetrics(self.classes, per_image, len(config.loss.terms))
+                f"loss: fails on logits (B, {len(self.classes)}, H, W) and a class map (B, H, W) "
+                f"whose void pixels are {VOID}: {reason}"
+            ) from None
+        if not isinstance(loss, Tensor) or loss.shape != ():
+            value = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise ConfigError(f"loss: gives {value} for a batch; must be a tensor of one number")
 
     def infer(self, image: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` uint8 to logits ``(B, K, H, W)``, mirrored too if so configured."""
         logits: Tensor = main_output(self(image))
-        if self.config.evaluation.flip:
+        if self.flip:
             logits = (logits + main_output(self(image.flip(-1))).flip(-1)) / 2
         return logits
 
@@ -46,10 +89,9 @@ class SemanticSegmentation(Task):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch, an auxiliary head's included."""
         output = self(batch.image)
-        loss: Tensor = self.loss(main_output(output), batch.class_map)
+        loss = self.compute_loss(main_output(output), batch.class_map)
         if isinstance(output, Mapping) and "aux" in output:
-            weight = self.config.model.aux_weight
-            loss = loss + weight * self.loss(output["aux"], batch.class_map)
+            loss = loss + self.aux_weight * self.compute_loss(output["aux"], batch.class_map)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids), sync_dist=True)
         self.log_exact(self.learning_rates())
         return loss
@@ -62,7 +104,12 @@ class SemanticSegmentation(Task):
         maps, losses = [], []
         for logits, truth in zip(self.infer_each(batch.image), batch.class_map, strict=True):
             maps.append(self.class_map(logits))
-            losses.append(self.loss.fractions(logits, truth[None]))
+            losses.append(image_fractions(self.loss, _wide(logits), truth[None].long()))
         prediction = torch.cat(maps)
-        self.metrics.update(prediction, batch.class_map, torch.stack(losses), batch.position)
+        self.update_metrics(prediction, batch, torch.stack(losses))
         return Output(prediction, self.metrics.latest)
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """Return float32 or float64 logits: in half precision a sum over pixels overflows."""
+    return logits if logits.dtype == torch.float64 else logits.float()

@@ -47,7 +47,8 @@ def test_every_option_of_every_group(option: str) -> None:
     needs = ["data.root=somewhere", "data.classes=[background,leaf]"]
     composed = compose("train", TrainConfig, [option, *(needs if option == "data=folder" else [])])
     group, _, name = option.partition("=")
-    if group in ("data", "model", "schedule", "logger"):
+    of_another_target = ("schedule=multistep", "logger=tensorboard", "logger=mlflow")
+    if group in ("data", "model", "schedule", "logger") and option not in of_another_target:
         assert composed.plain[group]["name"] == name
 
 
@@ -136,11 +137,11 @@ def test_composing_leaves_nothing_behind() -> None:
         ("data.crop_size=0", "data.crop_size=0: must be at least 1"),
         ("data.flip=1.5", "data.flip=1.5: must be at least 0 and at most 1"),
         ("data.root=a=b", "'data.root=a=b' is not key=value: "),
-        ("data.scale=2", "data.scale: must be a list: data.scale=[…]"),
+        ("data.scale=2", "data.scale=2: must be a list, such as [a,b]"),
         ("data.scale=[0.5]", "data.scale=[0.5]: must be a list of 2"),
         ("data.scale=[0,1]", "data.scale=0.0: must be greater than 0"),
         ("data.scale=[a,b]", "data.scale[0]=a: must be a number"),
-        ("data.store=false", "data.store: must be a group of keys"),
+        ("data.store=false", "data.store=False: must be a group of keys, such as {key: value}"),
         ("data.classes=[a]", "data.classes: 1 classes; a class map holds 2 to 255"),
         ("data=voc2008", "data=voc2008: no such data; nearest: voc2007, voc2012"),
         ("data=base", "data=base: no such data; there is folder, synthetic, voc2007"),
@@ -148,7 +149,7 @@ def test_composing_leaves_nothing_behind() -> None:
         ("data=folder", "data.root is not set: give data.root=DIR"),
         ("experiments=smok", "experiments=smok: no such experiments; nearest: smoke"),
         ("model.mean=[0,nan,0]", "model.mean=nan: must be a finite number"),
-        ("model.net=3", "model.net: must be a group of keys"),
+        ("model.net=3", "model.net=3: must be a group of keys, such as {key: value}"),
         ("model.net.channels=abc", "model.net.channels=abc: must be a number, such as 32"),
         ("model.net.channels=1.5", "model.net.channels=1.5: must be a whole number, such as 32"),
         ("model.net.norm=3", "model.net.norm=3: must be a string, such as batch"),
@@ -173,7 +174,10 @@ def test_composing_leaves_nothing_behind() -> None:
         ("hydra=null", "Config group override must be a string or a list"),
         (f"hydra/launcher={'a' * 5000}", "[Errno 36] File name too long"),
         (f"{'a' * 5000}=1", "unknown key 'aaa"),
-        (f"seed={'9' * 5000}", "'seed=999"),
+        (f"seed={'9' * 5000}", "seed: a number of 5000 digits is too large"),
+        (f"data.scale=[{'9' * 400},1]", "data.scale: a number of 400 digits is too large"),
+        ("trainer.devices=[1]", "trainer.devices=[1]: must be a whole number or a string"),
+        ("trainer.limit_train_batches=x", "trainer.limit_train_batches=x: must be a whole number"),
         (f"optimizer.lr={'9' * 400}", "optimizer.lr: a number of 400 digits is too large"),
         (f"data.classes={'[' * 900}{']' * 900}", "'data.classes=[[["),
     ],

@@ -66,10 +66,11 @@ def targets(value: Any) -> set[str]:
 
 
 def test_the_list_is_what_conf_ships_and_the_nets_of_its_extra() -> None:
-    groups = ("model", "optimizer", "callbacks", "transforms")
+    groups = ("model", "optimizer", "callbacks", "loss", "metrics", "schedule", "logger")
+    groups += ("transforms",)
     files = [path for group in groups for path in (home() / "conf" / group).glob("*.yaml")]
     ours = {target for path in files for target in targets(yaml.safe_load(path.read_text()))}
-    extra = {name for name in TARGETS if name.startswith("segmentation_models_pytorch.")}
+    extra = {name for name in TARGETS if name.startswith("segmentation_models_pytorch.")} - ours
     assert ours | extra == {*TARGETS}
     smp = pytest.importorskip("segmentation_models_pytorch")
     assert all(issubclass(getattr(smp, name.split(".")[1]), torch.nn.Module) for name in extra)
@@ -80,7 +81,11 @@ def test_the_list_is_what_conf_ships_and_the_nets_of_its_extra() -> None:
     [
         *(f"model={name}" for name in shipped("model") if name != "base"),
         *(f"callbacks={name}" for name in shipped("callbacks")),
-        *(f"optimizer={name}" for name in shipped("optimizer")),
+        *(
+            f"{group}={name}"
+            for group in ("optimizer", "loss", "metrics", "schedule", "logger")
+            for name in shipped(group)
+        ),
         *(f"experiments={path.stem}" for path in (home() / "experiments").glob("*.yaml")),
     ],
 )
@@ -90,6 +95,26 @@ def test_every_configuration_of_ours_needs_no_trust(choice: str) -> None:
     for config in (received, stored):
         config["logger"] = config["data"]["store"] = config["data"]["num_workers"] = None
     assert received == stored
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("loss._target_=mine.Loss", "loss"),
+        ("+metrics.k._target_=torchmetrics.classification.MulticlassAccuracy", "metrics.k"),
+        ("schedule._target_=torch.optim.lr_scheduler.ExponentialLR", "schedule"),
+        ("+logger._target_=lightning.pytorch.loggers.CSVLogger", "logger"),
+    ],
+)
+def test_a_part_that_seglab_does_not_ship_is_refused_unless_trusted(
+    override: str, key: str
+) -> None:
+    stored = compose("train", TrainConfig, [override]).plain
+    with pytest.raises(ConfigError, match=rf"^checkpoint={FILE}: {key}._target_=.*trust=true"):
+        received_config(stored, FILE, trust=False)
+    group = key.split(".")[0]
+    kept = received_config(stored, FILE, trust=True)[group]
+    assert kept == ({"name": "csv"} if group == "logger" else stored[group])
 
 
 FCN = "torchvision.models.segmentation.fcn_resnet50"

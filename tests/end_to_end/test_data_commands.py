@@ -27,7 +27,7 @@ def test_synth_writes_a_tree_that_check_finds_sound(
     assert len(list((tmp_path / "made/VOC2007/JPEGImages").glob("*.jpg"))) == 7
     again = seglab_cli("data", "synth", *SMALL, "data.root=made")
     assert again.code == 0
-    assert "was there already" in again.out
+    assert "existed already" in again.out
     checked = seglab_cli("data", "check", "data=voc2007", "data.root=made")
     assert checked.code == 0, checked.out
     assert "no problem found" in checked.out

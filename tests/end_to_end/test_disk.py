@@ -15,8 +15,8 @@ from helpers.faults import armed
 from benchmarks.crash import differences
 from seglab import report
 from seglab.run.checkpoints import read_checkpoint
-from seglab.run.folder import FINISHED, status
 from seglab.run.history import History
+from seglab.run.status import FINISHED, status
 
 EMA = ["callbacks=ema", "trainer.max_epochs=3", "data.photometric=0.5"]
 
@@ -94,7 +94,7 @@ def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_space(
     assert answer.err.count("\n") == 1, answer.err
     assert answer.err.startswith(f"seglab: error: {run / file}")
     assert answer.err.endswith(
-        ": No space left on device; free some space, and give resume=true to go on from the last "
+        ": No space left on device; free some space, and give resume=true to resume from the last "
         "checkpoint\n"
     )
     assert status(run) != FINISHED

@@ -59,7 +59,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     said = [line for line in answer.out.splitlines() if "damaged" in line]
     assert len(said) == 1
     assert "cut/checkpoints/last.ckpt: damaged" in said[0]
-    assert said[0].endswith("goes on from cut/checkpoints/previous.ckpt, step 2")
+    assert said[0].endswith("resumes from cut/checkpoints/previous.ckpt, step 2")
     assert "epoch 1/3" not in answer.out
     assert "epoch 2/3" in answer.out
     assert differences(tmp_path / "whole", tmp_path / "cut") == []

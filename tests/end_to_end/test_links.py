@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seglab.runtime.links import first_link, refuse_links
+from seglab.errors import RunError
+from seglab.runtime.links import refuse_links
 
 FOLDERS = (".hydra", "checkpoints", "predictions", "samples", "samples/worst", "bad_batch", "wandb")
 FILES = (
@@ -172,10 +173,11 @@ def test_the_links_that_wandb_and_submitit_make_are_let_be(tmp_path: Path) -> No
     (tmp_path / "run/wandb/latest-run").symlink_to("offline-run-1")
     (tmp_path / "run/slurm").mkdir()
     (tmp_path / "run/slurm/.submission_file_0a.sh").symlink_to("/elsewhere/1_submission.sh")
-    assert first_link(tmp_path / "run") is None
+    refuse_links(tmp_path / "run")
     (logs / "out").symlink_to(tmp_path)
-    assert first_link(tmp_path / "run") == logs / "out"
-    assert first_link(tmp_path / "none") is None
+    with pytest.raises(RunError, match=f"^{logs / 'out'}: refused"):
+        refuse_links(tmp_path / "run")
+    refuse_links(tmp_path / "none")
 
 
 def test_a_look_for_links_costs_no_tenth_of_a_second(two_hundred_runs: Path) -> None:
@@ -193,7 +195,7 @@ def test_only_files_that_the_run_wrote_are_deleted(
         *("samples/worst/mine.jpg", "samples/worst/mine.truth.png", "checkpoints/mine.ckpt"),
         *("predictions/mine.png", ".hydra/mine.yaml", "checkpoints/.mine.part"),
     ]
-    ours = ["samples/worst/.a.jpg.abcdefgh.part", "checkpoints/.previous.ckpt.12.part"]
+    ours = ["samples/worst/.a.jpg.abcdefgh.part", "checkpoints/.previous.ckpt.00000012.part"]
     for name in theirs + ours:
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("precious")
@@ -205,8 +207,8 @@ def test_only_files_that_the_run_wrote_are_deleted(
 def test_an_earlier_bad_batch_goes_and_other_pictures_beside_it_stay(tmp_path: Path) -> None:
     import torch
 
-    from seglab.callbacks.finite import save_batch
     from seglab.data.datamodule import Batch
+    from seglab.run.bad_batch import save_batch
 
     image, class_map = torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4)
     batch = Batch(image.byte(), class_map.byte(), torch.arange(2), ["a", "b"])

@@ -38,7 +38,9 @@ def test_a_run_interrupted_within_an_epoch_is_resumed_on_as_many_processes_only(
         other = train(tmp_path, *run, f"trainer.devices={after}", *more)
         assert other.returncode == 2, other.stdout + other.stderr
         line = other.stderr.strip().splitlines()[-1]
+        count = {1: "1 process", 2: "2 processes"}[before]
         assert f"trainer.devices={after}: this run was interrupted within an epoch on" in line
+        assert f"within an epoch on {count}, not {after}" in line
         assert f"give trainer.devices={before} to resume it" in line
         assert "Traceback" not in other.stderr
         assert state(tmp_path / "run") == kept

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,52 @@ def stored(run: Path) -> dict[str, Any]:
 def status(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run / "status.json").read_text())
     return found
+
+
+def test_a_start_checks_its_folder_once_and_a_resume_opens_its_checkpoint_once(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    interrupt: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tmp_path / "run"
+    loaded: list[Any] = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *a, **k: loaded.append(a) or load(*a, **k))
+    arguments = [*tiny, "hydra.run.dir=run", "resume=true"]
+    interrupt(1)
+    with audited("os.scandir", "run") as listed:
+        assert seglab_cli("train", *arguments).code == 130
+    interrupt(-1)
+    assert len(listed) == 2, "the check of the start, and the report at the end"
+    with (
+        audited("os.scandir", "run") as listed,
+        audited("open", "run/.hydra/config.yaml") as settings,
+        audited("open", "run/checkpoints/last.ckpt") as opened,
+    ):
+        assert seglab_cli("train", *arguments).code == 0
+    assert len(listed) == 2
+    assert len(settings) == 2
+    assert len(opened) == len(loaded) == 1
+    assert status(run)["status"] == "finished"
+
+
+@contextmanager
+def audited(event: str, path: str) -> Iterator[list[str]]:
+    """Collect what Python reports of a path: opened for reading, or listed."""
+    events: list[str] = []
+    on = True
+
+    def hook(name: str, arguments: tuple[Any, ...]) -> None:
+        if on and name == event and str(arguments[0]).endswith(path):
+            events.append(name)
+
+    sys.addaudithook(hook)  # it cannot be removed
+    try:
+        yield events
+    finally:
+        on = False
 
 
 def test_another_learning_rate_is_refused_and_the_settings_stay_those_of_the_training(

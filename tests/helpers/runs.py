@@ -14,7 +14,8 @@ import yaml
 from PIL import Image
 
 from seglab.data.classes import flat_palette
-from seglab.run.evaluation import FIXED, WORST, KeptEvaluation, sample_files, save_evaluation
+from seglab.run.evaluation import KeptEvaluation, sample_files, save_evaluation
+from seglab.run.paths import FIXED, WORST
 
 CLASSES = ("background", "circle", "square", "star")
 SIDE = 24

@@ -9,9 +9,10 @@ from pathlib import Path
 import seglab
 
 ROOT = Path(seglab.__file__).parent
-PLUGINS = ROOT.parent / "hydra_plugins"
-SOURCES = [*sorted(ROOT.rglob("*.py")), *sorted(PLUGINS.rglob("*.py"))]
-TREES = {path.relative_to(ROOT.parent).as_posix(): ast.parse(path.read_text()) for path in SOURCES}
+TREES = {
+    path.relative_to(ROOT.parent).as_posix(): ast.parse(path.read_text())
+    for path in sorted(ROOT.rglob("*.py"))
+}
 
 
 def nodes(kind: type | tuple[type, ...]) -> Iterator[tuple[str, ast.AST]]:

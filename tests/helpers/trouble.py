@@ -18,8 +18,7 @@ class Trouble(L.Callback):
         self.folder = Path(folder)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        config: Any = pl_module.config
-        order = self.folder / str(config.seed)
+        order = self.folder / str(pl_module.seed)
         if trainer.current_epoch != 1 or not order.is_file():
             return
         what, _, rank = order.read_text().partition(" ")

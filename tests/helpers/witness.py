@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import yaml
 
 
 class Witness(L.Callback):
@@ -28,7 +29,8 @@ class Witness(L.Callback):
         self.threads.add(torch.get_num_threads())
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        config: Any = pl_module.config
+        folder = Path(trainer.default_root_dir)
+        config = yaml.safe_load((folder / ".hydra/config.yaml").read_text())
         group = trainer.optimizers[0].param_groups[0]
         seen = {
             "pid": os.getpid(),
@@ -36,10 +38,10 @@ class Witness(L.Callback):
             "batches": trainer.num_training_batches,
             "lr": group["initial_lr"],
             "weight_decay": group["weight_decay"],
-            "seed": config.seed,
-            "threads": config.trainer.threads,
+            "seed": config["seed"],
+            "threads": config["trainer"]["threads"],
             "used_threads": sorted(self.threads),
             "weights": float(sum(p.detach().double().abs().sum() for p in pl_module.parameters())),
         }
-        path = Path(trainer.default_root_dir) / f"rank{trainer.global_rank}.json"
+        path = folder / f"rank{trainer.global_rank}.json"
         path.write_text(json.dumps(seen))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import json
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +15,10 @@ from rich.console import Console
 
 from seglab.config.compose import compose
 from seglab.loggers.track import WandbTracking, artifact_name, track
-from seglab.loggers.wandb import media, naming
+from seglab.loggers.wandb import facts, media
 from seglab.loggers.wandb.connection import chosen_mode
-from seglab.loggers.wandb.facts import git_state
+from seglab.loggers.wandb.facts import run_name
 from seglab.loggers.wandb.logger import WandbLogger
-from seglab.loggers.wandb.naming import run_name
 from seglab.metrics.confusion import SegmentationMetrics
 from seglab.run.samples import Sample
 from seglab.schema import TrainConfig
@@ -29,8 +27,8 @@ CLASSES = ("background", "leaf", "weed")
 
 
 def test_the_examples_of_names_hold() -> None:
-    assert doctest.testmod(naming).failed == 0
-    assert doctest.testmod(naming).attempted == 3
+    assert doctest.testmod(facts).failed == 0
+    assert doctest.testmod(facts).attempted == 2
 
 
 @pytest.mark.parametrize(
@@ -41,6 +39,7 @@ def test_the_examples_of_names_hold() -> None:
         (["optimizer=sgd", "+callbacks.a.b=1"], "fcn8s voc2007 optimizer=sgd b=1"),
         (["model.weights=/far/away/w.pth"], "fcn8s voc2007 weights=w.pth"),
         (["trainer.devices=2", "logger.group=g", "resume=true"], "fcn8s voc2007"),
+        (["checkpoints=last", "data.allow_overlap=true", "hydra/launcher=slurm"], "fcn8s voc2007"),
         (["data.rootless=1"], "fcn8s voc2007 rootless=1"),
     ],
 )
@@ -57,30 +56,6 @@ def test_a_name_is_as_long_as_wandb_takes() -> None:
 def test_an_artifact_is_named_by_letters_that_wandb_takes() -> None:
     config = compose("train", TrainConfig, ["data.name='my data+1'"]).config
     assert artifact_name(config, "1a") == "padded_cnn-my-data-1-1a"
-
-
-def test_the_commit_of_a_checkout_and_of_nothing_else(tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run(
-            ["git", "-C", str(tmp_path), *who, *arguments],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return done.stdout.strip()
-
-    assert git_state(tmp_path) == {}
-    git("init")
-    (tmp_path / "other.txt").write_text("another project's repository")
-    git("add", "other.txt")
-    git("commit", "-m", "one")
-    assert git_state(tmp_path) == {}
-    (tmp_path / "conf").mkdir()
-    (tmp_path / "conf" / "train.yaml").write_text("seed: 0")
-    git("add", "conf")
-    git("commit", "-m", "two")
-    assert git_state(tmp_path) == {"git.commit": git("rev-parse", "HEAD"), "git.dirty": False}
-    (tmp_path / "conf" / "train.yaml").write_text("seed: 1")
-    assert git_state(tmp_path)["git.dirty"] is True
 
 
 @pytest.mark.parametrize(

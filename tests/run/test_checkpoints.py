@@ -61,6 +61,17 @@ def test_saving_that_fails_midway_keeps_the_old_file(
     assert torch.equal(read_checkpoint(path)["state_dict"]["w"], torch.ones(3))
 
 
+def test_a_checkpoint_that_was_read_is_handed_out_without_a_file_and_without_a_copy_left(
+    tmp_path: Path,
+) -> None:
+    path, read = tmp_path / "last.ckpt", content()
+    files = WholeFiles({path: read})
+    assert files.load_checkpoint(path)["global_step"] == 7
+    assert read == {}, "the caller's reference would keep the weights in memory"
+    with pytest.raises(FileNotFoundError):
+        files.load_checkpoint(path)
+
+
 # Files that are refused.
 
 

@@ -15,19 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seglab.errors import ConfigError, RunError
-from seglab.run.folder import (
+from seglab.run.folder import Run
+from seglab.run.history import History
+from seglab.run.status import (
     FAILED,
     FINISHED,
     INTERRUPTED,
     NONE,
     STARTED,
-    Follower,
-    Run,
     check_folder,
     mark_failed,
     status,
 )
-from seglab.run.history import History
 from seglab.runtime.files import atomic, write_json
 
 
@@ -140,9 +139,10 @@ def test_a_folder_with_a_run_is_refused_without_resume(tmp_path: Path, state: st
         check_folder(tmp_path, resume=False)
     assert f"hydra.run.dir={tmp_path}" in str(refusal.value)
     assert state in str(refusal.value)
-    with pytest.raises(ConfigError, match=r"another folder"), Run(tmp_path, {}, resume=False):
+    late = Run(tmp_path, {}, resume=False)  # the other run came after the check
+    with pytest.raises(RunError, match="another process has been at work on this run"), late:
         pass
-    assert names(tmp_path) == ["status.json"]
+    assert said(tmp_path) == {"status": state}
     assert check_folder(tmp_path, resume=True) == state
 
 
@@ -362,12 +362,21 @@ def test_what_is_read_back_is_what_was_logged_last(
         assert rows == list(expected.values())
 
 
-def test_other_processes_of_a_run_write_nothing(tmp_path: Path) -> None:
-    with Follower(tmp_path / "run", {}, resume=False) as run:
+def test_other_processes_of_a_run_write_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGLAB_RANKS", "2")
+    monkeypatch.setenv("RANK", "1")
+    history = tmp_path / "metrics.csv"
+    history.write_text("step,train/loss\n0,2.0\n")  # which the first process may just be writing
+    with Run(tmp_path, {}, resume=False) as run:
+        run.history.rewind(0)
         run.history.log(0, {"train/loss": 1.0})
-        assert run.history.last("train/loss") != run.history.last("train/loss"), "NaN"
+        run.history.sync()
+        assert math.isnan(run.history.last("train/loss"))
         run.write_metrics({"val/mIoU": 0.5})
-    assert list(tmp_path.iterdir()) == []
+    assert history.read_text() == "step,train/loss\n0,2.0\n"
+    assert names(tmp_path) == ["metrics.csv"]
 
 
 def test_a_run_whose_process_died_is_marked_by_others(tmp_path: Path) -> None:

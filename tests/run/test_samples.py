@@ -11,7 +11,8 @@ from PIL import Image
 from seglab.data.sampling import spread
 from seglab.metrics.confusion import SegmentationMetrics
 from seglab.metrics.counts import miou
-from seglab.run.evaluation import FIXED, LONGEST, WORST, read_evaluation
+from seglab.run.evaluation import LONGEST, read_evaluation
+from seglab.run.paths import FIXED, WORST
 from seglab.run.samples import (
     NUMBER_OF_WORST,
     Collected,

@@ -10,19 +10,19 @@ import yaml
 from seglab.config.compose import compose
 from seglab.config.overrides import parse
 from seglab.errors import ConfigError
-from seglab.run.settings import identity
+from seglab.run.identity import data_digests, result_settings, short_digest
 from seglab.runtime.files import write_json
 from seglab.schema import TrainConfig
-from seglab.sweep.jobs import digest, plan, readable, task_of
+from seglab.sweep.jobs import plan, readable
 
 
 def mark(*overrides: str) -> str:
-    return digest(task_of(compose("train", TrainConfig, overrides).plain))
+    return short_digest(result_settings(compose("train", TrainConfig, overrides).plain))
 
 
 def data() -> dict[str, str]:
     """Return the identity of the built-in data."""
-    return identity(compose("train", TrainConfig, []).config)
+    return data_digests(compose("train", TrainConfig, []).config)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_data_of_all_jobs_is_read_once(tmp_path: Path, monkeypatch: pytest.M
     from seglab.sweep import jobs
 
     calls = []
-    monkeypatch.setattr(jobs, "inputs", lambda config: calls.append(config) or data())
+    monkeypatch.setattr(jobs, "file_digests", lambda config: calls.append(config) or data())
     identities = jobs.Identities()
     for again in (False, True):
         for seed in range(5):

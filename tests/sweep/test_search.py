@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.utils import JobReturn, JobStatus
 from rich.console import Console
 
 from seglab.config.overrides import parse
 from seglab.errors import ConfigError
+from seglab.run.status import FAILED, FINISHED, INTERRUPTED
+from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
+from seglab.sweep.jobs import Job
 
 optuna = pytest.importorskip("optuna")
 
@@ -28,34 +30,28 @@ OPTIONS: dict[str, Any] = {
 
 
 class Answers:
-    """A sweeper whose jobs end as ``judge`` says: a value, an error, or None for interrupted."""
+    """A launcher whose jobs end as ``judge`` says: a value, an error, or None for interrupted."""
 
     def __init__(self, judge: Callable[[dict[str, str]], Any]) -> None:
         self.judge = judge
         self.seen: list[dict[str, str]] = []
 
-    def slots(self) -> int:
-        return 2
+    def __call__(self, sweep: Sweep, jobs: Sequence[Job]) -> list[Outcome]:
+        return [self.answer(job) for job in jobs]
 
-    def launch(self, batch: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-        return [self.answer(overrides) for overrides in batch]
-
-    def answer(self, overrides: Sequence[str]) -> JobReturn:
-        values = dict(one.split("=", 1) for one in overrides)
+    def answer(self, job: Job) -> Outcome:
+        values = dict(one.split("=", 1) for one in job.overrides)
         self.seen.append(values)
         said = self.judge(values)
-        result = JobReturn()
-        if isinstance(said, float):
-            result.status, result.return_value = JobStatus.COMPLETED, {"val/mIoU": said}
-        elif said is not None:
-            result.status, result.return_value = JobStatus.FAILED, said
-        return result
+        status = FINISHED if isinstance(said, float) else INTERRUPTED if said is None else FAILED
+        metrics = {"val/mIoU": said} if status == FINISHED else {}
+        return Outcome(job, status, metrics, 1.0, str(said or ""))
 
 
 def complete(folder: Path, answers: Answers, n_trials: int, **options: Any) -> Any:
-    sweep = Sweep(folder / "study", ["optimizer.lr"], Console(quiet=True))
+    sweep = Sweep(folder / "study", ["optimizer.lr"], Console(quiet=True), answers, slots=2)
     given = parse(["optimizer.lr=tag(log, interval(1e-4, 1e-1))", "seed=7"], several=True)
-    Search(sweep, given, n_trials=n_trials, **{**OPTIONS, **options}).run(answers)  # type: ignore[arg-type]
+    Search(sweep, given, n_trials=n_trials, **{**OPTIONS, **options}).run()
     return optuna.load_study(
         study_name="study", storage=f"sqlite:///{folder / 'study' / 'study.db'}"
     )

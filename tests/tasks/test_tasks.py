@@ -1,6 +1,7 @@
 """Tasks: plain RGB in, class maps out, each parameter in its group, no digit moved by batching."""
 
 import shutil
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -13,10 +14,11 @@ from seglab.config.compose import compose
 from seglab.data.datamodule import Batch
 from seglab.errors import ConfigError
 from seglab.schema import OptimizerConfig, TrainConfig
-from seglab.tasks.factories import build_task
-from seglab.tasks.parameters import parameter_groups
+from seglab.tasks.factories import build_optimizer, build_schedule, build_task
+from seglab.tasks.parameters import freeze, freeze_norms, parameter_groups
 from seglab.tasks.semantic import SemanticSegmentation
 
+SEVEN = tuple("abcdefg")
 SMALL = ["model.net.channels=16", "model.net.dilations=[1,2]", "trainer.accelerator=cpu"]
 
 
@@ -103,7 +105,12 @@ def test_a_net_without_backbone_has_a_head_only(config: TrainConfig) -> None:
 @pytest.mark.parametrize("choice", ["sgd", "adamw"])
 def test_the_optimiser_gets_the_groups_and_the_schedule(choice: str) -> None:
     config = configure(f"optimizer={choice}", "optimizer.lr=0.5", "schedule.warmup_steps=2")
-    task = SemanticSegmentation(Backbone(), config)
+    task = SemanticSegmentation(
+        Backbone(),
+        config.data.classes,
+        optimizer=partial(build_optimizer, config=config.optimizer),
+        schedule=partial(build_schedule, config=config.schedule),
+    )
     task._trainer = SimpleNamespace(estimated_stepping_batches=10, world_size=1)
     built = task.configure_optimizers()
     optimizer, scheduler = built["optimizer"], built["lr_scheduler"]["scheduler"]
@@ -298,7 +305,7 @@ def random_batch() -> Batch:
 def test_an_auxiliary_head_counts_in_training_and_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task = SemanticSegmentation(TwoHeads(), configure("model.aux_weight=0.25"))
+    task = SemanticSegmentation(TwoHeads(), SEVEN, aux_weight=0.25)
     task.check_output()
     for name in ("log", "log_exact", "learning_rates"):
         monkeypatch.setattr(task, name, lambda *arguments, **named: {})
@@ -311,8 +318,8 @@ def test_an_auxiliary_head_counts_in_training_and_nowhere_else(
 
 
 def test_what_is_frozen_neither_learns_nor_counts() -> None:
-    frozen = configure("model.frozen=[out]", "model.frozen_norms=true")
-    task = SemanticSegmentation(TwoHeads(), frozen)
+    net = TwoHeads()
+    task = SemanticSegmentation(net, SEVEN, frozen=[*freeze(net, ["out"]), *freeze_norms(net)])
     assert {n for n, p in task.net.named_parameters() if not p.requires_grad} == {
         "backbone.1.weight", "backbone.1.bias", "out.weight", "out.bias"
     }  # fmt: skip
@@ -321,7 +328,7 @@ def test_what_is_frozen_neither_learns_nor_counts() -> None:
     assert task.net.aux.training
     assert not task.net.out.training
     assert torch.equal(task.net.backbone[1].running_mean, before)
-    unfrozen = SemanticSegmentation(TwoHeads(), configure())
+    unfrozen = SemanticSegmentation(TwoHeads(), SEVEN)
     unfrozen.train()(random_batch().image)
     assert not torch.equal(unfrozen.net.backbone[1].running_mean, before)
 

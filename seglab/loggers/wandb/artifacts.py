@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from seglab.data.folders import cache_folder
 from seglab.errors import ConfigError, RunError
 from seglab.loggers.wandb.connection import KEY_HINT, missing_key
+from seglab.run.paths import BEST, LAST
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run
@@ -32,14 +33,13 @@ def upload_checkpoints(
     """
     import wandb
 
-    same = not (folder / "best.ckpt").is_file() or filecmp.cmp(
-        folder / "best.ckpt", folder / "last.ckpt", shallow=False
-    )
-    versions = [("last", last)] if same else [("best", best), ("last", last)]
-    for alias, metadata in versions:
+    paths = folder / BEST, folder / LAST
+    same = not paths[0].is_file() or filecmp.cmp(*paths, shallow=False)
+    versions = [(paths[0], "best", best), (paths[1], "last", last)]
+    for path, alias, metadata in versions[same:]:
         artifact = wandb.Artifact(name, type="model", metadata=dict(metadata))
         # The file lies in the run folder for good; a copy would only cost its space.
-        artifact.add_file(str(folder / f"{alias}.ckpt"), name="model.ckpt", policy="immutable")
+        artifact.add_file(str(path), name="model.ckpt", policy="immutable")
         run.log_artifact(artifact, aliases=["best", "last"] if same else [alias])
 
 

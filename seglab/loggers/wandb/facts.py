@@ -1,20 +1,48 @@
-"""What a run was made of besides its configuration: code, packages, data, model, device."""
+"""What a W&B run is called, and what it was made of besides its configuration."""
 
 from __future__ import annotations
 
 import platform
-import subprocess
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import nn
 
 from seglab.data.digests import Record
+from seglab.run import provenance
+from seglab.schema import Mark, has_mark
 
-_PACKAGES = ("seglab", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "wandb")
+_PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "wandb")
+
+_UNNAMED = ("search", "split", "model", "data", "model.name", "data.name")
+"""Keys besides those that the schema marks: they change no result, or the name has them."""
+
+_LONGEST = 128
+"""Characters that W&B takes for a name or a group."""
+
+
+def run_name(model: str, data: str, overrides: Sequence[str]) -> str:
+    """Return a readable name: model, data, and the overrides that matter, by their last part.
+
+    >>> run_name("fcn8s", "voc2007", ["experiments=fcn8s_voc2007", "optimizer.lr=0.1", "seed=1"])
+    'fcn8s voc2007 lr=0.1 seed=1'
+    >>> run_name("padded_cnn", "synthetic", ["experiments=smoke", "data.root=/far/away"])
+    'padded_cnn synthetic smoke'
+    """
+    parts = [model, data]
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        value = value.rsplit("/", 1)[-1].strip("'\"")
+        if key in _UNNAMED or key.startswith("hydra") or any(has_mark(key, mark) for mark in Mark):
+            continue
+        if key == "experiments":
+            parts += [value] if value != f"{model}_{data}" else []
+        else:
+            parts.append(f"{key.rsplit('.', 1)[-1]}={value}")
+    name = " ".join(parts)
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def facts(net: nn.Module, device: torch.device, data: Mapping[str, Record]) -> dict[str, Any]:
@@ -25,48 +53,13 @@ def facts(net: nn.Module, device: torch.device, data: Mapping[str, Record]) -> d
         device: where it runs.
         data: what is known of each split, by name.
     """
-    count = sum(parameter.numel() for parameter in net.parameters())
-    trained = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
-    found: dict[str, Any] = {
-        "device": device_name(device),
-        "model.parameters": count,
-        "model.trained_parameters": trained,
+    on_gpu = device.type == "cuda"
+    return {
+        "code": provenance.version(),
+        "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
+        "model.parameters": sum(p.numel() for p in net.parameters()),
+        "model.trained_parameters": sum(p.numel() for p in net.parameters() if p.requires_grad),
         "versions.python": platform.python_version(),
+        **{f"versions.{name}": version(name) for name in _PACKAGES},
+        **{f"data.fingerprint.{name}": split.identity for name, split in data.items()},
     }
-    found |= {f"data.fingerprint.{name}": split.identity for name, split in data.items()}
-    return found | versions() | git_state(Path(__file__).parents[3])
-
-
-def device_name(device: torch.device) -> str:
-    """Return the GPU's name, or the kind of device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that a result depends on."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[f"versions.{name}"] = version(name)
-        except PackageNotFoundError:  # seglab run from a checkout that was not installed
-            continue
-    return found
-
-
-def git_state(folder: Path) -> dict[str, Any]:
-    """Return the commit of the checkout in ``folder``, and whether tracked files differ from it.
-
-    Empty where there is none: without git, from a wheel, or in another project's repository.
-    """
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-        return done.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "conf/train.yaml")
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": bool(changed)}
-    except (OSError, subprocess.SubprocessError):
-        return {}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from seglab.loggers.history import PlainLogger
 from seglab.loggers.wandb.session import Session
 
 if TYPE_CHECKING:
@@ -31,26 +30,17 @@ def define_metrics(run: Run) -> None:
         run.define_metric(name, step_metric=STEP, summary="min,last")
 
 
-class WandbLogger(Logger):
+class WandbLogger(PlainLogger):
     """Gathers the values of a step and logs them as one row.
 
-    Lightning's own sets WANDB_MODE for the whole process, and cannot fall back.
+    Lightning's own needs a run that has been started, logs a row per call, and cannot go on with
+    another part of the run once the server is lost.
     """
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
         self.row: dict[str, Any] = {}
-
-    @property
-    def name(self) -> str:
-        """Lightning asks every logger for a name."""
-        return "wandb"
-
-    @property
-    def version(self) -> int:
-        """Lightning asks every logger for a version."""
-        return 0
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -59,12 +49,6 @@ class WandbLogger(Logger):
             self.flush()
             self.row[STEP] = step
         self.row |= metrics
-
-    @rank_zero_only
-    def log_hyperparams(
-        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
-    ) -> None:
-        """Nothing: the run was started with the whole configuration."""
 
     def flush(self) -> None:
         """Log the row; the next one keeps its step until it is given another."""

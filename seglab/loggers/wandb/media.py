@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import wandb
 
 
-def masked_image(sample: Sample, classes: Sequence[str], caption: str = "") -> wandb.Image:
+def masked_image(sample: Sample, classes: Sequence[str]) -> wandb.Image:
     """Return a photograph with its class maps as masks that W&B can switch on and off."""
     import wandb
 
@@ -23,7 +23,7 @@ def masked_image(sample: Sample, classes: Sequence[str], caption: str = "") -> w
     maps = {"truth": sample.truth, "prediction": sample.prediction}
     return wandb.Image(
         sample.image,
-        caption=caption or sample.id,
+        caption=sample.id,
         masks={
             name: {"mask_data": class_map, "class_labels": labels}
             for name, class_map in maps.items()

@@ -12,9 +12,9 @@ import secrets
 import shlex
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ class Session:
     ) -> None:
         self.folder, self.config, self.console = folder, config, console
         self.foreign: set[Path] = set()
-        self.foreign = set() if resumes else {*self.files()}
+        self.foreign |= set() if resumes else {*self.files()}
         self.run: Run | None = None
         self.said: str | None = None  # why not everything is on the server
         self.failed = False
@@ -76,6 +76,9 @@ class Session:
             except Exception as error:  # W&B's, of whatever kind
                 self._failed(error)
 
+        # Tables and checkpoints to be uploaded are kept with the run and not in the home; the
+        # variable is set back with all others: seglab.runtime.process.computing.
+        os.environ["WANDB_DATA_DIR"] = str(self.folder.resolve() / "wandb" / "data")
         # A daemon: a server that hangs does not keep a process alive.
         self.starting = threading.Thread(target=begin, name="wandb start", daemon=True)
         self.starting.start()
@@ -124,8 +127,7 @@ class Session:
         if self.run is None:
             return
         try:
-            with _staged_in(self._staging()):
-                action(self.run)
+            action(self.run)
         except Exception as error:  # W&B's, of whatever kind: it must not end the training
             self._failed(error)
 
@@ -144,8 +146,7 @@ class Session:
             lost = unreachable(self.server, PROBE_SECONDS)
             if not lost:
                 try:
-                    with _staged_in(self._staging()):
-                        action(self.run)
+                    action(self.run)
                     return
                 except Exception as error:
                     lost = _gist(error)
@@ -182,9 +183,6 @@ class Session:
             and path not in self.foreign
         )
         return sorted(own, key=start)
-
-    def _staging(self) -> Path:
-        return self.folder.resolve() / "wandb" / "data"
 
     def _start_offline(self) -> None:
         try:
@@ -240,19 +238,6 @@ class Session:
 
     def _say(self, text: str) -> None:
         print_plain(text, self.console)
-
-
-@contextmanager
-def _staged_in(folder: Path) -> Iterator[None]:
-    """Have W&B keep tables and checkpoints to be uploaded with the run, and not in the home."""
-    before = os.environ.get("WANDB_DATA_DIR")
-    os.environ["WANDB_DATA_DIR"] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ["WANDB_DATA_DIR"]
-        if before is not None:
-            os.environ["WANDB_DATA_DIR"] = before
 
 
 def _gist(error: Exception) -> str:

@@ -110,7 +110,8 @@ def test_memory_that_runs_out_in_training_names_the_sizes(
     assert answer.code == 1
     assert "Traceback" not in answer.err
     for said in (
-        "during training, asking for 2.00 GiB",
+        "out of memory during training, with ",
+        "Tried to allocate 2.00 GiB",
         "data.batch_size=4 data.crop_size=32 trainer.precision=32-true: lower data.batch_size",
         "trainer.accumulate_grad_batches=2",
     ):
@@ -123,7 +124,7 @@ def test_the_memory_of_the_machine_runs_out(
 ) -> None:
     answer = seglab_cli("train", *tiny, "data.crop_size=2000000", "hydra.run.dir=run")
     assert answer.code == 1
-    assert answer.last_line.startswith("seglab: error: out of memory on the CPU during training")
+    assert answer.last_line.startswith("seglab: error: out of memory during training")
     assert "data.crop_size=2000000" in answer.last_line
     assert "Traceback" not in answer.err
 
@@ -150,7 +151,8 @@ def test_memory_that_runs_out_in_evaluation_and_prediction(
         ("validation", seglab_cli("train", *tiny, "hydra.run.dir=validated")),
     ):
         assert answer.code == 1, doing
-        assert f"during {doing}, asking for 512.00 MiB" in answer.last_line
+        assert f"out of memory during {doing}, with " in answer.last_line
+        assert "Tried to allocate 512.00 MiB" in answer.last_line
         assert "data.eval_batch_size=2 on whole images" in answer.last_line
         assert "Traceback" not in answer.err
     for folder in ("evaluated", "validated"):
@@ -164,7 +166,7 @@ def test_a_loading_process_that_is_killed_ends_the_run(tmp_path: Path, tiny: lis
     assert time.monotonic() - start < 90
     assert done.returncode == 1, done.stdout + done.stderr
     said = done.stderr.splitlines()[-1]
-    assert said.startswith("seglab: error: loading process ")
+    assert said.startswith("seglab: error: a loading process died during training: ")
     assert "killed by signal" in said or "exited unexpectedly" in said  # as torch sees it
     assert "data.num_workers=2" in said
     assert state(tmp_path / "run")["status"] == "failed"

@@ -1,0 +1,147 @@
+"""One run folder as plain data; what cannot be read is reported, never left out. Knows no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seglab.errors import RunError
+from seglab.report.curves import Curves, read_curves
+from seglab.run.evaluation import KeptEvaluation, read_evaluation
+from seglab.run.folder import read_metrics
+from seglab.run.paths import EVALUATION, HISTORY, METRICS, OVERRIDES, SETTINGS, STATUS
+from seglab.run.received import read_json
+from seglab.run.settings import read_overrides, read_settings
+from seglab.run.status import FINISHED, status
+from seglab.runtime.links import refuse_links
+
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The content of a run folder.
+
+    Attributes:
+        folder: its path.
+        name: as much of the path as tells it from the others.
+        state: finished, interrupted, failed, started (still running) or unreadable.
+        reason: why it failed, or what of it cannot be read; empty otherwise.
+        started, ended: ISO times; empty where unknown.
+        settings: the resolved configuration under dotted names.
+        overrides: those of the command line.
+        metrics: those of ``metrics.json``, NaN for null.
+        curves: the history that a page draws.
+        evaluation: the counts of its last evaluation, if it has them.
+        data: the digest of the data of each split that it used, ``train`` and ``val``.
+        checkpoint: the file name of the checkpoint that was evaluated.
+        step: of this checkpoint; None where unknown.
+        weights: what tells ``model.weights`` from those of the other runs; empty without.
+        trained_on: the digests of the data that this checkpoint was trained on.
+        mixed: whether it was resumed on another number of devices.
+    """
+
+    folder: Path
+    name: str
+    state: str = UNREADABLE
+    reason: str = ""
+    started: str = ""
+    ended: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    curves: Curves = field(default_factory=dict)
+    evaluation: KeptEvaluation | None = None
+    data: dict[str, str] = field(default_factory=dict)
+    checkpoint: str = ""
+    step: int | None = None
+    weights: str = ""
+    trained_on: dict[str, str] = field(default_factory=dict)
+    mixed: bool = False
+
+    @property
+    def miou(self) -> float:
+        """The headline of a finished run; NaN for all others."""
+        return self.metrics.get("val/mIoU", math.nan) if self.state == FINISHED else math.nan
+
+    @property
+    def kind(self) -> str:
+        """The command that made it: train, evaluate or score."""
+        made = {"checkpoint": "evaluate", "predictions": "score"}
+        return next((command for key, command in made.items() if key in self.settings), "train")
+
+
+def read_run(folder: Path, name: str) -> RunRecord:
+    """Read one run folder; what cannot be read makes it unreadable, with the reason.
+
+    A folder with a link in it is not read at all: :mod:`seglab.runtime.links`.
+    """
+    try:
+        refuse_links(folder)
+    except RunError as error:
+        return RunRecord(folder, name, reason=str(error))
+    fields: dict[str, Any] = {}
+    problems: list[str] = []
+    for file, read in _READERS.items():
+        try:
+            for field_name, value in read(folder, fields):  # keeps those before an error
+                fields[field_name] = value
+        except RunError as error:
+            problems.append(str(error))
+        except Exception as error:  # of many kinds: files that are not what we write
+            problems.append(f"{file}: {' '.join(str(error).split()) or type(error).__name__}")
+    if problems:
+        fields |= {"state": UNREADABLE, "reason": "; ".join(problems)}
+    return RunRecord(folder, name, **fields)
+
+
+Fields = Iterable[tuple[str, Any]]
+"""Fields of a record and their values."""
+
+
+def _status(folder: Path, fields: Mapping[str, Any]) -> Fields:
+    entry = read_json(folder / STATUS)
+    yield "started", str(entry.get("started", ""))
+    yield "ended", str(entry.get("ended", ""))
+    yield "reason", str(entry.get("error", ""))
+    checkpoint = entry.get("checkpoint") or {}
+    yield "data", _texts(entry.get("data"))
+    yield "checkpoint", str(checkpoint.get("name", ""))
+    step = checkpoint.get("step")
+    yield "step", step if isinstance(step, int) else None
+    yield "trained_on", _texts(checkpoint.get("data"))
+    starts = entry.get("history") or []
+    yield "mixed", len({str(start.get("trainer.devices")) for start in starts}) > 1
+    try:
+        state = status(folder)
+    except OSError:  # another user's folder, whose lock cannot be tried
+        state = str(entry["status"])
+    yield "state", state
+
+
+def _texts(values: Any) -> dict[str, str]:
+    return {str(name): str(value) for name, value in (values or {}).items()}
+
+
+def _metrics(folder: Path, fields: Mapping[str, Any]) -> Fields:
+    metrics = read_metrics(folder)
+    if not metrics and fields.get("state") == FINISHED:
+        raise ValueError("missing or empty")
+    miou = metrics.get("val/mIoU", math.nan)
+    if not (math.isnan(miou) or 0 <= miou <= 1):
+        raise ValueError(f"val/mIoU is {miou}")
+    yield "metrics", metrics
+
+
+_READERS: dict[Path | str, Callable[[Path, Mapping[str, Any]], Fields]] = {
+    STATUS: _status,
+    SETTINGS: lambda folder, _: [("settings", read_settings(folder))],
+    OVERRIDES: lambda folder, _: [("overrides", read_overrides(folder))],
+    METRICS: _metrics,
+    HISTORY: lambda folder, _: [("curves", read_curves(folder / HISTORY))],
+    EVALUATION: lambda folder, _: [("evaluation", read_evaluation(folder))],
+}
+"""The reader of each file; it is given the fields that those before it have read."""

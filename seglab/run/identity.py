@@ -1,0 +1,110 @@
+"""What identifies a job: the settings that can change its result, and the files that it reads.
+
+The schema marks the settings that cannot; files count by their content. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+from seglab.errors import RunError
+from seglab.run.settings import flatten
+from seglab.run.status import read_status
+from seglab.schema import Mark, TrainConfig, has_mark
+
+WEIGHTS = "weights"
+"""The name of the digest of ``model.weights`` among those of a run's files."""
+
+
+def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings, nested or flat, under dotted names, without those of no effect."""
+    return {k: v for k, v in flatten(config) if not has_mark(k, Mark.NO_EFFECT)}
+
+
+def short_digest(value: Any) -> str:
+    """Return eight hex digits of a hash of plain data."""
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def data_digests(config: TrainConfig) -> dict[str, str]:
+    """Return the digests of a run's training and validation data, without decoding any.
+
+    Raises:
+        ConfigError, DataError: the data set cannot be used.
+    """
+    from seglab.data.identity import data_identity  # no numpy, no Pillow where a key is wrong
+
+    data, instances = config.data, config.model.task == "instance"
+    splits = {"train": data.train_split, "val": data.val_split}
+    return {name: data_identity(data, split, instances=instances) for name, split in splits.items()}
+
+
+def weights_digest(config: TrainConfig) -> dict[str, str]:
+    """Return the hex SHA-256 of the file that ``model.weights`` names; empty where there is none.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    path = Path(config.model.weights or "")
+    if not path.is_file():
+        return {}
+    try:
+        with path.open("rb") as file:
+            return {WEIGHTS: file_digest(file, "sha256").hexdigest()}
+    except OSError as error:
+        raise RunError(f"model.weights={path}: cannot be read: {error.strerror or error}") from None
+
+
+def file_digests(config: TrainConfig) -> dict[str, str]:
+    """Return the digests of all files that a result depends on: data, and weights to start from.
+
+    Raises:
+        ConfigError, DataError, RunError: they cannot be used.
+    """
+    return {**data_digests(config), **weights_digest(config)}
+
+
+def recorded_weights(folder: Path) -> dict[str, Any]:
+    """Return the digest of the weights that a run started from, if it recorded one."""
+    data = read_status(folder).get("data")
+    return {WEIGHTS: data[WEIGHTS]} if isinstance(data, dict) and WEIGHTS in data else {}
+
+
+def same_files(recorded: Any, current: Mapping[str, str]) -> bool:
+    """Tell whether the digests that a run recorded are the ``current`` ones.
+
+    Weights count where both are known: a resumed run needs no file to start from, and runs of
+    earlier versions did not record it.
+    """
+    if not isinstance(recorded, dict):
+        return False
+    names = {*recorded, *current} - {WEIGHTS}
+    names |= {WEIGHTS} & {*recorded} & {*current}
+    return all(recorded.get(name) == current.get(name) for name in names)
+
+
+def describe_difference(
+    config: TrainConfig, recorded: Any, current: Mapping[str, str]
+) -> tuple[bool, str, str]:
+    """Describe files that :func:`same_files` tells apart.
+
+    Returns:
+        Whether the data differs, and not only the weights; what is configured; what the run has.
+    """
+    data = {name: digest for name, digest in current.items() if name != WEIGHTS}
+    if isinstance(recorded, dict) and same_files(recorded, data):
+        configured = f"model.weights={config.model.weights} has {current[WEIGHTS][:8]}…"
+        return False, configured, f"other weights, {str(recorded[WEIGHTS])[:8]}…"
+    configured = f"data.root={config.data.root or 'null'} has {abbreviate(current)}"
+    return True, configured, f"other data, {abbreviate(recorded)}"
+
+
+def abbreviate(recorded: Any) -> str:
+    """Return the first digits of recorded digests; they may come from a stranger's file."""
+    if not isinstance(recorded, dict) or not recorded:
+        return "which it did not record"
+    return ", ".join(f"{name} {str(digest)[:8]}…" for name, digest in recorded.items())

@@ -1,0 +1,137 @@
+"""Whether a run may start in its folder, or be resumed there with these settings.
+
+Knows no torch: a wrong key is answered before it is imported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seglab.errors import ConfigError
+from seglab.run.identity import describe_difference, file_digests, result_settings, same_files
+from seglab.run.paths import CHECKPOINTS, LAST, PREVIOUS, STATUS
+from seglab.run.received import read_json
+from seglab.run.settings import read_settings
+from seglab.run.status import FINISHED, NONE, check_folder, status
+from seglab.runtime.rank import rank
+from seglab.schema import Mark, TrainConfig, check_values, defaults, has_mark
+
+NOT_SET = "(not set)"
+"""Stands for the value of a key that the settings lack."""
+
+LIMITS = ("trainer.limit_train_batches", "trainer.limit_val_batches")
+"""Whole numbers are batches, fractions a share of them, and null is Lightning's 1.0: all."""
+
+
+class Start(NamedTuple):
+    """A run that may start, or be resumed, in its folder; :func:`check_run` makes it.
+
+    Attributes:
+        folder: the run folder.
+        status: of the folder.
+        config: as given, but ``trainer.threads=null`` is the number that the run recorded.
+        changes: settings of the machine that differ from those of the run.
+    """
+
+    folder: Path
+    status: str
+    config: TrainConfig
+    changes: Sequence[str] = ()
+
+
+def check_run(config: TrainConfig, folder: Path) -> Start:
+    """Check that a run may start in a folder, or be resumed there with these settings.
+
+    Raises:
+        ConfigError: it contains a run and ``resume`` is false, or one of other settings or data.
+        RunError: another process works there, it cannot be written or is damaged; the weights to
+            start from are missing.
+    """
+    leads = rank() == 0  # of the processes that torchrun has started
+    state = check_folder(folder, config.resume) if leads else status(folder)
+    trained = is_trained(folder, state)
+    if not trained:  # otherwise the weights are those of the run
+        config.model.check_weights_file()
+    if not trained or state == NONE:
+        return Start(folder, state, config)
+    recorded = read_settings(folder)
+    threads = recorded.get("trainer.threads")
+    if config.trainer.threads is None and isinstance(threads, int) and threads > 0:
+        config = replace(config, trainer=replace(config.trainer, threads=threads))
+        check_values(config)  # the folder may be a stranger's
+    before, now = result_settings(recorded), result_settings(asdict(config))
+    changed = [key for key in {**now, **before} if not _same_value(key, before, now)]
+    if wrong := [key for key in changed if not has_mark(key, Mark.MACHINE)]:
+        listed = ", ".join(f"{key}={_text(before, key)}, not {_text(now, key)}" for key in wrong)
+        last = folder / CHECKPOINTS / LAST
+        weights = f" and model.weights={last}" if last.is_file() else ""
+        raise ConfigError(
+            f"hydra.run.dir={folder}: this run has {listed}; resume=true changes no settings: for "
+            f"a new run give another hydra.run.dir{weights}"
+        )
+    data, files = read_json(folder / STATUS).get("data"), file_digests(config)
+    if not same_files(data, files):
+        _, configured, other = describe_difference(config, data, files)
+        raise ConfigError(
+            f"hydra.run.dir={folder}: this run is of {other}; {configured}: give another "
+            "hydra.run.dir"
+        )
+    changes = [f"{key}={_text(now, key)}, was {_text(before, key)}" for key in changed]
+    return Start(folder, state, config, () if state == FINISHED else changes)
+
+
+def is_trained(folder: Path, state: str) -> bool:
+    """Tell whether a run of this status has trained anything that another run could resume."""
+    paths = (folder / CHECKPOINTS / name for name in (LAST, PREVIOUS))
+    return state == FINISHED or any(path.is_file() for path in paths)
+
+
+def check_processes(
+    config: TrainConfig, before: int | None, now: int, *, within_epoch: bool
+) -> None:
+    """Check that a checkpoint of a run on ``before`` processes can be resumed on ``now``.
+
+    Within an epoch it cannot: each process counts its own batches, so that samples would be skipped
+    or repeated. The learning rates in a checkpoint are already scaled by ``optimizer.lr_rule``.
+
+    Args:
+        config: the run's.
+        before: None where the checkpoint does not tell, as those of earlier versions.
+        now: the number of processes of this start.
+        within_epoch: whether the checkpoint is from the middle of an epoch.
+
+    Raises:
+        ConfigError: it cannot be; names ``trainer.devices`` and what would be right.
+    """
+    if before is None or before == now:
+        return
+    rule = config.optimizer.lr_rule
+    if within_epoch:
+        noun = "process" if before == 1 else "processes"
+        reason = f"this run was interrupted within an epoch on {before} {noun}"
+    elif rule != "none":
+        reason = f"optimizer.lr_rule={rule} has set the learning rates of this run for {before}"
+    else:
+        return
+    raise ConfigError(
+        f"trainer.devices={config.trainer.devices}: {reason}, not {now}; "
+        f"give trainer.devices={before} to resume it"
+    )
+
+
+def _same_value(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Tell whether a key means the same in two runs."""
+    old, new = before.get(key, NOT_SET), now.get(key, NOT_SET)
+    if key in LIMITS:  # a number of batches or a share of them, which Python calls equal
+        old, new = ((type(x), x) if x is not None else (float, 1.0) for x in (old, new))
+    # A run of an earlier version may lack the key.
+    return old == new or (old == NOT_SET and key in defaults() and new == defaults()[key])
+
+
+def _text(settings: Mapping[str, Any], key: str) -> str:
+    value = settings.get(key, NOT_SET)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,111 @@
+"""The status of a run folder, and whether a run may start there. Knows no torch."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from seglab.errors import ConfigError, RunError
+from seglab.run.paths import LOCK, STATUS
+from seglab.run.received import DamagedError, read_json
+from seglab.runtime.files import write_json
+from seglab.runtime.links import refuse_links
+
+NONE, STARTED, FINISHED = "none", "started", "finished"
+FAILED, INTERRUPTED = "failed", "interrupted"
+
+
+def status(folder: Path) -> str:
+    """Return the status of the run in ``folder``; ``none`` where there is no run.
+
+    A run that was killed left ``started`` and holds no lock: it counts as interrupted. A damaged
+    ``status.json`` counts as failed.
+
+    Raises:
+        RunError: the folder cannot be read.
+    """
+    recorded = recorded_status(folder)
+    if recorded != STARTED:
+        return recorded
+    try:
+        with FileLock(folder / LOCK).acquire(timeout=0):
+            return INTERRUPTED
+    except Timeout:
+        return STARTED
+    except OSError:  # a read-only disk: no process works there
+        return INTERRUPTED
+
+
+def recorded_status(folder: Path) -> str:
+    """Return the status in ``status.json``, whether or not a process works on the run.
+
+    Raises:
+        RunError: the folder cannot be read.
+    """
+    try:
+        recorded = read_json(folder / STATUS).get("status")
+    except (FileNotFoundError, NotADirectoryError):
+        return NONE
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    except DamagedError:
+        return FAILED
+    return str(recorded) if recorded in (STARTED, FINISHED, INTERRUPTED) else FAILED
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """Read ``status.json``; empty where there is none, or none that can be read."""
+    try:
+        return read_json(folder / STATUS)
+    except (OSError, DamagedError):
+        return {}
+
+
+def check_folder(folder: Path, resume: bool) -> str:
+    """Return the status of ``folder`` if a run may start or be resumed there; writes nothing.
+
+    Raises:
+        ConfigError: it contains a run and ``resume`` is false, or it cannot be a folder.
+        RunError: another process works there, it cannot be written, or it contains a link.
+    """
+    refuse_links(folder)
+    state = status(folder)
+    if state == STARTED:
+        raise RunError(f"{folder}: another process is working on this run")
+    if state != NONE and not resume:
+        resume_it = "" if state == FINISHED else "resume=true to resume it, or "
+        raise ConfigError(
+            f"hydra.run.dir={folder}: already holds a run ({state}); give {resume_it}another folder"
+        )
+    if state == FINISHED:
+        return state  # nothing will be written
+    parent = folder
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise ConfigError(f"hydra.run.dir={folder}: {parent} is a file, not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RunError(f"{parent}: not writable; give hydra.run.dir=DIR")
+    return state
+
+
+def mark_failed(folder: Path, error: str) -> None:
+    """Mark a run as failed whose process could not, because it never started or was killed.
+
+    A finished run, or one that another process works on, is left alone.
+    """
+    if status(folder) in (STARTED, FINISHED):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = read_status(folder) or {"started": now()}
+    entry |= {"status": FAILED, "ended": now(), "error": " ".join(error.split())}
+    write_json(folder / STATUS, entry)
+
+
+def now() -> str:
+    """Return the time as ``status.json`` has it: ISO, UTC, in seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
