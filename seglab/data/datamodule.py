@@ -184,7 +184,8 @@ class VOCDataModule(L.LightningDataModule):
                 f"{self.config.train_split} split; raise it, or give data.store.enabled=false"
             )
         check_foreground(self.config, train.classes, self.record(self.config.train_split))
-        _ = TrainSet(train, self.augmentation, self.seed)[0, 0]  # a wrong transform is found now
+        if not isinstance(self.augmentation, JointTransform):
+            _ = TrainSet(train, self.augmentation, self.seed)[0, 0]  # a wrong one is found now
 
     def warnings(self) -> list[str]:
         """Return what is doubtful about the two checked splits: at most one line of each kind."""
