@@ -159,6 +159,28 @@ class SplitFiles(ABC):
             return self.rule()
         return [self.rule(), self.names, self.new_labels.tolist()]
 
+    def read_values(self, index: int) -> dict[str, int]:
+        """Return how many pixels of the class map have each stored value, whatever it means.
+
+        Raises:
+            DataError: the class map cannot be decoded.
+        """
+        counts = value_counts(self.read_class_map(self.maps(index)[0]))
+        return {str(value): count for value, count in enumerate(counts) if count}
+
+    def label_of(self, value: str) -> int | None:
+        """Return the label of a stored value; None: it has none."""
+        return int(value)
+
+    def class_of(self, value: str) -> str | None:
+        """Return the class that a stored value stands for, or void; None: neither."""
+        label = self.label_of(value)
+        if label is None or len(self.names) <= label < VOID:
+            return None
+        if label != VOID and self.new_labels is not None:
+            label = int(self.new_labels[label])
+        return "void" if label == VOID else self.classes[label]
+
     def boxes(self, index: int) -> tuple[Box, ...]:
         """Return the annotated objects of a sample; most layouts know none beside the masks."""
         return ()
@@ -218,13 +240,13 @@ class SplitFiles(ABC):
         )
         return Pixels(image, class_map, instance_map, counts, ambiguous)
 
-    def read_counts(self, index: int) -> list[int]:
-        """Decode and check the class map alone; return the number of pixels of each value.
+    def read_classes(self, index: int) -> tuple[np.ndarray, list[int]]:
+        """Decode and check the class map alone; return it, and its pixels of each value.
 
         Raises:
             DataError: as :meth:`read`.
         """
-        return self._classes_of(self.read_class_map(self.maps(index)[0]), index)[1]
+        return self._classes_of(self.read_class_map(self.maps(index)[0]), index)
 
     def stat_keys(self) -> tuple[str, str]:
         """Return two digests that follow from the files' stats, without reading one.

@@ -98,7 +98,7 @@ def _seen(
     tally = Tally(files)
 
     def load(index: int) -> tuple[list[str], list[int]]:
-        return digest_files(files, index), files.read_counts(index)
+        return digest_files(files, index), files.read_classes(index)[1]
 
     loading = in_order(load, len(files))
     for digests, counts in progress(loading, len(files), "reading classes"):
