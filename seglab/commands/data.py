@@ -23,6 +23,11 @@ def main(overrides: list[str], action: str) -> None:
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
     """
+    if action == "import":
+        from seglab.commands import importing
+
+        importing.main(overrides, Console())
+        return
     config = compose("data", DataCommandConfig, overrides).config
     actions = {"synth": synth, "show": show, "check": check, "stats": stats, "download": download}
     actions[action](config, Console())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from importlib.resources import files
@@ -64,28 +65,32 @@ def _body(splits: Sequence[SplitStats]) -> Iterator[str]:
         f"{_text(splits[0].files.split)}: (median frequency / frequency) to the power 0.5.</p>"
         f"<pre>loss.class_weights=[{weights}]</pre></section>"
     )
-    yield "<section><h2>Values in the masks</h2>"
+    yield "<section><h2>Pictures</h2>"
     for split in splits:
-        rows = [
-            [value, "no class" if name is None else name, pixels, images]
-            for value, name, pixels, images in split.values()
-        ]
-        yield f"<h3>{_text(split.files.split)}</h3>"
-        yield from _table(["value", "class", "pixels", "images"], rows[:MOST], len(rows))
+        yield from _pictures(split)
+    yield "</section><section><h2>Values in the masks</h2>"
+    yield from _values(splits)
     yield "</section><section><h2>Sizes</h2>"
-    for split in splits:
-        yield f"<h3>{_text(split.files.split)}</h3>"
-        sizes = split.sizes.most_common()
-        yield from _table(["width x height", "images"], sizes[:12], len(sizes))
+    sizes = sum((split.sizes for split in splits), Counter[str]()).most_common()
+    rows = [[size, *(split.sizes[size] for split in splits)] for size, _ in sizes[:MOST]]
+    yield from _table(["width x height", *(s.files.split for s in splits)], rows, len(sizes))
     yield "</section>"
     if pairs := equal_images(splits):
         yield f"<section><h2>Equal images</h2><p>{len(pairs):,} files are in two splits.</p>"
         yield from _table(["image", "is also"], pairs[:MOST], len(pairs))
         yield "</section>"
-    yield "<section><h2>Pictures</h2>"
-    for split in splits:
-        yield from _pictures(split)
-    yield "</section>"
+
+
+def _values(splits: Sequence[SplitStats]) -> Iterator[str]:
+    heads = ["value", "class"]
+    rows: dict[str, list[object]] = {}
+    for number, split in enumerate(splits):
+        heads += [f"{split.files.split}: pixels", "images"]
+        for value, name, *counts in split.values():
+            row = rows.setdefault(value, [value, name or "no class", *[0] * (2 * len(splits))])
+            row[2 + 2 * number : 4 + 2 * number] = counts
+    ordered = sorted(rows.values(), key=lambda row: row[1] != "no class")
+    yield from _table(heads, ordered[:MOST], len(rows))
 
 
 def _classes(splits: Sequence[SplitStats]) -> Iterator[str]:
@@ -95,7 +100,7 @@ def _classes(splits: Sequence[SplitStats]) -> Iterator[str]:
         heads += [f"{title}: pixels", "images", *(["objects"] if split.has_objects else [])]
     rows = []
     for label, name in enumerate(splits[0].files.classes):
-        row: list[object] = [name, round(splits[0].weights[label], 2)]
+        row: list[object] = [name, splits[0].weights[label]]
         for split in splits:
             pixels = split.pixels
             row.append(float(pixels[:, label].sum() / max(1, pixels.sum())))
@@ -180,7 +185,8 @@ def _table(
                 style = f' style="--part: {value:.2%}" class="number share"'
                 cells.append(f"<td{style}>{value:.2%}</td>")
             else:
-                text = f"{value:,}" if isinstance(value, int) else str(value)
+                text = f"{value:.2f}" if isinstance(value, float) else str(value)
+                text = f"{value:,}" if isinstance(value, int) else text
                 cells.append(f"<td{_right(isinstance(value, int | float))}>{_text(text)}</td>")
         yield f"<tr>{''.join(cells)}</tr>"
     yield "</tbody></table></div>"
