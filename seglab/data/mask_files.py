@@ -41,8 +41,8 @@ class MaskFiles(SplitFiles):
 
     mask_formats: tuple[str, ...] = ("PNG",)
     table: LabelTable | None
-    masks: list[Path]
-    instance_maps: list[Path]
+    masks: Sequence[Path]
+    instance_maps: Sequence[Path]
 
     def maps(self, index: int) -> list[Source]:
         """Return the mask files of a sample."""
