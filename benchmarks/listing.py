@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> None:
             make(root, images)
             remember(root)
             print(f"{images:,} images, made in {time.perf_counter() - start:.0f} s")
-            budget = max(2.0, 20.0 * images / 1_000_000)
+            budget = 2.0 if images <= 10_000 else 20.0
             for name, divided in (("two lists", False), ("data.val_fraction", True)):
                 alone(context, measure, root, divided)
                 count, seconds, peak = alone(context, measure, root, divided)

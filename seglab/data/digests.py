@@ -33,12 +33,17 @@ class Record:
         text = self.files[kind]
         return [text[start : start + SHORT] for start in range(0, len(text), SHORT)]
 
-    def classes_present(self, samples: int) -> Iterator[set[int]]:
+    def classes_present(self, samples: int) -> Iterator[frozenset[int]]:
         """Yield the classes that each of so many samples contains."""
         digits = len(self.present) // samples
+        known: dict[str, frozenset[int]] = {}
         for start in range(0, len(self.present), digits):
-            bits = int(self.present[start : start + digits], 16)
-            yield {label for label in range(bits.bit_length()) if bits >> label & 1}
+            text = self.present[start : start + digits]
+            if text not in known:
+                bits = int(text, 16)
+                places = range(bits.bit_length())
+                known[text] = frozenset(label for label in places if bits >> label & 1)
+            yield known[text]
 
 
 def presence_digits(files: SplitFiles) -> int:

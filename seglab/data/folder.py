@@ -134,7 +134,12 @@ class FolderFiles(MaskFiles):
 
     def _find(self, folder: Path, suffixes: Sequence[str]) -> Paths:
         names = listed(folder, self.ids)
-        return Paths(folder, self.ids, [self._suffix(folder, n, suffixes, names) for n in self.ids])
+        first = suffixes[0]
+        chosen = [
+            first if name + first in names else self._suffix(folder, name, suffixes, names)
+            for name in self.ids
+        ]
+        return Paths(folder, self.ids, chosen)
 
     def _suffix(
         self, folder: Path, name: str, suffixes: Sequence[str], names: Container[str]

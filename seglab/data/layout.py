@@ -288,7 +288,7 @@ class SplitFiles(ABC):
             return texts([self.ids[index] for index in places], map(self.path_texts, places))
 
         first = texts([""], [[str(path) for path in self.listings()]])
-        for own, changed in chain([first], in_order(block, -(-len(self) // BLOCK), threads=16)):
+        for own, changed in chain([first], in_order(block, -(-len(self) // BLOCK), threads=8)):
             stats.update(own)
             changes.update(changed)
         return stats.hexdigest(), changes.hexdigest()

@@ -30,6 +30,9 @@ LAYOUTS: Mapping[str, type[SplitFiles]] = {
 }
 """The layouts that ``data.layout`` names."""
 
+_DIVISIONS: dict[tuple[object, ...], tuple[list[str], list[str]]] = {}
+"""The last division of this process, by the record that it follows from."""
+
 F = TypeVar("F", bound=SplitFiles)
 
 
@@ -87,8 +90,13 @@ def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[st
             record = place.find()  # another process may have made it while this one waited
             if record is None or not record.present:
                 record = _seen(files, place, record, progress)
-    present = dict(zip(files.ids, record.classes_present(len(files)), strict=True))
-    return divide(present, config.val_fraction, config.split_seed, config.group)
+    key = (place.name, place.changes, config.val_fraction, config.split_seed, config.group)
+    if key not in _DIVISIONS:  # the other part asks for it next
+        present = dict(zip(files.ids, record.classes_present(len(files)), strict=True))
+        parts = divide(present, config.val_fraction, config.split_seed, config.group)
+        _DIVISIONS.clear()
+        _DIVISIONS[key] = parts
+    return _DIVISIONS[key]
 
 
 def _seen(

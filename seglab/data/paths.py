@@ -47,7 +47,7 @@ def listed(folder: Path, ids: Sequence[str]) -> set[str]:
     drive for each suffix that it might have.
     """
     names: set[str] = set()
-    for inner in {posixpath.dirname(name) for name in ids} if len(ids) >= MANY else ():
+    for inner in {name.rpartition("/")[0] for name in ids} if len(ids) >= MANY else ():
         prefix = posixpath.join(inner, "")
         try:
             with os.scandir(folder / inner) as entries:
