@@ -56,7 +56,7 @@ def show(config: DataCommandConfig, console: Console) -> None:
     split = config.data.split_name(config.split)
     check_lists(config.data, split)
     from seglab.data.voc import open_dataset
-    from seglab.drawing.pictures import sample_sheet
+    from seglab.drawing.pictures import sample_sheet, viewable
 
     dataset = open_dataset(config.data, split)
     if config.index >= len(dataset):
@@ -69,7 +69,7 @@ def show(config: DataCommandConfig, console: Console) -> None:
     sample = dataset[config.index]
     height, width = sample.size
     picture = sample_sheet(
-        sample.image.permute(1, 2, 0).numpy(),
+        viewable(sample.image.permute(1, 2, 0).numpy()),
         sample.class_map.numpy(),
         None if sample.instance_map is None else sample.instance_map.numpy(),
         dataset.classes,

@@ -67,7 +67,9 @@ def main(arguments: Sequence[str], console: Console) -> None:
     objects = ", with objects" if splits[0].instances else ""
     print_plain(f"{output}: {counts}, {len(splits[0].classes)} classes{objects}", console)
     print_plain(f"{option}: the same as an option of data", console)
-    print_plain(shlex.join(["seglab", "train", "data=folder", f"data.root={output}"]), console)
+    line = ["seglab", "train", "data=folder", f"data.root={_quoted(str(output))}"]
+    line += [one for one in overrides if one.startswith(("data.channels=", "data.value_range="))]
+    print_plain(shlex.join(line), console)
 
 
 def _quoted(value: str) -> str:

@@ -193,6 +193,8 @@ def _checked(
     except OverflowError:
         raise ConfigError("a number in the configuration is too large") from None
     check_values(config)
+    if isinstance(config, TrainConfig):
+        config.check_channels()
     return Composed(config, OmegaConf.to_container(typed), folder, tuple(overrides))  # type: ignore[arg-type]
 
 

@@ -29,6 +29,9 @@ _SMP = tuple(
     )
 )
 
+_TORCHVISION = ("Compose", "RandomHorizontalFlip", "RandomAffine", "ColorJitter")
+_ALBUMENTATIONS = ("HorizontalFlip", "Affine", "RandomBrightnessContrast")
+
 TARGETS: Mapping[str, tuple[str, ...]] = {
     "seglab.callbacks.EMA": (),
     "seglab.models.FCN": (),
@@ -49,6 +52,11 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "torchvision.models.segmentation.fcn_resnet101": ("weights", "weights_backbone"),
     "torchvision.models.detection.maskrcnn_resnet50_fpn": ("weights", "weights_backbone"),
     "torchvision.models.detection.maskrcnn_resnet50_fpn_v2": ("weights", "weights_backbone"),
+    "seglab.transforms.Albumentations": (),
+    "seglab.transforms.JointTransform": (),
+    "seglab.transforms.void_fill": (),
+    **{f"torchvision.transforms.v2.{name}": () for name in _TORCHVISION},
+    **{f"albumentations.{name}": () for name in _ALBUMENTATIONS},
     **dict.fromkeys(_SMP, ("encoder_weights",)),
 }
 """What may be built, and which of its arguments must be null: left out, they fetch weights."""

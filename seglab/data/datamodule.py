@@ -18,7 +18,7 @@ from seglab.data.layouts import PARTS, check_training_lists
 from seglab.data.records import usable_folder
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached
-from seglab.data.transforms import flip, generator, pad, photometric, scale_and_crop
+from seglab.data.transforms import Augmentation, JointTransform, generator
 from seglab.data.voc import Sample, Samples, open_dataset
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     """What a task is given.
 
     Attributes:
-        image: ``(B, 3, H, W)`` uint8 RGB.
+        image: ``(B, C, H, W)`` uint8, RGB unless ``data.channels`` is not 3.
         class_map: ``(B, H, W)`` uint8, void 255.
         position: ``(B,)`` int64, the place of each sample in its split.
         ids: the samples' ids.
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
 
 Item = tuple[int, str, Tensor, Tensor]
-"""Index, id, image ``(3, H, W)``, and maps ``(1, H, W)``, or ``(2, H, W)`` with the instances."""
+"""Index, id, image ``(C, H, W)``, and maps ``(1, H, W)``, or ``(2, H, W)`` with the instances."""
 
 
 def collate(samples: Sequence[Item]) -> Batch:
@@ -69,8 +69,8 @@ def maps_of(sample: Sample) -> Tensor:
 class TrainSet(Dataset[Item]):
     """Augmented samples, addressed by (epoch, index) so that no worker needs any state."""
 
-    def __init__(self, samples: Samples | Cached, config: DataConfig, seed: int) -> None:
-        self.samples, self.config, self.seed = samples, config, seed
+    def __init__(self, samples: Samples | Cached, augmentation: Augmentation, seed: int) -> None:
+        self.samples, self.augmentation, self.seed = samples, augmentation, seed
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -79,14 +79,7 @@ class TrainSet(Dataset[Item]):
         epoch, index = key
         sample = self.samples[index]
         rng = generator(self.seed, epoch, sample.id)
-        low, high = self.config.scale
-        image, maps = scale_and_crop(
-            sample.image, maps_of(sample), self.config.crop_size, (low, high), rng
-        )
-        image, maps = flip(image, maps, self.config.flip, rng)
-        image = photometric(image, self.config.photometric, rng)
-        image, maps = pad(image, maps, self.config.crop_size, rng)
-        return index, sample.id, image, maps
+        return index, sample.id, *self.augmentation(sample.image, maps_of(sample), rng, sample.id)
 
 
 class EvalSet(Dataset[Item]):
@@ -113,6 +106,7 @@ class VOCDataModule(L.LightningDataModule):
         instances: batches hold instance maps too.
         start: epoch, and batches of it that each process has done, at which training starts.
         split: what is validated on, as a command names it.
+        augmentation: of training samples; None: seglab's own, with the settings of ``config``.
     """
 
     def __init__(
@@ -124,9 +118,13 @@ class VOCDataModule(L.LightningDataModule):
         instances: bool = False,
         start: tuple[int, int] = (0, 0),
         split: str = "val",
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         self.config, self.seed, self.progress = config, seed, progress
+        self.augmentation = augmentation or JointTransform(
+            config.crop_size, config.scale, config.flip, config.photometric
+        )
         self.instances, self.start = instances, start
         self.train_split, self.val_split = config.split_name("train"), config.split_name(split)
         self.splits: dict[str, Samples | Cached] = {}
@@ -197,6 +195,8 @@ class VOCDataModule(L.LightningDataModule):
                 f"{self.train_split} split; raise it, or give data.store.enabled=false"
             )
         check_foreground(self.config, train.classes, self.record(self.train_split))
+        if not isinstance(self.augmentation, JointTransform):
+            _ = TrainSet(train, self.augmentation, self.seed)[0, 0]  # a wrong one is found now
 
     def warnings(self) -> list[str]:
         """Return what is doubtful about the two checked splits: at most one line of each kind."""
@@ -234,7 +234,7 @@ class VOCDataModule(L.LightningDataModule):
                 f"has {len(samples)}"
             )
         return DataLoader(
-            TrainSet(samples, config, self.seed),
+            TrainSet(samples, self.augmentation, self.seed),
             batch_size=config.batch_size,
             sampler=order,
             drop_last=True,

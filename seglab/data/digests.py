@@ -83,7 +83,7 @@ class Tally:
 
     def __init__(self, files: SplitFiles) -> None:
         self.files = files
-        meaning = [files.classes, files.meaning()]
+        meaning = [files.classes, files.meaning(), *files.form.meaning()]
         self.hash = hashlib.sha256(json.dumps(meaning).encode())
         self.short: list[list[str]] = [[] for _ in files.files(0)]
         self.counts = [0] * 256

@@ -15,7 +15,11 @@ from seglab.data.paths import Paths, listed
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+IMAGE_SUFFIXES = tuple(
+    case(suffix)
+    for case in (str.lower, str.upper)
+    for suffix in (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+)
 YEARS = range(2007, 2013)
 LISTS = "ImageSets/Segmentation"
 
@@ -202,5 +206,5 @@ def _all_ids(folder: Path) -> list[str]:
         if path.suffix in IMAGE_SUFFIXES
     )
     if not ids:
-        raise DataError(f"{folder}: no image in it ({', '.join(IMAGE_SUFFIXES[:3])})")
+        raise DataError(f"{folder}: no image in it ({', '.join(IMAGE_SUFFIXES[:5])})")
     return ids

@@ -16,10 +16,12 @@ from seglab.data.ahead import Progress, no_progress
 from seglab.data.classes import CLASS_NAMES, flat_palette
 from seglab.data.decode import decode
 from seglab.data.digests import Tally
+from seglab.data.files import image_size
 from seglab.data.folder import IMAGE_SUFFIXES, LISTS
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import open_files
-from seglab.errors import ConfigError
+from seglab.data.pixels import RGB, PixelFormat
+from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
 
@@ -71,7 +73,7 @@ def write_folder(
             classes = splits[0].classes
             _write(making / CLASS_NAMES, "".join(f"{one}\n" for one in classes))
             option = Path("conf") / "data" / f"{name}.yaml"
-            _write(making / option, _option(name, output, classes))
+            _write(making / option, _option(name, output, classes, splits[0].form))
             making.replace(output)
     except OSError as error:
         raise ConfigError(f"output={output}: cannot be written: {error.strerror}") from None
@@ -90,13 +92,14 @@ def check_output(output: Path) -> None:
 
 def _write_sample(folder: Path, name: str, files: SplitFiles, index: int, pixels: Pixels) -> None:
     source = files.images[index]
-    kept = source.suffix in IMAGE_SUFFIXES
+    kept = source.suffix in IMAGE_SUFFIXES and _is_known(source)
     image = folder / "JPEGImages" / f"{name}{source.suffix if kept else '.png'}"
     image.parent.mkdir(parents=True, exist_ok=True)
     if kept:
         shutil.copyfile(source, image)
     else:
-        Image.fromarray(pixels.image).save(image)
+        one = files.form.channels == 1
+        Image.fromarray(pixels.image[..., 0] if one else pixels.image).save(image)
     maps = {"SegmentationClass": pixels.class_map, "SegmentationObject": pixels.instance_map}
     for kind, array in maps.items():
         if array is not None:
@@ -106,6 +109,14 @@ def _write_sample(folder: Path, name: str, files: SplitFiles, index: int, pixels
         copy = folder / "Annotations" / f"{name}.xml"
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(annotation, copy)
+
+
+def _is_known(source: Path) -> bool:
+    """Tell whether VOC's layout takes a file as it is, whatever its name says."""
+    try:
+        return min(image_size(source)) > 0
+    except DataError:
+        return False
 
 
 def _save(array: np.ndarray, path: Path) -> None:
@@ -120,8 +131,10 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _option(name: str, root: Path, classes: Sequence[str]) -> str:
-    keys = {"name": name, "root": str(root.absolute()), "classes": list(classes)}
+def _option(name: str, root: Path, classes: Sequence[str], form: PixelFormat) -> str:
+    keys: dict[str, object] = {"name": name, "root": str(root.absolute()), "classes": list(classes)}
+    keys |= {"channels": form.channels} if form.channels != RGB.channels else {}
+    keys |= {"value_range": list(form.value_range)} if form.value_range else {}
     text = yaml.safe_dump(keys, sort_keys=False, allow_unicode=True)
     return f"# Written by seglab data import.\ndefaults:\n  - folder\n\n{text}"
 

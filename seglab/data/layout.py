@@ -18,6 +18,7 @@ from seglab.data.ahead import in_order
 from seglab.data.classes import VOID
 from seglab.data.files import IMAGE_FORMATS, Box, image_size, read_oriented
 from seglab.data.merging import merged
+from seglab.data.pixels import RGB, PixelFormat
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
@@ -27,7 +28,7 @@ class Pixels:
     """One decoded and checked sample, as arrays.
 
     Attributes:
-        image: ``(H, W, 3)`` uint8 RGB, upright.
+        image: ``(H, W, C)`` uint8, upright; RGB unless the data set has other channels.
         class_map: ``(H, W)`` uint8, class indices ``0..K-1`` and 255 for void.
         instance_map: ``(H, W)`` uint8, instance ids from 1, 0 background, 255 void; None unless
             the split was opened with ``instances=True``.
@@ -91,6 +92,7 @@ class SplitFiles(ABC):
         names: of the classes that the masks have, in the order of their labels.
         classes: those that remain of them, in the order of the labels.
         instances: whether instance maps are read too.
+        form: what the images are read as.
     """
 
     formats: tuple[str, ...] = IMAGE_FORMATS
@@ -105,6 +107,7 @@ class SplitFiles(ABC):
     def __init__(self, names: Sequence[str], config: DataConfig | None = None) -> None:
         """Take the classes in the order of the labels, and what ``config`` makes of them."""
         ignore, merge = (config.ignore_classes, config.merge_classes) if config else (None, None)
+        self.form = PixelFormat.configured(config) if config else RGB
         self.names = tuple(names)
         self.classes, labels = merged(names, ignore, merge)
         self.new_labels: np.ndarray | None = None
@@ -210,7 +213,7 @@ class SplitFiles(ABC):
     @property
     def bytes_per_pixel(self) -> int:
         """Bytes of image and maps together."""
-        return 5 if self.instances else 4
+        return self.form.channels + (2 if self.instances else 1)
 
     def decoded_bytes(self, index: int) -> int:
         """Return how much memory a decoded sample takes, from its image's header.
@@ -229,7 +232,7 @@ class SplitFiles(ABC):
         Raises:
             DataError: names the file that cannot be read or does not fit, and why.
         """
-        image, orientation = read_oriented(self.images[index], self.formats)
+        image, orientation = read_oriented(self.images[index], self.form, self.formats)
         class_source, *instance_source = self.maps(index)
         stored = self.read_class_map(class_source)
         self._check_size(class_source, stored, index, image, orientation)
@@ -266,7 +269,7 @@ class SplitFiles(ABC):
         Raises:
             DataError: a file that is gone.
         """
-        stats = hashlib.sha256(repr((self.classes, self.meaning())).encode())
+        stats = hashlib.sha256(repr((self.classes, self.meaning(), *self.form.meaning())).encode())
         changes = hashlib.sha256()
 
         def texts(names: Sequence[str], files: Iterable[list[str]]) -> tuple[bytes, bytes]:

@@ -3,7 +3,7 @@
 A store is a folder ``v2-IDENTITY``, the first 24 hex digits of the data's identity (see
 :mod:`seglab.data.records`, whose records lie beside it), so that equal data share one and no
 other data is ever taken for it. It contains ``00000.safetensors`` and so on, with the tensors
-``INDEX/image`` ``(H, W, 3)``, ``INDEX/class_map`` and ``INDEX/instance_map`` ``(H, W)``, all uint8,
+``INDEX/image`` ``(H, W, C)``, ``INDEX/class_map`` and ``INDEX/instance_map`` ``(H, W)``, all uint8,
 and ``index.json``: ``shards``, the number of the file of each sample, and ``sizes``, ``[H, W]`` of
 each.
 

@@ -25,8 +25,8 @@ class Sample:
 
     Attributes:
         id: the name in the list, which is the stem of the files' names.
-        image: ``(3, H, W)`` uint8 RGB, at the image's original size. Not to be written to: it may
-            be a view of memory-mapped pixels.
+        image: ``(C, H, W)`` uint8, RGB unless ``data.channels`` is not 3, at the image's original
+            size. Not to be written to: it may be a view of memory-mapped pixels.
         class_map: ``(H, W)`` uint8, class indices ``0..K-1`` and 255 for void.
         instance_map: ``(H, W)`` uint8, instance ids from 1, 0 for background, 255 for void; None
             unless the data set was opened with ``instances=True``.

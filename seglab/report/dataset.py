@@ -6,7 +6,7 @@ import base64
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from importlib.resources import files
+from importlib import resources
 from io import BytesIO
 
 import numpy as np
@@ -15,7 +15,7 @@ from seglab.data.classes import palette
 from seglab.data.files import read_oriented
 from seglab.data.stats import SplitStats, equal_images
 from seglab.drawing.layout import fit
-from seglab.drawing.pictures import overlay
+from seglab.drawing.pictures import overlay, viewable
 from seglab.errors import DataError
 from seglab.text import encodable
 
@@ -31,7 +31,7 @@ SIDE = 480
 
 def render(name: str, splits: Sequence[SplitStats]) -> str:
     """Return the page of a data set as HTML, which needs no network."""
-    static = files("seglab.report") / "static"
+    static = resources.files("seglab.report") / "static"
     page = (static / "dataset.html").read_text(encoding="utf-8")
     parts = {
         "style": (static / "page.css").read_text(encoding="utf-8"),
@@ -146,14 +146,15 @@ def _pictures(split: SplitStats) -> Iterator[str]:
 
 def _uri(split: SplitStats, index: int) -> str:
     """Return an image with its class map laid over it as a data URI; empty if it has none."""
+    files = split.files
     try:
-        image = read_oriented(split.files.images[index], split.files.formats)[0]
-        class_map = split.files.read_classes(index)[0]
+        image = read_oriented(files.images[index], files.form, files.formats)[0]
+        class_map = files.read_classes(index)[0]
     except DataError:
         return ""
     if class_map.shape != image.shape[:2]:
         return ""
-    picture = fit(np.asarray(overlay(image, class_map)), photo=True)
+    picture = fit(np.asarray(overlay(viewable(image), class_map)), photo=True)
     picture.thumbnail((SIDE, SIDE))
     file = BytesIO()
     picture.save(file, "JPEG", quality=85)

@@ -50,6 +50,7 @@ from seglab.runtime.process import (
 )
 from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
+from seglab.session.augmentation import build_augmentation
 from seglab.session.trainer import build_callback, build_trainer, interruptible
 from seglab.tasks.base import Task
 from seglab.tasks.batches import batch_sizes, check_limits
@@ -117,6 +118,7 @@ class Session:
             instances=self.config.model.task == "instance",
             start=self.resumed.position[1:3],
             split=self.named_split,
+            augmentation=build_augmentation(self.config) if self.kind == "train" else None,
         )
 
     @cached_property

@@ -21,6 +21,7 @@ from seglab.runtime.launch import ranks
 from seglab.runtime.process import computing
 from seglab.schema import LoggerConfig, Mark, TrainConfig, has_mark
 from seglab.session import Session
+from seglab.session.augmentation import build_augmentation
 from seglab.tasks.batches import check_share
 
 HARMLESS = ("seed", "schedule", "optimizer.lr", "optimizer.weight_decay", "trainer.max_epochs")
@@ -41,6 +42,7 @@ def check_job(config: TrainConfig, folder: Path) -> None:
         check_weights(session.task.net, config.model.net, config.model.weights)
     session.task.check_optimizer()
     with computing(session.threads):
+        build_augmentation(config)
         session.trainer()
     reached = session.resumed.position
     split, processes = config.data.split_name("train"), ranks(config.trainer)
