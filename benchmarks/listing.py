@@ -1,6 +1,6 @@
 """Opening, stat-based key and division of data sets of many images, on files that exist.
 
-    python -m benchmarks.listing [images=10000,1000000] [folder=DIR]
+    python -m benchmarks.listing [images=10000[,1000000]] [folder=DIR]
 
 The files are hard links to a few tiny ones, so that a file system with room for their names is
 enough; DIR is where they are made, and deleted again. Each number is of a process of its own, after
@@ -112,7 +112,7 @@ def alone(context: Any, function: Any, *arguments: Any) -> Any:
 def main(arguments: list[str]) -> None:
     from benchmarks.measure import keep
 
-    given = {"images": "10000,1000000", "folder": tempfile.gettempdir()}
+    given = {"images": "10000", "folder": tempfile.gettempdir()}
     given |= dict(one.split("=", 1) for one in arguments)
     context = multiprocessing.get_context("spawn")
     found = []

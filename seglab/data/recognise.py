@@ -16,15 +16,8 @@ from seglab.errors import DataError
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages", "photos", "rgb", "inputs")
 MASKS = (
-    "masks",
-    "mask",
-    "labels",
-    "label",
-    "annotations",
-    "segmentationclass",
-    "gt",
-    "seg",
-    "targets",
+    *("masks", "mask", "labels", "label", "annotations"),
+    *("segmentationclass", "gt", "seg", "targets"),
 )
 OBJECTS = ("instances", "instance", "objects", "segmentationobject")
 """What folders of images, class maps and instance maps are called, in lower case."""

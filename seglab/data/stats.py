@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -52,12 +53,12 @@ class SplitStats:
     files: SplitFiles
     samples: list[SampleStats]
 
-    @property
+    @cached_property
     def pixels(self) -> np.ndarray:
         """``(N, K)`` int64, pixels of each class."""
         return np.stack([sample.pixels for sample in self.samples])
 
-    @property
+    @cached_property
     def objects(self) -> np.ndarray:
         """``(N, K)`` int64, objects of each class; 0 where they are not known."""
         nothing = np.zeros(len(self.files.classes), np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from html import escape
 from importlib import resources
 from io import BytesIO
@@ -145,16 +146,17 @@ def _pictures(split: SplitStats) -> Iterator[str]:
 
 
 def _uri(split: SplitStats, index: int) -> str:
-    """Return an image with its class map laid over it as a data URI; empty if it has none."""
+    """Return an image as a data URI, with its class map over it if it fits; empty if unreadable."""
     files = split.files
     try:
-        image = read_oriented(files.images[index], files.form, files.formats)[0]
-        class_map = files.read_classes(index)[0]
+        image = viewable(read_oriented(files.images[index], files.form, files.formats)[0])
     except DataError:
         return ""
-    if class_map.shape != image.shape[:2]:
-        return ""
-    picture = fit(np.asarray(overlay(viewable(image), class_map)), photo=True)
+    with suppress(DataError):
+        class_map = files.read_classes(index)[0]
+        if class_map.shape == image.shape[:2]:
+            image = np.asarray(overlay(image, class_map))
+    picture = fit(image, photo=True)
     picture.thumbnail((SIDE, SIDE))
     file = BytesIO()
     picture.save(file, "JPEG", quality=85)
