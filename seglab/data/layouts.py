@@ -30,8 +30,11 @@ LAYOUTS: Mapping[str, type[SplitFiles]] = {
 }
 """The layouts that ``data.layout`` names."""
 
-_DIVISIONS: dict[tuple[object, ...], tuple[list[str], list[str]]] = {}
-"""The last division of this process, by the record that it follows from."""
+_DIVIDED: list[tuple[DataConfig, tuple[list[str], list[str]]]] = []
+"""The last configuration that this process has divided, and its parts.
+
+Both parts of a job come from one look at the data, which takes seconds for a million images.
+"""
 
 F = TypeVar("F", bound=SplitFiles)
 
@@ -82,6 +85,8 @@ def open_as(
 def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[str]]:
     """Return the ids of both parts; which classes an image contains is read once and remembered."""
     assert config.val_fraction is not None, "something is divided"
+    if _DIVIDED and _DIVIDED[0][0] is config:
+        return _DIVIDED[0][1]
     files = LAYOUTS[config.layout].configured(config, config.train_split, part=Part("all"))
     place = RecordFile(files, usable_folder(config))
     record = place.find()
@@ -90,13 +95,10 @@ def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[st
             record = place.find()  # another process may have made it while this one waited
             if record is None or not record.present:
                 record = _seen(files, place, record, progress)
-    key = (place.name, place.changes, config.val_fraction, config.split_seed, config.group)
-    if key not in _DIVISIONS:  # the other part asks for it next
-        present = dict(zip(files.ids, record.classes_present(len(files)), strict=True))
-        parts = divide(present, config.val_fraction, config.split_seed, config.group)
-        _DIVISIONS.clear()
-        _DIVISIONS[key] = parts
-    return _DIVISIONS[key]
+    present = dict(zip(files.ids, record.classes_present(len(files)), strict=True))
+    parts = divide(present, config.val_fraction, config.split_seed, config.group)
+    _DIVIDED[:] = [(config, parts)]
+    return parts
 
 
 def _seen(
