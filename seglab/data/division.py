@@ -38,8 +38,10 @@ def divide(
     if len(members) < 2:
         key, what = (f"data.group={group}", "group") if group else ("data.val_fraction", "image")
         raise ConfigError(f"{key}: there is one {what}; at least two are needed to divide")
+    # One for all images of the same classes: a million would keep the garbage collector busy.
+    alone = {labels: dict.fromkeys(labels, 1) for labels in {*map(frozenset, present.values())}}
     counts: dict[str, Mapping[int, int]] = {
-        unit: dict.fromkeys(present[names[0]], 1)
+        unit: alone[frozenset(present[names[0]])]
         if len(names) == 1
         else Counter(label for name in names for label in present[name])
         for unit, names in members.items()
