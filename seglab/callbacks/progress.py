@@ -12,7 +12,7 @@ import lightning as L
 from rich.console import Console
 
 from seglab.runtime.bars import bar
-from seglab.text import print_plain
+from seglab.text import print_plain, printable
 
 
 class Progress(L.Callback):
@@ -26,7 +26,7 @@ class Progress(L.Callback):
 
     def __init__(self, console: Console, description: str, total: int) -> None:
         self.console, self.progress = console, bar(console)
-        self.task = self.progress.add_task(description, total=total, numbers="")
+        self.task = self.progress.add_task(printable(description), total=total, numbers="")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar."""

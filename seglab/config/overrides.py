@@ -175,7 +175,7 @@ def wrong_type(error: OmegaConfBaseException) -> ConfigError:
     """Name the key of a wrong type, its value, and what the schema's field may hold."""
     key, owner = str(error.full_key), error.object_type
     if not key:
-        return ConfigError(str(error.msg or error))
+        return ConfigError(" ".join(str(error.msg or error).split()))
     if error.value is None:
         return ConfigError(f"{key} is not set: give {key}=…")
     of_list = get_args(error.ref_type)[-1:] or (Any,)

@@ -140,7 +140,7 @@ def by_hand(overrides: list[str], group: int, batches: int) -> dict[str, Tensor]
     data = VOCDataModule(config.data, config.seed)
     torch.manual_seed(config.seed)
     task = build_task(config).train()
-    optimizer = task.build_optimizer()
+    optimizer, _ = task.optimizer_and_schedule(steps=1)
     whole = list(data.train_dataloader())[:batches]
     for first in range(0, len(whole), group):
         step = whole[first : first + group]

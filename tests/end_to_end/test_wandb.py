@@ -160,7 +160,7 @@ def test_a_series_in_one_process_has_a_run_a_job_and_tells_the_one_that_failed(
     step = SemanticSegmentation.training_step
 
     def broken(self: Any, batch: Any, index: int) -> Any:
-        if self.config.seed == 1:
+        if self.seed == 1:
             raise RuntimeError("out of luck")
         return step(self, batch, index)
 

@@ -102,7 +102,7 @@ def test_another_process_than_the_first_only_gathers(
     monkeypatch.setenv("SEGLAB_RANKS", "2")
     monkeypatch.delenv("WANDB_MODE")
     config = compose("train", TrainConfig, []).config
-    there = track(config, "train", [], Console())
+    there = track(config, "train", tmp_path, [], Console())
     assert isinstance(there, WandbTracking)
     there.prepare(tmp_path, CLASSES, 5)
     assert len(there.callbacks) == 1
