@@ -244,6 +244,7 @@ class ScheduleConfig:
     min_factor: Annotated[float, Bound(0, 1)]
     warmup_steps: Annotated[int, Bound(0)]
     warmup_factor: Annotated[float, Bound(0, 1)]
+    restart: bool = True
     _target_: str = "seglab.schedules.warmup_decay"
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from seglab.callbacks.checkpoints import BestAndLast
+from seglab.callbacks.extension import Extension
 from seglab.callbacks.failures import Failures
 from seglab.callbacks.finite import FiniteNumbers
 from seglab.callbacks.interrupts import SaveAndStop
@@ -105,6 +106,16 @@ class Session:
         """The checkpoint that training is resumed from, if any."""
         return find_last(self.folder / CHECKPOINTS) if self.config.resume else Resumed()
 
+    @property
+    def extends(self) -> bool:
+        """Whether training starts by extending a finished run."""
+        return 0 < self.resumed.position.max_epochs < self.config.trainer.max_epochs
+
+    @property
+    def first_step(self) -> int:
+        """The step of the run at which its schedule starts."""
+        return self.resumed.position.step if self.extends else self.resumed.position.first_step
+
     @cached_property
     def data(self) -> VOCDataModule:
         """The splits of the data set, decoded and checked on first use."""
@@ -121,7 +132,7 @@ class Session:
         """The task, with weights drawn from the seed."""
         with random_generators_kept():
             seed_everything(self.config.seed)
-            return build_task(self.config, per_image=self.kind == "evaluate")
+            return build_task(self.config, self.kind == "evaluate", self.first_step)
 
     def trainer(
         self, callbacks: Sequence[L.Callback] = (), loggers: Sequence[Logger] = ()
@@ -165,6 +176,16 @@ class Session:
             seed_everything(config.seed)
             if self.resumed.note:
                 print_plain(self.resumed.note, console)
+            schedule = config.schedule
+            own = not isinstance(schedule, dict)
+            restart = schedule.restart if own else schedule.get("restart", True)
+            if self.extends:
+                what = "a new schedule" if restart else "the last learning rates"
+                print_plain(
+                    f"extends the run from {reached.max_epochs} to {config.trainer.max_epochs} "
+                    f"epochs: {what} from step {reached.step}",
+                    console,
+                )
             weights = recorded_weights(folder)
             if self.resumed.path is None:
                 weights = weights_digest(config)
@@ -187,7 +208,8 @@ class Session:
             failures = Failures(config, ACTIVITY[self.kind])
             pictures, record = self._watching(run, config.pictures.every_n_epochs)
             progress = TrainingProgress(console)
-            callbacks = [failures, FiniteNumbers(folder), saving, record, progress]
+            extension = Extension(self.first_step, self.extends, restart)
+            callbacks = [failures, FiniteNumbers(folder), extension, saving, record, progress]
             trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
             check_processes(
                 config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0
