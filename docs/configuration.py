@@ -145,6 +145,11 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines] + [""]
 
 
+def is_list_of_nodes(value: Any) -> bool:
+    """Tell whether a value is a list of what is built, such as transforms."""
+    return isinstance(value, list) and any("_target_" in one for one in value if type(one) is dict)
+
+
 def group_section(group: str) -> list[str]:
     """Return the tables of a group: its keys, its options, and the keys of single options."""
     files = {path.stem: read_entries(path) for path in options(group)}
@@ -169,7 +174,12 @@ def group_section(group: str) -> list[str]:
             continue
         sets = []
         first = next(iter(files.values()))
+        nodes = {key for key, entry in file.items() if is_list_of_nodes(entry.value)}
         for key, entry in file.items():
+            if key in nodes:
+                sets += [code(node["_target_"]) for node in entry.value]
+            if key.partition("[]")[0] in nodes:
+                continue
             if (
                 key.startswith("defaults")
                 or key in ("name", "_target_")

@@ -16,6 +16,7 @@ from seglab.config.compose import compose, override_stored
 from seglab.config.trust import received_config
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
+from seglab.data.pixels import RGB, PixelFormat, to_pixels
 from seglab.run.checkpoints import read_checkpoint, stored_config
 from seglab.run.resume import check_run
 from seglab.schema import TrainConfig
@@ -31,12 +32,13 @@ class Predictor:
     """A trained task in evaluation mode, in the precision that it was trained in.
 
     Attributes:
-        task: the task, which takes plain uint8 RGB; on the CPU until it is moved.
+        task: the task, which takes plain uint8; on the CPU until it is moved.
         classes: the class names, in the order of the values.
+        form: what files and Pillow images are read as.
     """
 
-    def __init__(self, task: Task, precision: str = "32-true") -> None:
-        self.precision = precision
+    def __init__(self, task: Task, precision: str = "32-true", form: PixelFormat = RGB) -> None:
+        self.precision, self.form = precision, form
         converted = precision_plugin(precision, "cpu").convert_module(task)
         self.task: Task = converted.eval()  # type: ignore[assignment]
         self.classes = task.classes
@@ -46,15 +48,15 @@ class Predictor:
         """Return the class map of one image, as ``seglab predict`` writes it.
 
         Args:
-            image: ``(3, H, W)`` uint8 tensor, ``(H, W, 3)`` uint8 array, a Pillow image or a file,
-                of any size.
+            image: ``(C, H, W)`` uint8 tensor, ``(H, W, C)`` uint8 array, a Pillow image or a file,
+                of any size; C is ``data.channels``.
 
         Returns:
             ``(H, W)`` uint8 on the CPU, class indices.
 
         Raises:
             ValueError: an array or tensor of another shape or type.
-            DataError: a file that cannot be decoded.
+            DataError: a file that cannot be decoded, a Pillow image of other channels.
         """
         return self.task.class_map(self._infer(image))[0].cpu()
 
@@ -76,14 +78,16 @@ class Predictor:
 
     def _infer(self, image: Picture) -> Any:
         if isinstance(image, str | Path):
-            image = read_image(Path(image))
+            image = read_image(Path(image), self.form)
         if isinstance(image, Image.Image):
-            image = np.array(image.convert("RGB"))
+            image = to_pixels(image, "image", self.form)
         if isinstance(image, np.ndarray):
             image = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
-        if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:
+        channels = self.form.channels
+        if image.ndim != 3 or image.shape[0] != channels or image.dtype != torch.uint8:
             raise ValueError(
-                f"image is {tuple(image.shape)} {image.dtype}; must be (3, H, W) or (H, W, 3) uint8"
+                f"image is {tuple(image.shape)} {image.dtype}; must be ({channels}, H, W) or "
+                f"(H, W, {channels}) uint8"
             )
         device = self.task.device
         with precision_plugin(self.precision, device.type).forward_context():
@@ -106,7 +110,8 @@ def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
     content = read_checkpoint(path)
     stored = received_config(stored_config(content), path, trust)
     session = Session(override_stored(stored, []), "predict", path.parent)
-    return Predictor(session.load(content, path).task, session.config.trainer.precision)
+    form = PixelFormat.configured(session.config.data)
+    return Predictor(session.load(content, path).task, session.config.trainer.precision, form)
 
 
 def fit(*overrides: str, quiet: bool = False) -> JobResult:

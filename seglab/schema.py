@@ -14,6 +14,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from math import inf, isfinite
+from operator import le, lt
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -54,11 +55,14 @@ class Length:
 
 
 class Range:
-    """Two numbers, of which the first is not the greater."""
+    """Two numbers, of which the first is not the greater; with ``strict``, the smaller."""
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self.ordered = lt if strict else le
 
     def allows(self, value: list[float]) -> bool:
         """Tell whether ``value`` is such a pair."""
-        return len(value) == 2 and value[0] <= value[1]
+        return len(value) == 2 and bool(self.ordered(*value))
 
     def __str__(self) -> str:
         return "a list of 2, the lower one first"
@@ -139,7 +143,7 @@ class SynthConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A data set in VOC's layout, its splits, loading and augmentation."""
+    """A data set, its layout and splits, loading and augmentation."""
 
     name: Annotated[str, Name()]
     root: Annotated[str | None, Mark.NO_EFFECT]  # the identity of the data counts
@@ -158,16 +162,37 @@ class DataConfig:
     photometric: Annotated[float, Bound(0, 1)]
     store: Annotated[StoreConfig, Mark.NO_EFFECT]
     mask_values: dict[str, str] | None = None
+    channels: Annotated[int, Bound(1, 64)] = 3
+    value_range: Annotated[list[float] | None, Range(strict=True)] = None
     allow_overlap: Annotated[bool, Mark.NO_EFFECT] = False
+    layout: Annotated[str, OneOf("folder", "pairs", "coco")] = "folder"
+    image_dir: str = "JPEGImages"
+    instance_dir: str = "SegmentationObject"
+    image_suffix: str = ""
+    mask_suffix: str = ""
+    annotations: str = "{split}.json"
+    ignore_classes: list[str] | None = None
+    merge_classes: dict[str, list[str]] | None = None
+    source_classes: list[str] | None = None
+    val_fraction: Annotated[float | None, Bound(0.001, 0.999)] = None
+    split_seed: Annotated[int, Bound(0)] = 0
+    group: str | None = None
+    splits: Annotated[str | None, Mark.NO_EFFECT] = None  # the identity of the data counts
 
     def split_name(self, split: str) -> str:
         """Return the list that a command's ``split=`` means.
 
         ``val`` and ``train`` are the run's own validation and training split; anything else is
-        the name of a list, or its file.
+        the name of a list, or its file. With ``val_fraction``, ``val`` and ``train`` are parts.
         """
+        if self.val_fraction is not None:
+            same = split == "val" and self.val_split == self.train_split  # debug=overfit
+            return "train" if same else split
         return {"val": self.val_split, "train": self.train_split}.get(split, split)
 
+
+OWN_TRANSFORM = "seglab.transforms.JointTransform"
+"""seglab's own augmentation, whose settings are those of ``data``."""
 
 DEFAULT = "DEFAULT"
 """Stands for torchvision's best weights of a net or, for an FCN, of its backbone."""
@@ -189,8 +214,8 @@ class ModelConfig:
     frozen: list[str]
     frozen_norms: bool
     aux_weight: Annotated[float, Bound(0)]
-    mean: Annotated[list[float], Length(3, 3)]
-    std: Annotated[list[float], Bound(above=0), Length(3, 3)]
+    mean: Annotated[list[float], Length(1, inf)]
+    std: Annotated[list[float], Bound(above=0), Length(1, inf)]
 
     def check_weights_file(self) -> None:
         """Look whether the file that ``weights`` names is there; it is not read.
@@ -339,11 +364,32 @@ class TrainConfig:
     pictures: Annotated[PicturesConfig, Mark.NO_EFFECT]
     callbacks: dict[str, Any]
     metrics: dict[str, Any] = field(default_factory=dict)
+    transforms: dict[str, Any] = field(default_factory=lambda: {"_target_": OWN_TRANSFORM})
 
     @property
     def uses_wandb(self) -> bool:
         """Whether W&B gets the history."""
         return isinstance(self.logger, LoggerConfig) and self.logger.name == "wandb"
+
+    def check_channels(self) -> None:
+        """Check that what has a value per channel has as many as ``data.channels``.
+
+        Raises:
+            ConfigError: names the key and what would be right.
+        """
+        channels = self.data.channels
+        for name, example in (("mean", 0.5), ("std", 0.25)):
+            values = getattr(self.model, name)
+            if len(values) != channels:
+                raise ConfigError(
+                    f"model.{name}: {len(values)} numbers for data.channels={channels}; give one "
+                    f"per channel, in 0..1, such as model.{name}={[example] * channels}"
+                )
+        if self.data.photometric and channels != 3:
+            raise ConfigError(
+                f"data.photometric={self.data.photometric}: changes the colours of RGB; with "
+                f"data.channels={channels} it must be 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -415,7 +461,11 @@ def _defaults(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         if spec.default is not MISSING:
             yield prefix + spec.name, spec.default
         elif spec.default_factory is not MISSING:
-            yield prefix + spec.name, spec.default_factory()
+            value = spec.default_factory()
+            if isinstance(value, dict) and value:
+                yield from ((f"{prefix}{spec.name}.{name}", one) for name, one in value.items())
+            else:
+                yield prefix + spec.name, value
         for part in (hints[spec.name], *get_args(hints[spec.name])):
             if is_dataclass(part):
                 yield from _defaults(part, f"{prefix}{spec.name}.")
@@ -449,5 +499,5 @@ def check_values(config: Any, prefix: str = "") -> None:
                 ):
                     raise ConfigError(f"{key}={item}: must be {rule}")
         for rule in rules:
-            if isinstance(rule, Length | Range) and not rule.allows(value):
+            if isinstance(rule, Length | Range) and value is not None and not rule.allows(value):
                 raise ConfigError(f"{key}={value}: must be {rule}")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import lightning as L
 import torch
 
-from seglab.errors import ConfigError, RunError
+from seglab.errors import ConfigError, RunError, SeglabError
 from seglab.schema import TrainConfig
 
 _NO_MEMORY = re.compile(
@@ -44,12 +44,16 @@ class Failures(L.Callback):
         """Turn an error of torch into one of seglab's; others pass.
 
         Raises:
+            SeglabError: of a loading process, without the traceback that torch puts before it.
             RunError: memory ran out, names the sizes and what to lower; or a loading process died.
             ConfigError: a norm was given one number to take the variance of.
         """
         data = self.config.data
         try:
             yield
+        except SeglabError as error:
+            marker = f"{type(error).__module__}.{type(error).__qualname__}: "
+            raise type(error)(str(error).rpartition(marker)[2].strip()) from error
         except ValueError as error:
             if not str(error).startswith("Expected more than 1 "):
                 raise

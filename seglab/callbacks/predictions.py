@@ -14,7 +14,7 @@ from seglab.data.instances import find_instances
 from seglab.drawing import OVERLAYS
 from seglab.drawing.layout import Pixels
 from seglab.drawing.objects import ObjectFiles, object_panel
-from seglab.drawing.pictures import panel, prediction_sheet, save_class_map
+from seglab.drawing.pictures import panel, prediction_sheet, save_class_map, viewable
 from seglab.errors import RunError
 from seglab.run.samples import Validated
 from seglab.runtime.files import atomic
@@ -47,7 +47,7 @@ class PredictionPictures:
         if int(batch.position[position]) not in self.places or not self._due(trainer):
             return None
         truth = batch.class_map[position].cpu()
-        image = batch.image[position].permute(1, 2, 0).cpu().numpy()
+        image = viewable(batch.image[position].permute(1, 2, 0).cpu().numpy())
         title = f"{batch.ids[position]}  ·  mIoU of this image {miou:.3f}"
         if output.sure is not None and batch.instance_map is not None:
             true = find_instances(truth, batch.instance_map[position].cpu())
@@ -112,7 +112,7 @@ class WritePredictions(L.Callback):
     ) -> None:
         """Write the batch's class maps ``(B, H, W)`` uint8, and note what had none."""
         self.unreadable += batch.unreadable
-        images = batch.image.permute(0, 2, 3, 1).cpu().numpy()
+        images = viewable(batch.image.permute(0, 2, 3, 1).cpu().numpy())
         sure = outputs.sure
         for place, (name, prediction) in enumerate(zip(batch.ids, outputs.class_map, strict=True)):
             class_map = prediction.cpu().numpy()

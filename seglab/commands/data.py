@@ -14,7 +14,7 @@ from seglab.schema import DataCommandConfig
 from seglab.text import print_plain
 
 if TYPE_CHECKING:
-    from seglab.data.decode import Progress
+    from seglab.data.ahead import Progress
 
 
 def main(overrides: list[str], action: str) -> None:
@@ -45,25 +45,25 @@ def synth(config: DataCommandConfig, console: Console) -> None:
 
 def show(config: DataCommandConfig, console: Console) -> None:
     """Draw sample ``index`` of ``split``: image and boxes, class map, instances, legend."""
-    from seglab.data.lists import check_lists
+    from seglab.data.layouts import check_lists
 
     split = config.data.split_name(config.split)
     check_lists(config.data, split)
-    from seglab.data.voc import VOCSegmentation
-    from seglab.drawing.pictures import sample_sheet
+    from seglab.data.voc import open_dataset
+    from seglab.drawing.pictures import sample_sheet, viewable
 
-    dataset = VOCSegmentation.configured(config.data, split)
+    dataset = open_dataset(config.data, split)
     if config.index >= len(dataset):
         raise ConfigError(
             f"index={config.index}: {dataset.list_file} has {len(dataset)} samples, "
             f"so 0 to {len(dataset) - 1}"
         )
-    if (dataset.folder / "SegmentationObject").is_dir():
-        dataset = VOCSegmentation.configured(config.data, split, instances=True)
+    if dataset.instance_source(config.index) is not None:
+        dataset = open_dataset(config.data, split, instances=True)
     sample = dataset[config.index]
     height, width = sample.size
     picture = sample_sheet(
-        sample.image.permute(1, 2, 0).numpy(),
+        viewable(sample.image.permute(1, 2, 0).numpy()),
         sample.class_map.numpy(),
         None if sample.instance_map is None else sample.instance_map.numpy(),
         dataset.classes,
@@ -82,11 +82,11 @@ def show(config: DataCommandConfig, console: Console) -> None:
 def check(config: DataCommandConfig, console: Console) -> None:
     """Read every sample of both splits, masks, instances and annotations, and list each problem."""
     from seglab.data.check import DataCheck
-    from seglab.data.lists import check_lists
+    from seglab.data.layouts import check_lists
     from seglab.runtime.bars import Checking
 
     progress: Progress | None = None
-    for split in dict.fromkeys((config.data.train_split, config.data.val_split)):
+    for split in dict.fromkeys(config.data.split_name(name) for name in ("train", "val")):
         with suppress(DataError):  # listed below
             check_lists(config.data, split)
             progress = Checking(console)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from seglab.config.compose import Composed, check_root, compose_own, override_stored
-from seglab.run.status import check_folder
+from seglab.run.status import check_folder, kept_splits
 from seglab.runtime.modules import search_modules
 from seglab.schema import EvaluateConfig, TrainConfig
 
@@ -43,6 +44,11 @@ def main(overrides: list[str]) -> dict[str, float]:
     config = override_stored(stored, rest)
     if not composed.config.trust:
         check_received_list(config.data, composed.config.split, path, rest)
+    if config.data.val_fraction is not None and config.data.splits is None:
+        # Which images the run validated on is not computed again: there may be more images now.
+        folder = kept_splits(path)
+        data = replace(config.data, splits=None if folder is None else str(folder))
+        config = replace(config, data=data)
     measured: Evaluated = run(measure, config.trainer, config, path, composed, overrides)
     console = Console()
     show_metrics(measured.scores, console, measured.unreliable)

@@ -37,6 +37,7 @@ def main(overrides: list[str]) -> Path:
     from seglab.callbacks.predictions import WritePredictions
     from seglab.config.trust import received_config
     from seglab.data.images import ImageBatches, find_images
+    from seglab.data.pixels import PixelFormat
     from seglab.loggers.wandb.artifacts import local_checkpoint
     from seglab.run.checkpoints import read_checkpoint, stored_config
     from seglab.runtime.launch import ranks
@@ -54,7 +55,7 @@ def main(overrides: list[str]) -> Path:
             f"trainer.devices={config.trainer.devices}: predict runs in one process; must be 1"
         )
     images = find_images(Path(composed.config.input))
-    batches = ImageBatches(images, config.data.eval_batch_size)
+    batches = ImageBatches(images, config.data.eval_batch_size, PixelFormat.configured(config.data))
     if not batches.readable:
         _list_unreadable(batches.unreadable, len(images), console)
     start = time.perf_counter()

@@ -33,7 +33,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     start = check_run(composed.config, composed.folder)
     folder, state, config, changes, _ = start
     if not start.done and config.data.synth is None:  # built-in data is made when used
-        from seglab.data.lists import check_training_lists  # numpy: not needed for a wrong key
+        from seglab.data.layouts import check_training_lists  # numpy: not needed for a wrong key
 
         check_training_lists(config.data)
     if dry_run:

@@ -33,7 +33,8 @@ from seglab.config.overrides import (
     unknown,
     wrong_type,
 )
-from seglab.data.classes import class_names
+from seglab.data.class_lists import class_names
+from seglab.data.merging import merged
 from seglab.errors import ConfigError
 from seglab.schema import TrainConfig, check_values
 
@@ -175,13 +176,17 @@ def _checked(
         typed = OmegaConf.merge(_structured(schema, composed), composed)
         data = OmegaConf.select(typed, "data")
         if data is not None:
-            classes = class_names(
-                data.classes,
+            names = class_names(
+                data.source_classes or data.classes,
                 synthetic=data.synth is not None,
                 year=data.year,
                 root=data.root,
                 mask_values=data.mask_values,
+                coco=_coco_listings(data) if data.layout == "coco" else (),
             )
+            classes, _ = merged(names, data.ignore_classes, data.merge_classes)
+            if classes != names:
+                OmegaConf.update(typed, "data.source_classes", list(names), merge=False)
             OmegaConf.update(typed, "data.classes", list(classes), merge=False)
         if missing := sorted(OmegaConf.missing_keys(typed)):
             raise ConfigError(f"{missing[0]} is not set: give {missing[0]}=…")
@@ -195,7 +200,15 @@ def _checked(
     except OverflowError:
         raise ConfigError("a number in the configuration is too large") from None
     check_values(config)
+    if isinstance(config, TrainConfig):
+        config.check_channels()
     return Composed(config, OmegaConf.to_container(typed), folder, tuple(overrides))  # type: ignore[arg-type]
+
+
+def _coco_listings(data: DictConfig) -> list[str]:
+    """Return the files in the root that name the categories; a divided data set has one."""
+    splits = [data.train_split, *([data.val_split] if data.val_fraction is None else [])]
+    return list(dict.fromkeys(data.annotations.replace("{split}", split) for split in splits))
 
 
 def _structured(schema: type[Any], composed: DictConfig) -> DictConfig:

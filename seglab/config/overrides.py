@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seglab.errors import ConfigError, options
 
-OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks", "metrics")
+OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks", "metrics", "transforms")
 """Where a target's own arguments stand: the schema knows neither their names nor their types."""
 
 

@@ -29,6 +29,9 @@ _SMP = tuple(
     )
 )
 
+_TORCHVISION = ("Compose", "RandomHorizontalFlip", "RandomAffine", "ColorJitter")
+_ALBUMENTATIONS = ("HorizontalFlip", "Affine", "RandomBrightnessContrast")
+
 TARGETS: Mapping[str, tuple[str, ...]] = {
     "seglab.callbacks.EMA": (),
     "seglab.models.FCN": (),
@@ -49,6 +52,11 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "torchvision.models.segmentation.fcn_resnet101": ("weights", "weights_backbone"),
     "torchvision.models.detection.maskrcnn_resnet50_fpn": ("weights", "weights_backbone"),
     "torchvision.models.detection.maskrcnn_resnet50_fpn_v2": ("weights", "weights_backbone"),
+    "seglab.transforms.Albumentations": (),
+    "seglab.transforms.JointTransform": (),
+    "seglab.transforms.void_fill": (),
+    **{f"torchvision.transforms.v2.{name}": () for name in _TORCHVISION},
+    **{f"albumentations.{name}": () for name in _ALBUMENTATIONS},
     **dict.fromkeys(_SMP, ("encoder_weights",)),
 }
 """What may be built, and which of its arguments must be null: left out, they fetch weights."""
@@ -62,7 +70,7 @@ WORD = re.compile(r"[\w.+-]*", re.ASCII)
 """What a string among a net's arguments may be: no path, no URL, no ``hf-hub:NAME``."""
 
 OWN = {
-    "data": (("data", "base"), ("store", "num_workers")),
+    "data": (("data", "base"), ("store", "num_workers", "splits")),
     "trainer": (("trainer", "default"), ("devices", "strategy")),
 }
 """Keys that no checkpoint sets: they decide what is written and started here, and no number."""
@@ -176,9 +184,9 @@ def check_received_list(data: DataConfig, split: str, path: Path, overrides: Seq
     Raises:
         ConfigError: it is outside ``data.root``.
     """
-    key = f"data.{split}_split"
+    key = f"data.{split}_split" if data.val_fraction is None else "data.train_split"
     given = {override.key_or_group for override in parse(overrides)}
-    name = data.split_name(split)
+    name = data.split_name(split) if data.val_fraction is None else data.train_split
     if split not in ("val", "train") or given & {key, "data"}:
         return
     if data.synth is not None and name in SYNTHETIC_LISTS:  # it may not have been made yet

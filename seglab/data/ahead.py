@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice, repeat
-from typing import TypeVar
+from typing import Any, TypeVar
 
 AHEAD = 32
 """How many results may wait for a slow consumer."""
@@ -16,6 +16,14 @@ AHEAD_BYTES = 2**30
 """How large the results may be that wait or are being made; one alone may be larger."""
 
 T = TypeVar("T")
+
+Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+"""Wraps an iterable of known length to show how far it is; the text says what is being done."""
+
+
+def no_progress(items: Iterable[Any], total: int, text: str) -> Iterable[Any]:
+    """Show nothing."""
+    return items
 
 
 def in_order(

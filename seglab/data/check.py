@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 
-from seglab.data.ahead import in_order
+from seglab.data.ahead import Progress, in_order, no_progress
 from seglab.data.classes import VOID
 from seglab.data.coverage import absent_classes, check_foreground, equal_images
-from seglab.data.decode import Progress, no_progress
 from seglab.data.digests import Record, Tally, digest_files, hash_files
-from seglab.data.files import read_boxes
-from seglab.data.identity import RecordFile, usable_folder
-from seglab.data.layout import Pixels, SplitFiles, split_files
-from seglab.data.lists import check_overlap
-from seglab.data.masks import read_mask
+from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.layouts import check_overlap, open_files
+from seglab.data.records import RecordFile, usable_folder
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -40,13 +36,14 @@ class DataCheck:
             ConfigError: ``data.root`` is wrong.
         """
         splits: dict[str, tuple[SplitFiles, Record | None]] = {}
-        for split in dict.fromkeys((self.config.train_split, self.config.val_split)):
+        names = [self.config.split_name(name) for name in ("train", "val")]
+        for split in dict.fromkeys(names):
             try:
-                files = split_files(self.config, split, missing_ok=True)
+                files = open_files(self.config, split, missing_ok=True)
                 splits[split] = files, (yield from self._split_problems(files))
             except DataError as error:
                 yield str(error)
-        train, val = (splits.get(s) for s in (self.config.train_split, self.config.val_split))
+        train, val = (splits.get(name) for name in names)
         if train is not None and val is not None:
             yield from self._overlap(*train, *val)
         if train is not None and train[1] is not None and train[1].counts is not None:
@@ -61,7 +58,7 @@ class DataCheck:
         """Yield the problems of one split; return its record, without counts if all is not well."""
         kinds = [files]
         with suppress(DataError):  # there need not be instance maps
-            kinds.append(split_files(self.config, files.split, instances=True))
+            kinds.append(open_files(self.config, files.split, instances=True))
         tallies = [Tally(kind) for kind in kinds]
         sound = True
         for line in problems(files, self.progress, tallies):
@@ -103,7 +100,7 @@ class DataCheck:
         if self.config.allow_overlap:
             return
         try:
-            check_overlap(self.config, train.ids, val.ids)
+            check_overlap(self.config, train, val)
         except ConfigError as error:
             yield str(error)
         if train_record is not None and val_record is not None:
@@ -113,12 +110,12 @@ class DataCheck:
                 yield f"{others[name]}: the same image as {paths[twin]}, which is trained on"
 
 
-def _changed(files: SplitFiles, before: Record, now: Record) -> Iterator[Path]:
+def _changed(files: SplitFiles, before: Record, now: Record) -> Iterator[str]:
     for kind in range(len(files.files(0))):
         pairs = zip(before.digests(kind), now.digests(kind), strict=True)
         for index, (old, new) in enumerate(pairs):
             if old != new:
-                yield files.files(index)[kind]
+                yield files.named(files.files(index)[kind], index)
 
 
 def problems(
@@ -151,27 +148,23 @@ def _check_sample(
         digests = digest_files(digested, index) if digested else []
     except DataError as error:
         lines.append(str(error))
-    annotation = files.folder / "Annotations" / f"{files.ids[index]}.xml"
-    if annotation.is_file():
-        try:
-            read_boxes(annotation)
-        except DataError as error:
-            lines.append(str(error))
-    instances = files.folder / "SegmentationObject" / f"{files.ids[index]}.png"
-    if instances.is_file():
-        lines += _instance_problems(instances, None if pixels is None else pixels.class_map)
+    try:
+        files.boxes(index)
+    except DataError as error:
+        lines.append(str(error))
+    try:
+        if (source := files.instance_source(index)) is not None:
+            instance_map = files.read_instance_map(source)
+            if pixels is not None:
+                name = files.named(source, index)
+                lines += _instance_problems(name, instance_map, pixels.class_map)
+    except DataError as error:
+        lines.append(str(error))
     lines = list(dict.fromkeys(lines))  # a sample opened with its instances has some twice
     return lines, pixels, digests
 
 
-def _instance_problems(path: Path, class_map: np.ndarray | None) -> Iterator[str]:
-    try:
-        instance_map = read_mask(path)
-    except DataError as error:
-        yield str(error)
-        return
-    if class_map is None:
-        return
+def _instance_problems(path: str, instance_map: np.ndarray, class_map: np.ndarray) -> Iterator[str]:
     if instance_map.shape != class_map.shape:
         yield f"{path}: {instance_map.shape[::-1]} pixels, but the class map has another size"
         return

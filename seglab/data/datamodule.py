@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seglab.data.ahead import Progress, no_progress
 from seglab.data.coverage import absent_classes, check_foreground, equal_images
-from seglab.data.decode import Progress, checked, no_progress
+from seglab.data.decode import checked
 from seglab.data.digests import Record
-from seglab.data.identity import usable_folder
-from seglab.data.lists import check_training_lists
+from seglab.data.layouts import PARTS, check_training_lists
+from seglab.data.records import usable_folder
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached
-from seglab.data.transforms import flip, generator, pad, photometric, scale_and_crop
-from seglab.data.voc import Sample, VOCSegmentation
+from seglab.data.transforms import Augmentation, JointTransform, generator
+from seglab.data.voc import Sample, Samples, open_dataset
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
 
@@ -27,7 +28,7 @@ class Batch(NamedTuple):
     """What a task is given.
 
     Attributes:
-        image: ``(B, 3, H, W)`` uint8 RGB.
+        image: ``(B, C, H, W)`` uint8, RGB unless ``data.channels`` is not 3.
         class_map: ``(B, H, W)`` uint8, void 255.
         position: ``(B,)`` int64, the place of each sample in its split.
         ids: the samples' ids.
@@ -42,7 +43,7 @@ class Batch(NamedTuple):
 
 
 Item = tuple[int, str, Tensor, Tensor]
-"""Index, id, image ``(3, H, W)``, and maps ``(1, H, W)``, or ``(2, H, W)`` with the instances."""
+"""Index, id, image ``(C, H, W)``, and maps ``(1, H, W)``, or ``(2, H, W)`` with the instances."""
 
 
 def collate(samples: Sequence[Item]) -> Batch:
@@ -68,8 +69,8 @@ def maps_of(sample: Sample) -> Tensor:
 class TrainSet(Dataset[Item]):
     """Augmented samples, addressed by (epoch, index) so that no worker needs any state."""
 
-    def __init__(self, samples: VOCSegmentation | Cached, config: DataConfig, seed: int) -> None:
-        self.samples, self.config, self.seed = samples, config, seed
+    def __init__(self, samples: Samples | Cached, augmentation: Augmentation, seed: int) -> None:
+        self.samples, self.augmentation, self.seed = samples, augmentation, seed
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -78,20 +79,13 @@ class TrainSet(Dataset[Item]):
         epoch, index = key
         sample = self.samples[index]
         rng = generator(self.seed, epoch, sample.id)
-        low, high = self.config.scale
-        image, maps = scale_and_crop(
-            sample.image, maps_of(sample), self.config.crop_size, (low, high), rng
-        )
-        image, maps = flip(image, maps, self.config.flip, rng)
-        image = photometric(image, self.config.photometric, rng)
-        image, maps = pad(image, maps, self.config.crop_size, rng)
-        return index, sample.id, image, maps
+        return index, sample.id, *self.augmentation(sample.image, maps_of(sample), rng, sample.id)
 
 
 class EvalSet(Dataset[Item]):
     """Samples as they are, at their original size."""
 
-    def __init__(self, samples: VOCSegmentation | Cached) -> None:
+    def __init__(self, samples: Samples | Cached) -> None:
         self.samples = samples
 
     def __len__(self) -> int:
@@ -111,6 +105,8 @@ class VOCDataModule(L.LightningDataModule):
         progress: shows the pass that decodes and checks everything.
         instances: batches hold instance maps too.
         start: epoch, and batches of it that each process has done, at which training starts.
+        split: what is validated on, as a command names it.
+        augmentation: of training samples; None: seglab's own, with the settings of ``config``.
     """
 
     def __init__(
@@ -121,21 +117,29 @@ class VOCDataModule(L.LightningDataModule):
         *,
         instances: bool = False,
         start: tuple[int, int] = (0, 0),
+        split: str = "val",
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         self.config, self.seed, self.progress = config, seed, progress
+        self.augmentation = augmentation or JointTransform(
+            config.crop_size, config.scale, config.flip, config.photometric
+        )
         self.instances, self.start = instances, start
-        self.splits: dict[str, VOCSegmentation | Cached] = {}
+        self.train_split, self.val_split = config.split_name("train"), config.split_name(split)
+        self.splits: dict[str, Samples | Cached] = {}
         self.records: dict[str, Record] = {}
 
-    def split(self, name: str) -> VOCSegmentation | Cached:
+    def split(self, name: str) -> Samples | Cached:
         """Return the checked samples of a split, decoding them on first use.
 
         Raises:
             ConfigError, DataError: the data set cannot be used; says which key or file.
         """
         if name not in self.splits:
-            dataset = open_dataset(self.config, name, instances=self.instances)
+            dataset = open_dataset(
+                self.config, name, instances=self.instances, progress=self.progress
+            )
             store, folder = self.config.store, usable_folder(self.config)
             if store.enabled:
                 cached = Cached(dataset, folder, int(store.max_gb * 1e9), self.progress)
@@ -146,7 +150,7 @@ class VOCDataModule(L.LightningDataModule):
         return self.splits[name]
 
     def record(self, name: str) -> Record:
-        """Return what is known of a split once it has been checked; see ``seglab.data.identity``.
+        """Return what is known of a split once it has been checked; see ``seglab.data.records``.
 
         Raises:
             ConfigError, DataError: as :meth:`split`.
@@ -157,8 +161,15 @@ class VOCDataModule(L.LightningDataModule):
     @property
     def identity(self) -> dict[str, str]:
         """The digests of the training split (``train``) and the validation split (``val``)."""
-        splits = {"train": self.config.train_split, "val": self.config.val_split}
+        splits = {"train": self.train_split, "val": self.val_split}
         return {name: self.record(split).identity for name, split in splits.items()}
+
+    @property
+    def divided(self) -> dict[str, list[str]]:
+        """The ids of both parts of a data set that ``data.val_fraction`` divides; else empty."""
+        if self.config.val_fraction is None:
+            return {}
+        return {name: self.split(name).ids for name in PARTS}
 
     def check(self) -> None:
         """Decode and check both splits before anything is trained.
@@ -169,27 +180,29 @@ class VOCDataModule(L.LightningDataModule):
         if len(self.config.scale) != 2 or self.config.scale[0] > self.config.scale[1]:
             raise ConfigError(f"data.scale={self.config.scale}: must be [smallest, largest]")
         check_training_lists(self.config)
-        length = len(self.split(self.config.train_split))
+        length = len(self.split(self.train_split))
         if length < self.config.batch_size:
             raise ConfigError(
-                f"data.batch_size={self.config.batch_size}: the {self.config.train_split} split "
+                f"data.batch_size={self.config.batch_size}: the {self.train_split} split "
                 f"has {length} samples; a batch cannot be larger"
             )
-        self.split(self.config.val_split)
-        train = self.split(self.config.train_split)
+        self.split(self.val_split)
+        train = self.split(self.train_split)
         if isinstance(train, Cached) and not train.path.is_dir():
             raise ConfigError(
                 f"data.store.max_gb={self.config.store.max_gb:g}: the store of the "
-                f"{self.config.val_split} split leaves no room for that of the "
-                f"{self.config.train_split} split; raise it, or give data.store.enabled=false"
+                f"{self.val_split} split leaves no room for that of the "
+                f"{self.train_split} split; raise it, or give data.store.enabled=false"
             )
-        check_foreground(self.config, train.classes, self.record(self.config.train_split))
+        check_foreground(self.config, train.classes, self.record(self.train_split))
+        if not isinstance(self.augmentation, JointTransform):
+            _ = TrainSet(train, self.augmentation, self.seed)[0, 0]  # a wrong one is found now
 
     def warnings(self) -> list[str]:
         """Return what is doubtful about the two checked splits: at most one line of each kind."""
         config = self.config
-        train, val = self.record(config.train_split), self.record(config.val_split)
-        train_split, val_split = self.split(config.train_split), self.split(config.val_split)
+        train, val = self.record(self.train_split), self.record(self.val_split)
+        train_split, val_split = self.split(self.train_split), self.split(self.val_split)
         lines = absent_classes(config, train_split.classes, train)
         if not config.allow_overlap:
             pairs = equal_images(train_split.ids, train, val_split.ids, val)
@@ -209,7 +222,7 @@ class VOCDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         """Return batches of augmented crops, in the order of the epoch."""
         config = self.config
-        samples = self.split(config.train_split)
+        samples = self.split(self.train_split)
         rank, world_size = self._rank_and_world_size()
         epoch, batches = self.start
         start = (epoch, batches * config.batch_size)
@@ -217,11 +230,11 @@ class VOCDataModule(L.LightningDataModule):
         if not len(order):
             raise ConfigError(
                 f"data.batch_size={config.batch_size}: {world_size} processes need "
-                f"{config.batch_size * world_size} samples a step; the {config.train_split} split "
+                f"{config.batch_size * world_size} samples a step; the {self.train_split} split "
                 f"has {len(samples)}"
             )
         return DataLoader(
-            TrainSet(samples, config, self.seed),
+            TrainSet(samples, self.augmentation, self.seed),
             batch_size=config.batch_size,
             sampler=order,
             drop_last=True,
@@ -233,7 +246,7 @@ class VOCDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Return the validation split in batches of equal-sized whole images."""
-        return self.evaluation_dataloader(self.config.val_split)
+        return self.evaluation_dataloader(self.val_split)
 
     def evaluation_dataloader(self, split: str) -> DataLoader[Item]:
         """Return any split in batches of equal-sized whole images, dealt to the processes."""
@@ -255,7 +268,3 @@ class VOCDataModule(L.LightningDataModule):
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
-
-
-open_dataset = VOCSegmentation.configured
-"""Opens a split of the configured data set; the built-in one is made on first use."""

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
-from seglab.data.ahead import in_order
+from seglab.data.ahead import Progress, in_order, no_progress
 from seglab.data.digests import Record, Tally, digest_files
 from seglab.data.folders import check_inside, make_private
-from seglab.data.identity import RecordFile
 from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.records import RecordFile
 from seglab.errors import DataError
-
-Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
-"""Wraps an iterable of known length to show how far it is; the text says what is being done."""
-
-
-def no_progress(items: Iterable[Any], total: int, text: str) -> Iterable[Any]:
-    """Show nothing."""
-    return items
 
 
 def decode(files: SplitFiles, tally: Tally, progress: Progress = no_progress) -> Iterator[Pixels]:
@@ -63,7 +54,7 @@ def checked(files: SplitFiles, folder: Path | None, progress: Progress = no_prog
     record = place.find_checked()
     if record is not None:
         return record
-    with _alone(place):
+    with alone(place):
         record = place.find_checked()  # another process may have made it while this one waited
         if record is None:
             tally = Tally(files)
@@ -75,7 +66,7 @@ def checked(files: SplitFiles, folder: Path | None, progress: Progress = no_prog
 
 
 @contextmanager
-def _alone(place: RecordFile) -> Iterator[None]:
+def alone(place: RecordFile) -> Iterator[None]:
     """Hold the lock of a split's record, so that one process decodes and the others wait for it.
 
     Where the folder cannot be written, each decodes for itself.

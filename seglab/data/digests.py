@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from seglab.data.ahead import in_order
@@ -18,28 +18,44 @@ SHORT = 16
 
 @dataclass(frozen=True)
 class Record:
-    """What is remembered of a split; see :mod:`seglab.data.identity`."""
+    """What is remembered of a split; see :mod:`seglab.data.records`."""
 
     identity: str
     changes: str
     counts: list[int] | None
     files: list[str]
     ambiguous: list[str]
+    present: str = ""
 
     def digests(self, kind: int) -> list[str]:
         """Return the short digests of one kind of file: 0 images, 1 class maps, 2 instances."""
         text = self.files[kind]
         return [text[start : start + SHORT] for start in range(0, len(text), SHORT)]
 
+    def classes_present(self, samples: int) -> Iterator[set[int]]:
+        """Yield the classes that each of so many samples contains."""
+        digits = len(self.present) // samples
+        for start in range(0, len(self.present), digits):
+            bits = int(self.present[start : start + digits], 16)
+            yield {label for label in range(bits.bit_length()) if bits >> label & 1}
+
+
+def presence_digits(files: SplitFiles) -> int:
+    """Return the hex digits of a sample in ``Record.present``."""
+    return -(-len(files.classes) // 4)
+
 
 def digest_files(files: SplitFiles, index: int) -> list[str]:
-    """Return the hex SHA-256 of each file of a sample.
+    """Return the hex SHA-256 of what each part of a sample comes from.
 
     Raises:
         DataError: a file that cannot be read.
     """
     digests = []
     for path in files.files(index):
+        if isinstance(path, bytes):
+            digests.append(hashlib.sha256(path).hexdigest())
+            continue
         try:
             if (size := path.stat().st_size) > MAX_FILE_BYTES:
                 raise DataError(f"{path}: {size:,} bytes; more than {MAX_FILE_BYTES:,} are refused")
@@ -55,23 +71,33 @@ class Tally:
 
     def __init__(self, files: SplitFiles) -> None:
         self.files = files
-        meaning = [files.classes, files.table and files.table.meaning()]
+        meaning = [files.classes, files.meaning(), *files.form.meaning()]
         self.hash = hashlib.sha256(json.dumps(meaning).encode())
         self.short: list[list[str]] = [[] for _ in files.files(0)]
         self.counts = [0] * 256
         self.decoded = 0
         self.ambiguous: list[str] = []
+        self.present: list[str] = []
 
     def __len__(self) -> int:
         """Return how many samples have been added."""
         return len(self.short[0])
 
-    def add(self, digests: Sequence[str], pixels: Pixels | None = None) -> None:
-        """Take the next sample's digests, and what was seen when it was decoded."""
+    def add(
+        self,
+        digests: Sequence[str],
+        pixels: Pixels | None = None,
+        counts: Sequence[int] | None = None,
+    ) -> None:
+        """Take the next sample's digests, and what was seen of it, or of its class map alone."""
         name = self.files.ids[len(self)]
         self.hash.update(json.dumps([name, *digests]).encode())
         for kind, digest in zip(self.short, digests, strict=True):
             kind.append(digest[:SHORT])
+        counts = pixels.counts if pixels is not None else counts
+        if counts is not None:
+            present = sum(1 << label for label in range(len(self.files.classes)) if counts[label])
+            self.present.append(f"{present:0{presence_digits(self.files)}x}")
         if pixels is not None:
             self.decoded += 1
             self.counts = [a + b for a, b in zip(self.counts, pixels.counts, strict=True)]
@@ -86,6 +112,7 @@ class Tally:
             self.counts if self.decoded == len(self.files) else None,
             ["".join(kind) for kind in self.short],
             self.ambiguous,
+            "".join(self.present) if len(self.present) == len(self.files) else "",
         )
 
 

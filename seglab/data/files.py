@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -18,6 +19,7 @@ from defusedxml.ElementTree import fromstring
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from seglab.data.classes import MAX_NAME_LENGTH
+from seglab.data.pixels import PAGES, RGB, PixelFormat, check_whole, to_pixels
 from seglab.data.texts import read_bytes
 from seglab.errors import DataError
 
@@ -36,8 +38,25 @@ MAX_ANNOTATION_BYTES = 16 * 2**20
 ORIENTATION = 0x0112
 """The EXIF tag of a picture's orientation (EXIF 2.32, section 4.6.4)."""
 
-IMAGE_FORMATS = ("JPEG", "PNG")
+IMAGE_FORMATS = ("JPEG", "PNG", "TIFF")
 """What a picture may be, whatever its name; Pillow would also run Ghostscript on an EPS file."""
+
+NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+"""What Pillow knows without reading pixels itself."""
+
+
+@cache
+def all_formats() -> tuple[str, ...]:
+    """Return every format that Pillow reads by itself: it runs Ghostscript on an EPS file."""
+    Image.init()
+    return tuple(sorted({*Image.OPEN} - {*NO_PICTURES}))
+
+
+@cache
+def all_suffixes() -> frozenset[str]:
+    """Return the suffixes of files of :func:`all_formats`, in lower case, with their dots."""
+    known = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, name in known if name in all_formats())
 
 
 _DECODER_ERRORS = (
@@ -104,10 +123,20 @@ def open_picture(
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{path}: more than {MAX_PIXELS:,} pixels are refused") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: cannot be decoded: not a {' or '.join(formats)} file") from None
+        raise DataError(f"{path}: cannot be decoded: {_unidentified(path, formats)}") from None
     except _DECODER_ERRORS as error:
         reason = " ".join(str(error).replace(str(path), "").split()) or type(error).__name__
         raise DataError(f"{path}: cannot be decoded: {reason}") from None
+
+
+def _unidentified(path: Path, formats: tuple[str, ...]) -> str:
+    """Return why Pillow knows no reader for a file."""
+    with path.open("rb") as file:
+        if "TIFF" in formats and file.read(4) in (b"II*\0", b"MM\0*"):
+            return f"a TIFF whose channels Pillow cannot read: {PAGES}"
+    if len(formats) > 3:
+        return f"not a {'' if 'JPEG' in formats else 'lossless '}picture file"
+    return f"not a {', '.join(formats[:-1])}{' or ' * (len(formats) > 1)}{formats[-1]} file"
 
 
 def _scans(path: Path) -> int:
@@ -121,6 +150,8 @@ def orientation(picture: ImageFile.ImageFile) -> int:
     1 (as stored) where there is none, or none that can be read: such a picture is shown as it is.
     The header says, unless a PNG has metadata behind its pixels.
     """
+    if picture.format == "TIFF":
+        return 1  # Pillow turns it when it decodes, and its size is that of the turned picture
     try:
         with _without_warnings():
             early = "exif" in picture.info or not _late_metadata(picture)
@@ -166,43 +197,41 @@ def turn_upright(picture: ImageFile.ImageFile) -> int:
     return turned
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[int, int]:
     """Return (height, width) in pixels, of the picture as shown, from the file's header.
 
     Raises:
         DataError: the file is no picture, or too large.
     """
-    with open_picture(path, checksums=False) as picture:
+    with open_picture(path, formats, checksums=False) as picture:
         height, width = picture.height, picture.width
         return (width, height) if orientation(picture) >= 5 else (height, width)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Decode a picture to ``(H, W, 3)`` uint8 RGB, as shown; see :func:`read_oriented`.
+def read_image(path: Path, form: PixelFormat = RGB) -> np.ndarray:
+    """Decode a picture of any format to ``(H, W, C)`` uint8, as shown; see :func:`read_oriented`.
 
     Raises:
-        DataError: the file is missing, damaged, no picture, too large, or of 16 bits a pixel.
+        DataError: the file is missing, damaged, no picture, too large, or not of this format.
     """
-    return read_oriented(path)[0]
+    return read_oriented(path, form, all_formats())[0]
 
 
-def read_oriented(path: Path) -> tuple[np.ndarray, int]:
-    """Decode a picture to ``(H, W, 3)`` uint8 RGB, and return its EXIF orientation with it.
+def read_oriented(
+    path: Path, form: PixelFormat = RGB, formats: tuple[str, ...] = IMAGE_FORMATS
+) -> tuple[np.ndarray, int]:
+    """Decode a picture to ``(H, W, C)`` uint8, and return its EXIF orientation with it.
 
     Cameras store some pictures turned and say so in EXIF. Labelling tools, browsers and viewers
     show them upright, so masks are drawn on the upright picture, and that is what is returned.
 
     Raises:
-        DataError: the file is missing, damaged, no picture, too large, or of 16 bits a pixel.
+        DataError: the file is missing, damaged, no picture, too large, or not of this format.
     """
-    with open_picture(path) as picture:
-        if picture.mode[0] in "IF":  # Pillow would cut them off at 255
-            raise DataError(f"{path}: mode {picture.mode}; an image has 8 bits a channel")
+    with open_picture(path, formats) as picture:
+        check_whole(picture, path)  # turning it forgets how it was stored
         turned = turn_upright(picture)
-        if "transparency" in picture.info:  # without the detour, Pillow warns
-            return np.array(picture.convert("RGBA").convert("RGB")), turned
-        # converting RGB to RGB would copy it
-        return np.array(picture if picture.mode == "RGB" else picture.convert("RGB")), turned
+        return to_pixels(picture, path, form), turned
 
 
 def read_boxes(path: Path) -> tuple[Box, ...]:

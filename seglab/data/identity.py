@@ -1,137 +1,10 @@
-"""What data is: a digest of classes, ids and file bytes, remembered next to the stores.
-
-A record is one JSON file, ``v2-KEY.json``, in the folder of the stores. KEY follows from classes,
-ids, and the files' sizes and times (``SplitFiles.stat_keys``). It contains:
-
-- ``identity``: hex SHA-256 over classes, meaning of mask values, and for each sample its id and
-  the SHA-256 of its files. A moved or copied data set has the same, whatever its files' times.
-- ``changes``: which inodes the files are, and when they last changed. Where it is another now, as
-  for a copy, the bytes are read again before the record is believed.
-- ``counts``: pixels of each value 0..255 over all class maps; null until all have been decoded
-  and checked.
-- ``files``: the first 16 hex digits of the SHA-256 of each sample's files, one string for images,
-  one for class maps, one for instance maps if they are read.
-- ``ambiguous``: ids of images that EXIF turns and whose masks would fit either way.
-
-Knows no torch.
-"""
+"""The identity of configured data: see :mod:`seglab.data.records`. Knows no torch."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-from contextlib import suppress
-from dataclasses import asdict, replace
-from pathlib import Path
-
-from seglab.data.digests import SHORT, Record, hash_files
-from seglab.data.folders import check_inside, make_private, store_folder
-from seglab.data.layout import SplitFiles, split_files
-from seglab.errors import DataError
+from seglab.data.layouts import open_files
+from seglab.data.records import identity_of, usable_folder
 from seglab.schema import DataConfig
-
-FORMAT = 2
-"""Of stores and records, and part of their names: others are made anew, never misread."""
-
-
-class RecordFile:
-    """The place of a split's record.
-
-    Args:
-        files: the split; its files' stats are read once, here.
-        folder: the folder of the stores; None: nothing is remembered.
-
-    Raises:
-        DataError: a file of the split cannot be looked at.
-    """
-
-    def __init__(self, files: SplitFiles, folder: Path | None) -> None:
-        self.files, self.folder = files, folder
-        key, self.changes = files.stat_keys()
-        self.name = f"v{FORMAT}-{key[:24]}"
-        self.path = folder / f"{self.name}.json" if folder else None
-
-    def read(self) -> Record | None:
-        """Return the record as it stands, or None where there is none that can be used.
-
-        Raises:
-            DataError: it is a link, or others may write to it.
-        """
-        if self.path is None or not self.path.is_file():
-            return None
-        check_inside(self.path)
-        try:
-            record = Record(**json.loads(self.path.read_text(encoding="utf-8")))
-            return record if _is_whole(record, self.files) else None
-        except (OSError, ValueError, TypeError):
-            return None  # cut off or of another make: it is made anew
-
-    def find(self) -> Record | None:
-        """Return the record if the files still are what it says.
-
-        Raises:
-            DataError: it is a link, or others may write to it; a file cannot be read.
-        """
-        record = self.read()
-        if record is None or record.changes == self.changes:
-            return record
-        now = hash_files(self.files).record(self.changes)
-        if now.identity == record.identity:
-            now = replace(record, changes=self.changes)
-        self.write(now)
-        return now
-
-    def find_checked(self) -> Record | None:
-        """Return the record if all samples have been decoded and checked, and still are the same.
-
-        Raises:
-            DataError: as :meth:`find`.
-        """
-        record = self.find()
-        return record if record is not None and record.counts is not None else None
-
-    def write(self, record: Record) -> None:
-        """Remember ``record``, whole or not at all; a folder that cannot be written is none."""
-        if self.path is None or self.folder is None:
-            return
-        check_inside(self.path)
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with suppress(OSError):
-            make_private(self.folder)
-            part.write_text(json.dumps(asdict(record)), encoding="utf-8")
-            part.chmod(0o644)
-            part.replace(self.path)
-
-
-def _is_whole(record: Record, files: SplitFiles) -> bool:
-    """Tell whether a record read from a file has the types and lengths of this split's."""
-    texts = [record.identity, record.changes, *record.files, *record.ambiguous]
-    length = len(files) * SHORT
-    return (
-        all(isinstance(text, str) for text in texts)
-        and re.fullmatch("[0-9a-f]{64}", record.identity) is not None  # it names a folder
-        and len(record.files) == len(files.files(0))
-        and all(len(digests) == length for digests in record.files)
-        and (
-            record.counts is None
-            or (len(record.counts) == 256 and all(type(count) is int for count in record.counts))
-        )
-    )
-
-
-def usable_folder(config: DataConfig) -> Path | None:
-    """Return the folder of the records, or None where it must not be used.
-
-    Raises:
-        DataError: it must not be used, but the store, which needs it, is enabled.
-    """
-    try:
-        return store_folder(config.store.dir)
-    except DataError:
-        if config.store.enabled:
-            raise
-        return None
 
 
 def data_identity(config: DataConfig, split: str, *, instances: bool) -> str:
@@ -142,10 +15,4 @@ def data_identity(config: DataConfig, split: str, *, instances: bool) -> str:
     Raises:
         ConfigError, DataError: the data set cannot be used; says which key or file.
     """
-    files = split_files(config, split, instances=instances)
-    place = RecordFile(files, usable_folder(config))
-    record = place.find()
-    if record is None:
-        record = hash_files(files).record(place.changes)
-        place.write(record)
-    return record.identity
+    return identity_of(open_files(config, split, instances=instances), usable_folder(config))

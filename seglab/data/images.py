@@ -10,18 +10,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seglab.data.files import image_size, read_image
+from seglab.data.files import all_formats, all_suffixes, image_size, read_image
+from seglab.data.pixels import RGB, PixelFormat
 from seglab.data.sampling import evaluation_batches
 from seglab.errors import ConfigError, DataError
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class Images(NamedTuple):
     """A batch of photographs.
 
     Attributes:
-        image: ``(B, 3, H, W)`` uint8 RGB; B is 0 where none could be decoded.
+        image: ``(B, C, H, W)`` uint8; B is 0 where none could be decoded.
         ids: the files' names without suffix.
         unreadable: what is wrong with each file of the batch that could not be decoded.
     """
@@ -37,18 +36,20 @@ class ImageBatches(Dataset[Images]):
     Args:
         paths: the files.
         batch_size: at most as many images.
+        form: what they are read as.
 
     Attributes:
         readable: how many files have a header that can be read; the others are in no batch.
         unreadable: what is wrong with each of the others.
     """
 
-    def __init__(self, paths: Sequence[Path], batch_size: int) -> None:
+    def __init__(self, paths: Sequence[Path], batch_size: int, form: PixelFormat = RGB) -> None:
+        self.form = form
         sizes: dict[Path, tuple[int, int]] = {}
         self.unreadable: list[str] = []
         for path in paths:
             try:
-                sizes[path] = image_size(path)
+                sizes[path] = image_size(path, all_formats())
             except DataError as error:
                 self.unreadable.append(str(error))
         self.readable, self.sizes = len(sizes), sizes
@@ -65,12 +66,12 @@ class ImageBatches(Dataset[Images]):
         unreadable = []
         for path in paths:
             try:
-                images[path.stem] = torch.from_numpy(read_image(path))
+                images[path.stem] = torch.from_numpy(read_image(path, self.form))
             except DataError as error:
                 unreadable.append(str(error))
-        empty = torch.empty((0, *self.sizes[paths[0]], 3), dtype=torch.uint8)
+        empty = torch.empty((0, *self.sizes[paths[0]], self.form.channels), dtype=torch.uint8)
         pixels = torch.stack([*images.values()]) if images else empty
-        # Rows of pixels with their colours together, seen as (B, 3, H, W), are channels_last.
+        # Rows of pixels with their channels together, seen as (B, C, H, W), are channels_last.
         return Images(pixels.permute(0, 3, 1, 2), [*images], unreadable)
 
 
@@ -85,9 +86,9 @@ def find_images(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise ConfigError(f"input={source}: no such file or folder")
-    paths = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in source.iterdir() if path.suffix.lower() in all_suffixes())
     if not paths:
-        raise DataError(f"input={source}: holds no images ({', '.join(SUFFIXES)})")
+        raise DataError(f"input={source}: holds no images")
     seen: dict[str, Path] = {}
     for path in paths:
         other = seen.setdefault(path.stem, path)

@@ -1,9 +1,10 @@
-"""PASCAL VOC's layout on disk: the files of a split, decoded and checked. Knows no torch."""
+"""What all layouts share: the samples of a split, decoded and checked. Knows no torch."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,13 +13,11 @@ import numpy as np
 from PIL import Image
 
 from seglab.data.classes import VOID
-from seglab.data.files import image_size, read_oriented
-from seglab.data.lists import SplitList, configured_root
-from seglab.data.masks import read_mask
+from seglab.data.files import IMAGE_FORMATS, Box, image_size, read_oriented
+from seglab.data.merging import merged
+from seglab.data.pixels import RGB, PixelFormat
 from seglab.errors import DataError
 from seglab.schema import DataConfig
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Pixels:
     """One decoded and checked sample, as arrays.
 
     Attributes:
-        image: ``(H, W, 3)`` uint8 RGB, upright.
+        image: ``(H, W, C)`` uint8, upright; RGB unless the data set has other channels.
         class_map: ``(H, W)`` uint8, class indices ``0..K-1`` and 255 for void.
         instance_map: ``(H, W)`` uint8, instance ids from 1, 0 background, 255 void; None unless
             the split was opened with ``instances=True``.
@@ -41,84 +40,152 @@ class Pixels:
     ambiguous: bool
 
 
-class SplitFiles(SplitList):
-    """The image, class map, and on demand instance map of each id of a split.
+Source = Path | bytes
+"""What pixels come from: a file, or a part of one that has been read."""
 
-    Args:
-        root: the folder that holds ``VOC2007/`` and its like; without ``year`` the folder that
-            holds ``JPEGImages/`` itself.
-        year: 2007 to 2012, or None for a data set of one's own.
-        split: the name of a list in ``ImageSets/Segmentation``, or the path of a list file.
-        classes: names in the order of the labels; None means those of ``mask_values``, VOC's, or
-            without a year those of ``labelmap.txt``.
-        mask_values: the class, or void, of each mask value (255) or colour (``"128/0/0"``);
-            None means that mask values are labels, and colours those of ``labelmap.txt``.
-        mask_dir: the folder of the class maps.
-        instances: also read ``SegmentationObject/`` (required then).
-        missing_ok: leave it to reading a sample to say that a file of it is missing.
 
-    Raises:
-        ConfigError: a root that does not exist, an impossible year, unusable ``mask_values``.
-        DataError: a folder, list, image or mask is missing, an id stands twice, a list is empty.
+@dataclass(frozen=True)
+class Part:
+    """A part of a split that divides all samples in two.
+
+    Attributes:
+        name: of the part.
+        ids: of its samples; None: of all that can be divided.
+        source: the file that lists them, for errors; None: they were computed.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        year: int | None = None,
-        split: str = "train",
-        *,
-        classes: Sequence[str] | None = None,
-        mask_values: Mapping[str, str] | Mapping[int, str] | None = None,
-        mask_dir: str = "SegmentationClass",
-        instances: bool = False,
-        missing_ok: bool = False,
-    ) -> None:
-        super().__init__(root, year, split, classes=classes, mask_values=mask_values)
-        self.instances = instances
-        self.missing_ok = missing_ok
-        self.images = [self._find(self.folder / "JPEGImages", i, IMAGE_SUFFIXES) for i in self.ids]
-        self.masks = [self._find(self.folder / mask_dir, i, (".png",)) for i in self.ids]
-        self.instance_maps = (
-            [self._find(self.folder / "SegmentationObject", i, (".png",)) for i in self.ids]
-            if instances
-            else []
-        )
+    name: str
+    ids: Sequence[str] | None = None
+    source: Path | None = None
+
+    def of(self, ids: Sequence[str], list_file: Path) -> list[str]:
+        """Return those of ``ids`` that are in this part.
+
+        Raises:
+            DataError: it has others.
+        """
+        if self.ids is None:
+            return list(ids)
+        if odd := sorted({*self.ids} - {*ids}):
+            raise DataError(f"{self.source}: lists {odd[0]!r}, which {list_file} does not have")
+        return list(self.ids)
+
+
+class SplitFiles(ABC):
+    """The image, class map, and on demand instance map of each id of a split.
+
+    A layout is a subclass: it finds the ids and says where the maps of each come from.
+
+    Attributes:
+        split: the split's name, as it is shown.
+        folder: of the data set.
+        image_folder: what ids are relative to: equal ids in one folder are one image.
+        list_file: what lists the ids, for errors.
+        ids: the names of the samples.
+        images: the file of each.
+        names: of the classes that the masks have, in the order of their labels.
+        classes: those that remain of them, in the order of the labels.
+        instances: whether instance maps are read too.
+        form: what the images are read as.
+    """
+
+    formats: tuple[str, ...] = IMAGE_FORMATS
+    split: str
+    folder: Path
+    image_folder: Path
+    list_file: Path
+    ids: list[str]
+    images: list[Path]
+    instances: bool
+
+    def __init__(self, names: Sequence[str], config: DataConfig | None = None) -> None:
+        """Take the classes in the order of the labels, and what ``config`` makes of them."""
+        ignore, merge = (config.ignore_classes, config.merge_classes) if config else (None, None)
+        self.form = PixelFormat.configured(config) if config else RGB
+        self.names = tuple(names)
+        self.classes, labels = merged(names, ignore, merge)
+        self.new_labels: np.ndarray | None = None
+        if ignore or merge:
+            self.new_labels = np.full(256, VOID, np.uint8)
+            self.new_labels[: len(labels)] = labels
 
     @classmethod
+    @abstractmethod
     def configured(
-        cls, config: DataConfig, split: str, *, instances: bool = False, missing_ok: bool = False
+        cls,
+        config: DataConfig,
+        split: str,
+        *,
+        instances: bool = False,
+        missing_ok: bool = False,
+        look: bool = True,
+        part: Part | None = None,
     ) -> Self:
         """Open a split of the configured data set; the built-in one is made on first use.
 
+        Args:
+            config: the checked data configuration.
+            split: the name of a list, or its file.
+            instances: also read instance maps (required then).
+            missing_ok: leave it to reading a sample to say that a file of it is missing.
+            look: False: check the classes and the list alone, whatever files there are.
+            part: of ``split`` or, if there is no such list, of all samples.
+
         Raises:
-            ConfigError: ``data.root`` is not set or does not exist.
+            ConfigError: ``data.root`` is not set or does not exist, or another key is wrong.
             DataError: the data set cannot be used; says which file.
         """
-        return cls(
-            configured_root(config),
-            config.year,
-            split,
-            classes=config.classes,
-            mask_values=config.mask_values,
-            mask_dir=config.mask_dir,
-            instances=instances,
-            missing_ok=missing_ok,
-        )
 
-    def files(self, index: int) -> list[Path]:
-        """Return the files that a sample's pixels come from."""
-        maps = [self.instance_maps[index]] if self.instances else []
-        return [self.images[index], self.masks[index], *maps]
+    @abstractmethod
+    def maps(self, index: int) -> list[Source]:
+        """Return what the class map, and with instances the instance map, comes from."""
+
+    @abstractmethod
+    def instance_source(self, index: int) -> Source | None:
+        """Return what an instance map would come from, also of a split opened without them."""
+
+    @abstractmethod
+    def read_class_map(self, source: Source) -> np.ndarray:
+        """Return labels ``(H, W)`` uint8, 255 for void; may hold labels that are no class."""
+
+    @abstractmethod
+    def read_instance_map(self, source: Source) -> np.ndarray:
+        """Return instance ids ``(H, W)`` uint8, 0 for background and 255 for void."""
+
+    @abstractmethod
+    def rule(self) -> object:
+        """Return what turns the sources into labels, as plain data; None: nothing does."""
+
+    def meaning(self) -> object:
+        """Return what turns the sources into classes, as plain data; None: nothing does."""
+        if self.new_labels is None:
+            return self.rule()
+        return [self.rule(), self.names, self.new_labels.tolist()]
+
+    def boxes(self, index: int) -> tuple[Box, ...]:
+        """Return the annotated objects of a sample; most layouts know none beside the masks."""
+        return ()
+
+    def listings(self) -> list[Path]:
+        """Return the files that hold what ``maps`` returns as bytes."""
+        return []
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.ids)
+
+    def files(self, index: int) -> list[Source]:
+        """Return what a sample's pixels come from: image, class map, instance map."""
+        return [self.images[index], *self.maps(index)]
 
     def size(self, index: int) -> tuple[int, int]:
         """Return height and width of an image, as shown, from its header."""
-        return image_size(self.images[index])
+        return image_size(self.images[index], self.formats)
 
     @property
     def bytes_per_pixel(self) -> int:
         """Bytes of image and maps together."""
-        return 5 if self.instances else 4
+        return self.form.channels + (2 if self.instances else 1)
 
     def decoded_bytes(self, index: int) -> int:
         """Return how much memory a decoded sample takes, from its image's header.
@@ -137,20 +204,30 @@ class SplitFiles(SplitList):
         Raises:
             DataError: names the file that cannot be read or does not fit, and why.
         """
-        path, mask = self.images[index], self.masks[index]
-        image, orientation = read_oriented(path)
-        class_map = read_mask(mask, self.table)
-        _check_size(mask, class_map, path, image, orientation)
-        counts = value_counts(class_map)
-        self._check_labels(mask, class_map, counts)
+        image, orientation = read_oriented(self.images[index], self.form, self.formats)
+        class_source, *instance_source = self.maps(index)
+        stored = self.read_class_map(class_source)
+        self._check_size(class_source, stored, index, image, orientation)
+        class_map, counts = self._classes_of(stored, index)
         instance_map = None
         if self.instances:
-            instance_map = read_mask(self.instance_maps[index])
-            _check_size(self.instance_maps[index], instance_map, path, image, orientation)
+            instance_map = self.read_instance_map(instance_source[0])
+            self._check_size(instance_source[0], instance_map, index, image, orientation)
+            if class_map is not stored:
+                ignored = (class_map == VOID) & (stored != VOID)
+                instance_map = np.where(ignored, np.uint8(VOID), instance_map)
         ambiguous = orientation in (2, 3, 4) or (
             orientation > 4 and image.shape[0] == image.shape[1]
         )
         return Pixels(image, class_map, instance_map, counts, ambiguous)
+
+    def read_counts(self, index: int) -> list[int]:
+        """Decode and check the class map alone; return the number of pixels of each value.
+
+        Raises:
+            DataError: as :meth:`read`.
+        """
+        return self._classes_of(self.read_class_map(self.maps(index)[0]), index)[1]
 
     def stat_keys(self) -> tuple[str, str]:
         """Return two digests that follow from the files' stats, without reading one.
@@ -164,42 +241,62 @@ class SplitFiles(SplitList):
         Raises:
             DataError: a file that is gone.
         """
-        stats = hashlib.sha256(repr((self.classes, self.table and self.table.meaning())).encode())
+        stats = hashlib.sha256(repr((self.classes, self.meaning(), *self.form.meaning())).encode())
         changes = hashlib.sha256()
+
+        def add(file: Path) -> None:
+            try:
+                stat = file.stat()
+            except OSError as error:
+                raise DataError(f"{file}: {error.strerror or error}") from None
+            stats.update(f"|{file.name}|{stat.st_size}|{stat.st_mtime_ns}".encode())
+            changes.update(f"|{stat.st_dev}|{stat.st_ino}|{stat.st_ctime_ns}".encode())
+
+        for file in self.listings():
+            add(file)
         for index, name in enumerate(self.ids):
             stats.update(name.encode())
-            for file in self.files(index):
-                try:
-                    stat = file.stat()
-                except OSError as error:
-                    raise DataError(f"{file}: {error.strerror or error}") from None
-                stats.update(f"|{file.name}|{stat.st_size}|{stat.st_mtime_ns}".encode())
-                changes.update(f"|{stat.st_dev}|{stat.st_ino}|{stat.st_ctime_ns}".encode())
+            for source in self.files(index):
+                if isinstance(source, Path):
+                    add(source)
         return stats.hexdigest(), changes.hexdigest()
 
-    def _find(self, folder: Path, name: str, suffixes: Sequence[str]) -> Path:
-        for suffix in suffixes:
-            path = folder / f"{name}{suffix}"
-            if path.is_file():
-                return path
-        if self.missing_ok:
-            return folder / f"{name}{suffixes[0]}"
-        raise DataError(
-            f"{folder / name}{suffixes[0]}: not found, but {self.list_file} lists {name!r}"
-        )
+    def named(self, source: Source, index: int) -> str:
+        """Return how an error names a source."""
+        if isinstance(source, Path):
+            return str(source)
+        return f"{self.list_file}: {self.images[index].relative_to(self.image_folder)}"
 
-    def _check_labels(self, path: Path, class_map: np.ndarray, counts: Sequence[int]) -> None:
-        wrong = [label for label in range(len(self.classes), VOID) if counts[label]]
+    def _classes_of(self, stored: np.ndarray, index: int) -> tuple[np.ndarray, list[int]]:
+        """Return the class map of stored labels, once they are checked, and its counts."""
+        counts = value_counts(stored)
+        wrong = [label for label in range(len(self.names), VOID) if counts[label]]
         if wrong:
-            row, column = np.argwhere(class_map == wrong[0])[0]
+            (row, column), size = np.argwhere(stored == wrong[0])[0], len(self.names)
             raise DataError(
-                f"{path}: label {wrong[0]} at row {row}, column {column}; with "
-                f"{len(self.classes)} classes a label is 0..{len(self.classes) - 1} or {VOID}; "
+                f"{self.named(self.maps(index)[0], index)}: label {wrong[0]} at row {row}, column "
+                f"{column}; with {size} classes a label is 0..{size - 1} or {VOID}; "
                 "data.mask_values can say what other values mean"
             )
+        if self.new_labels is None:
+            return stored, counts
+        class_map: np.ndarray = self.new_labels[stored]
+        return class_map, value_counts(class_map)
 
-
-split_files = SplitFiles.configured
+    def _check_size(
+        self, source: Source, pixels: np.ndarray, index: int, image: np.ndarray, orientation: int
+    ) -> None:
+        if pixels.shape == image.shape[:2]:
+            return
+        path, image_path = self.named(source, index), self.images[index]
+        (height, width), (rows, columns) = image.shape[:2], pixels.shape
+        if orientation > 4 and pixels.shape == (width, height):
+            raise DataError(
+                f"{path}: {columns}x{rows} pixels, as {image_path} is stored; its EXIF orientation "
+                f"({orientation}) shows it with {width}x{height}, and masks lie on what is shown: "
+                "turn the mask, or remove the EXIF orientation from the image"
+            )
+        raise DataError(f"{path}: {columns}x{rows} pixels, but {image_path} has {width}x{height}")
 
 
 def value_counts(labels: np.ndarray) -> list[int]:
@@ -210,18 +307,3 @@ def value_counts(labels: np.ndarray) -> list[int]:
     height, width = labels.shape
     whole = np.ascontiguousarray(labels)
     return Image.frombuffer("L", (width, height), whole, "raw", "L", 0, 1).histogram()
-
-
-def _check_size(
-    path: Path, pixels: np.ndarray, image_path: Path, image: np.ndarray, orientation: int
-) -> None:
-    if pixels.shape == image.shape[:2]:
-        return
-    (height, width), (rows, columns) = image.shape[:2], pixels.shape
-    if orientation > 4 and pixels.shape == (width, height):
-        raise DataError(
-            f"{path}: {columns}x{rows} pixels, as {image_path} is stored; its EXIF orientation "
-            f"({orientation}) shows it with {width}x{height}, and masks lie on what is shown: "
-            "turn the mask, or remove the EXIF orientation from the image"
-        )
-    raise DataError(f"{path}: {columns}x{rows} pixels, but {image_path} has {width}x{height}")

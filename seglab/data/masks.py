@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import ImageFile
 
 from seglab.data.classes import (
     LABELMAP,
@@ -80,25 +82,17 @@ def value_table(mask_values: Mapping[str, str], classes: Sequence[str]) -> Label
     return LabelTable(values or None, greys | colours, MASK_VALUES)
 
 
-def read_mask(path: Path, table: LabelTable | None = None) -> np.ndarray:
+def read_mask(
+    path: Path, table: LabelTable | None = None, formats: tuple[str, ...] = ("PNG",)
+) -> np.ndarray:
     """Decode a mask to ``(H, W)`` uint8 labels, turned as its own EXIF orientation says.
 
-    Without a table, a palette or greyscale PNG holds the labels themselves.
+    Without a table, a palette or greyscale mask holds the labels themselves.
 
     Raises:
         DataError: damaged, an RGB mask without colours, an unlisted value or colour, another mode.
     """
-    with open_picture(path, ("PNG",)) as picture:
-        if picture.mode == "L" and getattr(picture, "tile")[0].args != "L":  # noqa: B009
-            raise DataError(
-                f"{path}: greyscale of less than 8 bits, which a decoder stretches to 0..255; "
-                "a mask is an 8-bit palette or greyscale PNG"
-            )
-        if picture.mode not in ("P", "L", "RGB", "RGBA"):
-            raise DataError(
-                f"{path}: mode {picture.mode}; a mask is an 8-bit palette or greyscale PNG"
-            )
-        turn_upright(picture)
+    with _open_mask(path, formats) as picture:
         if picture.mode in ("P", "L"):
             if table is None or table.plain:
                 return np.array(picture)
@@ -111,6 +105,55 @@ def read_mask(path: Path, table: LabelTable | None = None) -> np.ndarray:
                 "which class"
             )
         return _labels_of_colours(path, np.array(picture.convert("RGB")), table)
+
+
+def read_instances(path: Path, formats: tuple[str, ...] = ("PNG",)) -> np.ndarray:
+    """Decode an instance map to ``(H, W)`` uint8 ids, 0 for background and 255 for void.
+
+    A colour stands for its index in VOC's palette, whose rule gives every colour one; where such
+    an index is larger than 255, ids are counted from 1 in the order of the indices.
+
+    Raises:
+        DataError: damaged, another mode, or more than 254 objects.
+    """
+    with _open_mask(path, formats) as picture:
+        if picture.mode in ("P", "L"):
+            return np.array(picture)
+        rgb = np.array(picture.convert("RGB"))
+    ids = np.zeros(rgb.shape[:2], dtype=np.int32)
+    for channel in range(3):
+        for place in range(8):
+            ids |= (rgb[..., channel].astype(np.int32) >> 7 - place & 1) << 3 * place + channel
+    objects = np.setdiff1d(ids, (0, VOID))
+    if len(objects) >= VOID:
+        raise DataError(f"{path}: {too_many(len(objects))}")
+    if len(objects) and objects[-1] > VOID:
+        ids = np.where(ids == VOID, VOID, np.searchsorted(objects, ids) + (ids > 0))
+    return ids.astype(np.uint8)
+
+
+def too_many(objects: int) -> str:
+    """Return what is wrong with an image of so many objects."""
+    return f"{objects} objects; an instance map holds ids 1..{VOID - 1}, so at most {VOID - 1}"
+
+
+@contextmanager
+def _open_mask(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
+    """Open a mask of 8 bits a pixel or of colours, upright."""
+    with open_picture(path, formats) as picture:
+        arguments = getattr(picture, "tile")[0].args  # noqa: B009
+        stored = arguments[0] if isinstance(arguments, tuple) else arguments
+        if picture.mode == "L" and stored in ("L;2", "L;4"):
+            raise DataError(
+                f"{path}: greyscale of less than 8 bits, which a decoder stretches to 0..255; "
+                "a mask is an 8-bit palette or greyscale PNG"
+            )
+        if picture.mode not in ("P", "L", "RGB", "RGBA"):
+            raise DataError(
+                f"{path}: mode {picture.mode}; a mask is an 8-bit palette or greyscale PNG"
+            )
+        turn_upright(picture)
+        yield picture
 
 
 def _labels_of_values(path: Path, pixels: np.ndarray, values: Mapping[int, int]) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Decoded pixels, memory-mapped: a data set is decoded and checked once, not once an epoch.
 
 A store is a folder ``v2-IDENTITY``, the first 24 hex digits of the data's identity (see
-:mod:`seglab.data.identity`, whose records lie beside it), so that equal data share one and no
+:mod:`seglab.data.records`, whose records lie beside it), so that equal data share one and no
 other data is ever taken for it. It contains ``00000.safetensors`` and so on, with the tensors
-``INDEX/image`` ``(H, W, 3)``, ``INDEX/class_map`` and ``INDEX/instance_map`` ``(H, W)``, all uint8,
+``INDEX/image`` ``(H, W, C)``, ``INDEX/class_map`` and ``INDEX/instance_map`` ``(H, W)``, all uint8,
 and ``index.json``: ``shards``, the number of the file of each sample, and ``sizes``, ``[H, W]`` of
 each.
 
@@ -29,11 +29,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
-from seglab.data.decode import Progress, decode, lock_of, no_progress
+from seglab.data.ahead import Progress, no_progress
+from seglab.data.decode import decode, lock_of
 from seglab.data.digests import Record, Tally
 from seglab.data.folders import check_inside, make_private, store_folder
-from seglab.data.identity import FORMAT, RecordFile
 from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.records import FORMAT, RecordFile
 from seglab.data.voc import Sample
 from seglab.errors import ConfigError, DataError
 
@@ -58,7 +59,7 @@ class Cached(Dataset[Sample]):
         progress: shows the pass over the samples.
 
     Attributes:
-        record: what is known of the data; see :mod:`seglab.data.identity`.
+        record: what is known of the data; see :mod:`seglab.data.records`.
 
     Raises:
         DataError: a sample cannot be used, the folder cannot be written, or others may write to it.

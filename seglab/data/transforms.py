@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,6 +29,57 @@ _YIQ = torch.tensor(
 )
 
 
+class Augmentation(Protocol):
+    """What makes a training sample of a decoded one."""
+
+    def __call__(
+        self, image: Tensor, maps: Tensor, rng: np.random.Generator, sample_id: str
+    ) -> tuple[Tensor, Tensor]:
+        """Return both augmented, without changing what is given.
+
+        Args:
+            image: ``(C, H, W)`` uint8.
+            maps: ``(N, H, W)`` uint8: the class map, and the instance map if there is one.
+            rng: the sample's random stream, the only source of randomness.
+            sample_id: for errors.
+
+        Returns:
+            ``(C, S, S)`` and ``(N, S, S)`` uint8, S of the training crops.
+        """
+
+
+class JointTransform:
+    """seglab's own augmentation: random resizing, crop, mirror image, colours, padding.
+
+    Args:
+        crop_size: side of the square, in pixels.
+        scale: range of the factor of the resizing.
+        flip: probability of a mirror image.
+        photometric: strength of the colour changes, 0 to 1.
+        fill: the colour of the padding, a value per channel; those of :data:`FILL` in turn if None.
+    """
+
+    def __init__(
+        self,
+        crop_size: int,
+        scale: Sequence[float],
+        flip: float,
+        photometric: float,
+        fill: Sequence[int] | None = None,
+    ) -> None:
+        self.crop_size, self.scale = crop_size, scale
+        self.flip, self.photometric, self.fill = flip, photometric, fill
+
+    def __call__(
+        self, image: Tensor, maps: Tensor, rng: np.random.Generator, sample_id: str = ""
+    ) -> tuple[Tensor, Tensor]:
+        """Return both augmented; see :class:`Augmentation`."""
+        image, maps = scale_and_crop(image, maps, self.crop_size, self.scale, rng)
+        image, maps = flip(image, maps, self.flip, rng)
+        image = photometric(image, self.photometric, rng)
+        return pad(image, maps, self.crop_size, rng, self.fill)
+
+
 def generator(seed: int, epoch: int, sample_id: str) -> np.random.Generator:
     """Return the random stream of one sample in one epoch."""
     name = int.from_bytes(hashlib.blake2b(sample_id.encode(), digest_size=8).digest(), "little")
@@ -37,7 +90,7 @@ def scale_and_crop(
     image: Tensor,
     maps: Tensor,
     crop: int,
-    scale: tuple[float, float],
+    scale: Sequence[float],
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Zoom by a random factor and cut a random square out of the result.
@@ -47,17 +100,17 @@ def scale_and_crop(
     :func:`pad` fills the square where the result is smaller.
 
     Args:
-        image: ``(3, H, W)`` uint8.
+        image: ``(C, H, W)`` uint8.
         maps: ``(…, H, W)`` uint8: a class map, or several maps that move together.
         crop: side of the square, in pixels.
         scale: range of the factor, uniform.
         rng: the random stream.
 
     Returns:
-        ``(3, h, w)`` and ``(…, h, w)`` uint8, with h and w of at most ``crop``.
+        ``(C, h, w)`` and ``(…, h, w)`` uint8, with h and w of at most ``crop``.
     """
     height, width = maps.shape[-2:]
-    factor = rng.uniform(*scale)
+    factor = rng.uniform(scale[0], scale[1])
     rows, columns = min(height, math.ceil(crop / factor)), min(width, math.ceil(crop / factor))
     top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
     image = image[:, top : top + rows, left : left + columns]
@@ -72,26 +125,35 @@ def scale_and_crop(
     return image, maps
 
 
-def pad(image: Tensor, maps: Tensor, side: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def pad(
+    image: Tensor,
+    maps: Tensor,
+    side: int,
+    rng: np.random.Generator,
+    fill: Sequence[int] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Fill up to a square, at a random one of the two sides of each axis.
 
     It comes after the photometric changes: in evaluation, padding is exactly the mean colour.
 
     Args:
-        image: ``(3, h, w)`` uint8, padded with :data:`FILL`.
+        image: ``(C, h, w)`` uint8.
         maps: ``(…, h, w)`` uint8, padded with void.
         side: of the square, in pixels; at least h and w.
         rng: the random stream.
+        fill: the colour of the padding, C values; those of :data:`FILL` in turn if None.
 
     Returns:
-        ``(3, side, side)`` and ``(…, side, side)`` uint8.
+        ``(C, side, side)`` and ``(…, side, side)`` uint8.
     """
     height, width = maps.shape[-2:]
     top, left = rng.integers(2, size=2) * (side - height, side - width)
     if (height, width) == (side, side):
         return image, maps
     rows, columns = slice(top, top + height), slice(left, left + width)
-    padded = _blank(side).clone().permute(2, 0, 1)
+    channels = len(image)
+    colour = tuple(fill or (FILL * channels)[:channels])
+    padded = _blank(side, colour).clone().permute(2, 0, 1)
     padded[:, rows, columns] = image
     void = torch.full((*maps.shape[:-2], side, side), VOID, dtype=torch.uint8)
     void[..., rows, columns] = maps
@@ -99,9 +161,9 @@ def pad(image: Tensor, maps: Tensor, side: int, rng: np.random.Generator) -> tup
 
 
 @cache
-def _blank(crop: int) -> Tensor:
-    """Return a square of :data:`FILL`, ``(crop, crop, 3)`` uint8; a copy of it is a quick start."""
-    return torch.tensor(FILL, dtype=torch.uint8).expand(crop, crop, 3).contiguous()
+def _blank(side: int, colour: tuple[int, ...]) -> Tensor:
+    """Return a square of one colour, ``(side, side, C)`` uint8; a copy of it is a quick start."""
+    return torch.tensor(colour, dtype=torch.uint8).expand(side, side, -1).contiguous()
 
 
 def flip(

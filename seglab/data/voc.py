@@ -1,16 +1,22 @@
-"""A split in PASCAL VOC's layout as samples: image, class map, instances."""
+"""A split as samples: image, class map, instances."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seglab.data.files import Box, read_boxes
+from seglab.data.ahead import Progress, no_progress
+from seglab.data.coco import CocoFiles
+from seglab.data.files import Box
+from seglab.data.folder import FolderFiles
 from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.layouts import open_as
+from seglab.data.pairs import PairFiles
+from seglab.schema import DataConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +25,8 @@ class Sample:
 
     Attributes:
         id: the name in the list, which is the stem of the files' names.
-        image: ``(3, H, W)`` uint8 RGB, at the image's original size. Not to be written to: it may
-            be a view of memory-mapped pixels.
+        image: ``(C, H, W)`` uint8, RGB unless ``data.channels`` is not 3, at the image's original
+            size. Not to be written to: it may be a view of memory-mapped pixels.
         class_map: ``(H, W)`` uint8, class indices ``0..K-1`` and 255 for void.
         instance_map: ``(H, W)`` uint8, instance ids from 1, 0 for background, 255 for void; None
             unless the data set was opened with ``instances=True``.
@@ -39,12 +45,8 @@ class Sample:
         return self.image.shape[-2], self.image.shape[-1]
 
 
-class VOCSegmentation(SplitFiles, Dataset[Sample]):
-    """The segmentation part of a VOC year, or a data set of one's own in the same layout.
-
-    Arguments and errors are those of :class:`~seglab.data.layout.SplitFiles`; with
-    ``instances=True`` the boxes in ``Annotations/`` are read too.
-    """
+class Samples(SplitFiles, Dataset[Sample]):
+    """A split as a data set of torch's."""
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
@@ -59,12 +61,45 @@ class VOCSegmentation(SplitFiles, Dataset[Sample]):
 
     def sample(self, index: int, pixels: Pixels) -> Sample:
         """Return sample ``index`` made of its decoded pixels."""
-        path = self.folder / "Annotations" / f"{self.ids[index]}.xml"
         instances = pixels.instance_map
         return Sample(
             self.ids[index],
             torch.from_numpy(pixels.image).permute(2, 0, 1),
             torch.from_numpy(pixels.class_map),
             None if instances is None else torch.from_numpy(instances),
-            read_boxes(path) if self.instances and path.is_file() else (),
+            self.boxes(index) if self.instances else (),
         )
+
+
+class VOCSegmentation(FolderFiles, Samples):
+    """The segmentation part of a VOC year, or a data set of one's own in the same layout.
+
+    Arguments and errors are those of :class:`~seglab.data.folder.FolderFiles`.
+    """
+
+
+class PairSamples(PairFiles, Samples):
+    """Images beside masks of the same name."""
+
+
+class CocoSamples(CocoFiles, Samples):
+    """Images that a JSON file of COCO's form lists."""
+
+
+DATASETS: Mapping[str, type[Samples]] = {
+    "folder": VOCSegmentation,
+    "pairs": PairSamples,
+    "coco": CocoSamples,
+}
+"""The layouts that ``data.layout`` names."""
+
+
+def open_dataset(
+    config: DataConfig, split: str, *, instances: bool = False, progress: Progress = no_progress
+) -> Samples:
+    """Open a split of the configured data set; the built-in one is made on first use.
+
+    Raises:
+        ConfigError, DataError: the data set cannot be used; says which key or file.
+    """
+    return open_as(DATASETS, config, split, instances, progress=progress)

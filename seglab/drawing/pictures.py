@@ -19,6 +19,17 @@ Box = tuple[str, float, float, float, float]
 """A class name and the edges x0, y0, x1, y1 in pixels from the image's top left corner."""
 
 
+def viewable(pixels: Pixels) -> Pixels:
+    """Return ``(H, W, C)`` uint8 as RGB to look at: the first three channels, or the first as grey.
+
+    The same array if C is 3.
+    """
+    channels = pixels.shape[-1]
+    if channels == 3:
+        return pixels
+    return pixels[..., :3] if channels > 3 else np.repeat(pixels[..., :1], 3, -1)
+
+
 def colourise(class_map: Pixels) -> Pixels:
     """Return a class map (H, W) uint8 in VOC's colours, (H, W, 3) uint8."""
     return PALETTE[class_map]

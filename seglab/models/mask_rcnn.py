@@ -45,7 +45,7 @@ class FeaturePyramid(nn.Module):
         self.out_channels = channels
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Map ``(B, 3, H, W)`` to ``{"0": (B, channels, H/s, W/s), …}``, finest first."""
+        """Map ``(B, C, H, W)`` to ``{"0": (B, channels, H/s, W/s), …}``, finest first."""
         maps = OrderedDict((str(level), one) for level, one in enumerate(self.body(image)))
         pyramid: dict[str, Tensor] = self.fpn(maps)
         return pyramid
@@ -54,7 +54,7 @@ class FeaturePyramid(nn.Module):
 class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
     """torchvision's Mask R-CNN over a :class:`FeaturePyramid`, images taken at the size they have.
 
-    It takes a list of normalised images ``(3, H, W)`` float32 and, in training, as many targets
+    It takes a list of normalised images ``(C, H, W)`` float32 and, in training, as many targets
     (``boxes``, ``labels``, ``masks``); it returns the losses by name or, in evaluation mode, each
     image's ``boxes``, ``labels``, ``scores`` and ``masks`` ``(N, 1, H, W)`` of probabilities.
 
@@ -106,7 +106,7 @@ class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
             mask_predictor=MaskRCNNPredictor(channels, channels, num_classes),
             **settings,
         )
-        self.transform = AsTheyAre(0, 0, [0.0] * 3, [1.0] * 3)  # the task has normalised them
+        self.transform = AsTheyAre(0, 0, [0.0], [1.0])  # the task has normalised them
 
 
 class AsTheyAre(GeneralizedRCNNTransform):  # type: ignore[misc]

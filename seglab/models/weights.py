@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights, get_weight
 
 from seglab.errors import ConfigError, RunError
+from seglab.models.channels import RGB, adapted, first_convolution
 from seglab.schema import DEFAULT, is_torchvisions
 
 
@@ -31,6 +32,7 @@ class LoadReport:
         replaced: names in both of another shape, such as a head for other classes; they stay as
             initialised too.
         unexpected: names that only the source has; they are not used.
+        adapted: of ``loaded``, the weights of RGB that were adapted to other channels.
     """
 
     source: str
@@ -38,11 +40,13 @@ class LoadReport:
     missing: tuple[str, ...]
     replaced: tuple[str, ...]
     unexpected: tuple[str, ...]
+    adapted: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.missing) + len(self.replaced)
         lines = [f"weights {self.source}: {len(self.loaded)} of {total} tensors loaded"]
         for names, text in (
+            (self.adapted, "adapted from RGB to the channels of the data, as timm does"),
             (self.replaced, "replaced, of another shape there"),
             (self.missing, "missing there, so freshly initialised"),
             (self.unexpected, "not used, unknown to this net"),
@@ -165,11 +169,15 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport
         found = ((value, own.get(ours(name, prefix))) for name, value in state.items())
         return sum(_shaped(value, target) is not None for value, target in found)
 
+    first = first_convolution(net)
     prefix = max(("", "backbone.", "backbone.body."), key=fits)
-    loaded, replaced, unexpected = [], [], []
+    loaded, replaced, unexpected, changed = [], [], [], []
     for name, value in state.items():
         target = own.get(ours(name, prefix))
         shaped = _shaped(value, target)
+        if shaped is None and first is not None and ours(name, prefix) == f"{first[0]}.weight":
+            shaped = _shaped(_adapted(value, first[1].in_channels), target)
+            changed += [ours(name, prefix)] * (shaped is not None)
         if target is None:
             unexpected.append(name)
         elif shaped is None:
@@ -184,7 +192,12 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport
             f"{theirs}, the configured net with {here}"
         )
     missing = [name for name in own if name not in {*loaded, *replaced}]
-    return LoadReport(source, tuple(loaded), tuple(missing), tuple(replaced), tuple(unexpected))
+    names = (loaded, missing, replaced, unexpected, changed)
+    return LoadReport(source, *map(tuple, names))
+
+
+def _adapted(value: Tensor, channels: int) -> Tensor:
+    return adapted(value, channels) if value.ndim == 4 and value.shape[1] == RGB else value
 
 
 def _shaped(value: Tensor, target: Tensor | None) -> Tensor | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from seglab.drawing.pictures import save_class_map
+from seglab.drawing.pictures import save_class_map, viewable
 from seglab.run.paths import FACTS
 from seglab.runtime.files import write_json
 
@@ -19,7 +19,8 @@ _WRITTEN = re.compile(r"\d+_(image|class_map|instances)\.png")
 def save_batch(batch: Any, facts: Mapping[str, Any], folder: Path) -> None:
     """Write a batch as lossless PNGs, and facts about it as JSON.
 
-    ``N_image.png`` is RGB, ``N_class_map.png`` and ``N_instances.png`` have the palette of VOC.
+    ``N_image.png`` is RGB, ``N_class_map.png`` and ``N_instances.png`` have the palette of VOC. Of
+    images of other channels, see :func:`seglab.drawing.pictures.viewable`.
     """
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():  # of an earlier batch, which may have been larger
@@ -27,7 +28,7 @@ def save_batch(batch: Any, facts: Mapping[str, Any], folder: Path) -> None:
             old.unlink()
     for number in range(len(batch.ids)):
         pixels = batch.image[number].permute(1, 2, 0).cpu().contiguous().numpy()
-        Image.fromarray(pixels).save(folder / f"{number}_image.png")
+        Image.fromarray(viewable(pixels)).save(folder / f"{number}_image.png")
         for name, maps in (("class_map", batch.class_map), ("instances", batch.instance_map)):
             if maps is not None:
                 save_class_map(maps[number].cpu().numpy(), folder / f"{number}_{name}.png")

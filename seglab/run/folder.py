@@ -24,6 +24,7 @@ from seglab.run.paths import (
     OVERRIDES,
     PREDICTIONS,
     SETTINGS,
+    SPLITS,
     STATUS,
     WRITTEN,
 )
@@ -165,6 +166,14 @@ class Run:
     def _extends(self) -> bool:
         epochs = read_settings(self.folder).get("trainer.max_epochs")
         return isinstance(epochs, int) and epochs < self.config["trainer"]["max_epochs"]
+
+    def write_splits(self, splits: Mapping[str, Sequence[str]]) -> None:
+        """Write the ids of each part of a divided data set as a list, ``splits/PART.txt``."""
+        for name, ids in splits.items() if self.leads else ():
+            path = self.folder / SPLITS / f"{name}.txt"
+            path.parent.mkdir(exist_ok=True)
+            with atomic(path) as file:
+                file.writelines(f"{one}\n" for one in ids)
 
     def _start(self, step: int) -> dict[str, Any]:
         trainer = self.config.get("trainer", {})

@@ -39,7 +39,7 @@ def data_digests(config: TrainConfig) -> dict[str, str]:
     from seglab.data.identity import data_identity  # no numpy, no Pillow where a key is wrong
 
     data, instances = config.data, config.model.task == "instance"
-    splits = {"train": data.train_split, "val": data.val_split}
+    splits = {name: data.split_name(name) for name in ("train", "val")}
     return {name: data_identity(data, split, instances=instances) for name, split in splits.items()}
 
 

@@ -29,6 +29,9 @@ BEST = "best.ckpt"
 
 PREDICTIONS = "predictions"
 
+SPLITS = "splits"
+"""The folder of the lists of a data set that the run divided."""
+
 EVALUATION = "evaluation.npz"
 
 FIXED, WORST = Path("samples/fixed"), Path("samples/worst")
@@ -44,7 +47,7 @@ LOG = "log.txt"
 WRITTEN = (
     Path(),
     SETTINGS.parent,
-    *map(Path, (CHECKPOINTS, PREDICTIONS, BAD_BATCH)),
+    *map(Path, (CHECKPOINTS, PREDICTIONS, SPLITS, BAD_BATCH)),
     *(FIXED, WORST),
 )
 """The folders in which a run writes files, each whole or not at all."""

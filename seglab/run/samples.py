@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from seglab.drawing.layout import Pixels
-from seglab.drawing.pictures import save_class_map
+from seglab.drawing.pictures import save_class_map, viewable
 from seglab.metrics.confusion import Evaluation
 from seglab.run.evaluation import LONGEST, KeptEvaluation, sample_files, save_evaluation
 from seglab.run.paths import FIXED, WORST
@@ -71,7 +71,7 @@ class Collected:
             place: in the split.
             name: its id.
             miou: of this image; NaN where all of it is void.
-            pixels: image ``(3, H, W)``, truth and prediction ``(H, W)``, all uint8.
+            pixels: image ``(C, H, W)``, truth and prediction ``(H, W)``, all uint8.
             draw: gives its panel; called only if the image is kept.
         """
         if self._wants(place, miou):
@@ -164,12 +164,13 @@ class KeepSamples:
 
 
 def shrunk(pixels: Tensor) -> Pixels:
-    """Shrink ``(3, H, W)`` or ``(H, W)`` uint8 to ``(h, w, 3)`` or ``(h, w)``.
+    """Shrink ``(C, H, W)`` or ``(H, W)`` uint8 to ``(h, w, 3)`` or ``(h, w)``.
 
     No side is longer than :data:`LONGEST`; class maps keep their values.
     """
     photo = pixels.ndim == 3
     array: Pixels = (pixels.permute(1, 2, 0) if photo else pixels).cpu().numpy()
+    array = viewable(array) if photo else array
     height, width = array.shape[:2]
     scale = LONGEST / max(height, width)
     if scale >= 1:

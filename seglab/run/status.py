@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from seglab.errors import ConfigError, RunError
-from seglab.run.paths import LOCK, STATUS
+from seglab.run.paths import LOCK, SPLITS, STATUS
 from seglab.run.received import DamagedError, read_json
 from seglab.runtime.files import write_json
 from seglab.runtime.links import refuse_links
@@ -109,3 +109,16 @@ def mark_failed(folder: Path, error: str) -> None:
 def now() -> str:
     """Return the time as ``status.json`` has it: ISO, UTC, in seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def kept_splits(checkpoint: Path) -> Path | None:
+    """Return the folder of the lists of the run that a checkpoint is of; None: it has none.
+
+    Raises:
+        RunError: a list is a link.
+    """
+    folder = checkpoint.parent.parent / SPLITS
+    if not folder.is_dir():
+        return None
+    refuse_links(folder)
+    return folder

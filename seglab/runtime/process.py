@@ -63,6 +63,9 @@ def computing(threads: int) -> Iterator[None]:
         # whoever reads before writing: a seventh of a step's time. Nothing here does, so no number
         # changes.
         _set_flags((threads, *flags[1:5], False))
+        # Imported, albumentations asks a server for its latest version unless this is set
+        # (albumentations/__init__.py).
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         try:
             yield
         finally:

@@ -26,6 +26,7 @@ from seglab.data.datamodule import VOCDataModule
 from seglab.data.digests import Record
 from seglab.data.images import ImageBatches
 from seglab.data.sampling import spread
+from seglab.errors import ConfigError
 from seglab.loggers.history import HistoryLogger
 from seglab.loggers.track import Tracking, track
 from seglab.metrics.counts import unreliable
@@ -49,6 +50,7 @@ from seglab.runtime.process import (
 )
 from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
+from seglab.session.augmentation import build_augmentation
 from seglab.session.trainer import build_callback, build_trainer, interruptible
 from seglab.tasks.base import Task
 from seglab.tasks.batches import batch_sizes, check_limits
@@ -94,7 +96,7 @@ class Session:
         self.config = replace(config, trainer=replace(config.trainer, threads=self.threads))
         self.kind, self.folder, self.overrides = kind, folder, overrides
         self.console = console or Console(quiet=True)
-        self.split = config.data.split_name(split)
+        self.named_split, self.split = split, config.data.split_name(split)
 
     @cached_property
     def tracking(self) -> Tracking:
@@ -120,11 +122,13 @@ class Session:
     def data(self) -> VOCDataModule:
         """The splits of the data set, decoded and checked on first use."""
         return VOCDataModule(
-            replace(self.config.data, val_split=self.split),
+            self.config.data,
             self.config.seed,
             Checking(self.console),
             instances=self.config.model.task == "instance",
             start=self.resumed.position[1:3],
+            split=self.named_split,
+            augmentation=build_augmentation(self.config) if self.kind == "train" else None,
         )
 
     @cached_property
@@ -214,13 +218,14 @@ class Session:
             check_processes(
                 config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0
             )
-            samples = len(self.data.split(config.data.train_split))
+            samples = len(self.data.split(self.data.train_split))
             for line in batch_sizes(config, samples, trainer.world_size):
                 print_plain(line, console)
             full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
             logged = self.tracking.run(trainer, self.task.net, self.data.records)
             with listening(), reported(run, console), logged, full:
                 run.history.rewind(reached.step)
+                run.write_splits(self.data.divided)
                 if run.leads and self.resumed.note:
                     set_aside(run.checkpoints)
                 with failures.explained(), interruptible(trainer):
@@ -253,6 +258,7 @@ class Session:
         with computing(self.threads):
             _ = self.tracking
             record = self.data.record(self.split)
+            self._check_division(origin(checkpoint, path)["data"].get(self.named_split), record)
             check_limits(config, self.data, self.split)
             self.load(checkpoint, path)
             facts = {"data": {"val": record.identity}, "checkpoint": origin(checkpoint, path)}
@@ -302,6 +308,23 @@ class Session:
                 trainer.predict(self.task, loader, return_predictions=False, weights_only=True)
                 self.tracking.results({})
                 report(writing)
+
+    def _check_division(self, recorded: str | None, record: Record) -> None:
+        """Check that a part of divided data is what it was in training.
+
+        Raises:
+            ConfigError: it is not, and no list says which images it was.
+        """
+        data = self.config.data
+        if data.val_fraction is None or recorded in (None, record.identity):
+            return
+        changed = f"data.root={data.root}: the data has changed since training"
+        if data.splits is None:
+            raise ConfigError(
+                f"{changed}, so that data.val_fraction divides it otherwise; give "
+                "data.splits=DIR, the splits/ of the run folder"
+            )
+        print_plain(f"warning: {changed}; the images are those of {data.splits}", self.console)
 
     def _watching(
         self, run: Run, every_n_epochs: int

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from seglab.data.layout import SplitFiles
+from seglab.data.layouts import open_files
 from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.errors import ConfigError, SeglabError
 from seglab.models.weights import check_weights
@@ -20,6 +20,7 @@ from seglab.runtime.launch import ranks
 from seglab.runtime.process import computing
 from seglab.schema import LoggerConfig, Mark, TrainConfig, has_mark
 from seglab.session import Session
+from seglab.session.augmentation import build_augmentation
 from seglab.tasks.batches import check_share
 
 HARMLESS = ("seed", "schedule", "optimizer.lr", "optimizer.weight_decay", "trainer.max_epochs")
@@ -38,9 +39,11 @@ def check_job(config: TrainConfig, folder: Path) -> None:
         check_weights(session.task.net, config.model.net, config.model.weights)
     session.task.check_optimizer()
     with computing(session.threads):
+        build_augmentation(config)
         session.trainer()
     reached = session.resumed.position
-    size, split, processes = config.data.batch_size, config.data.train_split, ranks(config.trainer)
+    split, processes = config.data.split_name("train"), ranks(config.trainer)
+    size = config.data.batch_size
     check_processes(config, reached.processes, processes, within_epoch=reached.batches > 0)
     if samples < size:
         raise ConfigError(
@@ -63,7 +66,7 @@ def _check_data(config: TrainConfig) -> int:
         ConfigError, DataError: the data set cannot be used; says which key or file.
     """
     data, instances = config.data, config.model.task == "instance"
-    splits = (data.train_split, data.val_split)
+    splits = [data.split_name(name) for name in ("train", "val")]
     if data.synth is not None and not (built_in_root(data) / "VOC2007").is_dir():
         # It is made when a run begins, with these lists.
         for name in splits:
@@ -73,7 +76,7 @@ def _check_data(config: TrainConfig) -> int:
                 )
         parts = {"train": data.synth.train, "val": data.synth.val}
         return parts.get(data.train_split, sum(parts.values()))
-    train, _ = (SplitFiles.configured(data, name, instances=instances) for name in splits)
+    train, _ = (open_files(data, name, instances=instances) for name in splits)
     return len(train)
 
 

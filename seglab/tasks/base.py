@@ -48,10 +48,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Task(L.LightningModule):
     """A net, and what is optimised and measured with it.
 
-    Scaling and normalisation happen here, on the device: a task takes plain uint8 RGB.
+    Scaling and normalisation happen here, on the device: a task takes plain uint8.
 
     Args:
-        net: maps normalised images ``(B, 3, H, W)`` to whatever :meth:`class_map` understands.
+        net: maps normalised images ``(B, C, H, W)`` to whatever :meth:`class_map` understands.
         classes: the names of the K classes, in the order of their values.
         optimizer: makes the optimiser of the net; None: AdamW with torch's defaults.
         schedule: makes the schedule of an optimiser, given the number of steps of the run; None:
@@ -62,7 +62,7 @@ class Task(L.LightningModule):
             :meth:`configure_metrics`. Each validated image updates them by prediction and truth,
             ``(1, H, W)`` int64, void 255.
         frozen: parts of the net that stay in evaluation mode.
-        mean: of the RGB values that the net was trained on, in 0..1.
+        mean: of each of the C channels that the net was trained on, in 0..1.
         std: their standard deviation.
         channels_last: the memory format of the net and the images.
         compile: whether the training step's net is compiled.
@@ -112,11 +112,11 @@ class Task(L.LightningModule):
         self.scores, self.evaluation = {}, None
         self.scored_at = -1
         for name, value in (("mean", mean), ("std", std)):
-            buffer = torch.tensor(value).view(1, 3, 1, 1) * 255
+            buffer = torch.tensor(value).view(1, -1, 1, 1) * 255
             self.register_buffer(name, buffer, persistent=False)
 
     def normalise(self, image: Tensor) -> Tensor:
-        """Turn ``(B, 3, H, W)`` uint8 RGB into what the net was trained on.
+        """Turn ``(B, C, H, W)`` uint8 into what the net was trained on.
 
         The strides of the result follow from its shape alone. Torch and oneDNN choose a kernel by
         strides, and ``contiguous`` keeps those of a dimension of size 1 as they are, so that one
@@ -141,16 +141,16 @@ class Task(L.LightningModule):
         return self
 
     def forward(self, image: Tensor) -> Any:
-        """Map plain RGB ``(B, 3, H, W)`` uint8 to the net's output."""
+        """Map plain ``(B, C, H, W)`` uint8 to the net's output."""
         net = self.compiled if self.training and self.compiled else self.net
         return net(self.normalise(image))
 
     def infer(self, image: Tensor) -> Any:
-        """Map plain RGB ``(B, 3, H, W)`` uint8 to what :meth:`class_map` takes, as evaluated."""
+        """Map plain ``(B, C, H, W)`` uint8 to what :meth:`class_map` takes, as evaluated."""
         return self(image)
 
     def infer_each(self, image: Tensor) -> Iterator[Any]:
-        """Yield what :meth:`infer` gives for each image of ``(B, 3, H, W)`` uint8, as a batch of 1.
+        """Yield what :meth:`infer` gives for each image of ``(B, C, H, W)`` uint8, as a batch of 1.
 
         On a CPU every image has a forward pass of its own, which is as fast as a batch: the kernels
         for another batch size differ in the last bits of their results, such as those of a 1x1
@@ -173,7 +173,8 @@ class Task(L.LightningModule):
         """
         training = self.training
         with torch.inference_mode():
-            output = main_output(self.eval()(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)))
+            blank = torch.zeros(1, self.mean.numel(), 64, 64, dtype=torch.uint8)
+            output = main_output(self.eval()(blank))
         self.train(training)
         wanted = (1, len(self.classes), 64, 64)
         if not isinstance(output, Tensor) or output.shape != wanted:

@@ -40,10 +40,10 @@ def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = N
     """
     limits = config.trainer
     if split is None:
-        samples = len(data.split(config.data.train_split))
+        samples = len(data.split(data.train_split))
         batches = samples // (config.data.batch_size * world_size())
         check_share("trainer.limit_train_batches", limits.limit_train_batches, batches)
-    images = data.split(split or config.data.val_split)
+    images = data.split(split or data.val_split)
     sizes = [images.size(index) for index in range(len(images))]
     total = len(evaluation_batches(sizes, config.data.eval_batch_size))
     # A process without a batch gets an empty one.

@@ -18,6 +18,7 @@ from seglab.config.instantiate import build
 from seglab.data.classes import VOID
 from seglab.errors import ConfigError
 from seglab.losses import Loss
+from seglab.models.channels import with_channels
 from seglab.schema import LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from seglab.tasks.base import Task
 from seglab.tasks.instance import InstanceSegmentation
@@ -51,6 +52,11 @@ def build_task(config: TrainConfig, per_image: bool = False, first_step: int = 0
     net = build(config.model.net, "model.net")
     if not isinstance(net, nn.Module):
         raise ConfigError(f"model.net._target_={config.model.net['_target_']}: not an nn.Module")
+    try:
+        with_channels(net, config.data.channels)
+    except ValueError as error:
+        text = f"model.net: {error}, which data.channels={config.data.channels} needs"
+        raise ConfigError(text) from None
     classes = tuple(config.data.classes or ())
     arguments = _semantic if config.model.task == "semantic" else _instance
     task = TASKS[config.model.task](

@@ -42,12 +42,12 @@ class InstanceSegmentation(Task):
         self.mask_ap = MaskAP(self.classes)
 
     def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
-        """Map plain RGB ``(B, 3, H, W)`` uint8 to torchvision's results, one an image."""
+        """Map plain ``(B, C, H, W)`` uint8 to torchvision's results, one an image."""
         found: list[dict[str, Tensor]] = self.net(list(self.normalise(image)))
         return found
 
     def infer(self, image: Tensor) -> list[Detections]:
-        """Map ``(B, 3, H, W)`` uint8 to the objects of each image.
+        """Map ``(B, C, H, W)`` uint8 to the objects of each image.
 
         Each image by itself: the heads take the proposals of all images as one batch, and a
         product of another number of rows differs in its last bits.
@@ -70,9 +70,15 @@ class InstanceSegmentation(Task):
         """Look whether the heads fit the classes.
 
         Raises:
-            ConfigError: they are made for another number of them.
+            ConfigError: they are made for another number of them, or the net for other channels.
         """
         assert isinstance(self.net, MaskRCNN)
+        own, channels = len(self.net.transform.image_mean), self.mean.numel()
+        if own not in (1, channels):
+            raise ConfigError(
+                f"model.net: normalises {own} channels, not data.channels={channels}; give "
+                f"model.net.image_mean={[0.0] * channels} model.net.image_std={[1.0] * channels}"
+            )
         found = self.net.roi_heads.box_predictor.cls_score.out_features
         if found != len(self.classes):
             raise ConfigError(

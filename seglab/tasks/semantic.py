@@ -76,7 +76,7 @@ class SemanticSegmentation(Task):
             raise ConfigError(f"loss: gives {value} for a batch; must be a tensor of one number")
 
     def infer(self, image: Tensor) -> Tensor:
-        """Map ``(B, 3, H, W)`` uint8 to logits ``(B, K, H, W)``, mirrored too if so configured."""
+        """Map ``(B, C, H, W)`` uint8 to logits ``(B, K, H, W)``, mirrored too if so configured."""
         logits: Tensor = main_output(self(image))
         if self.flip:
             logits = (logits + main_output(self(image.flip(-1))).flip(-1)) / 2

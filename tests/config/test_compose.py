@@ -45,7 +45,8 @@ def test_the_files_are_found() -> None:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_of_every_group(option: str) -> None:
     needs = ["data.root=somewhere", "data.classes=[background,leaf]"]
-    composed = compose("train", TrainConfig, [option, *(needs if option == "data=folder" else [])])
+    own = option in ("data=coco", "data=folder", "data=pairs")
+    composed = compose("train", TrainConfig, [option, *(needs if own else [])])
     group, _, name = option.partition("=")
     of_another_target = ("schedule=multistep", "logger=tensorboard", "logger=mlflow")
     if group in ("data", "model", "schedule", "logger") and option not in of_another_target:
@@ -144,8 +145,8 @@ def test_composing_leaves_nothing_behind() -> None:
         ("data.store=false", "data.store=False: must be a group of keys, such as {key: value}"),
         ("data.classes=[a]", "data.classes: 1 classes; a class map holds 2 to 255"),
         ("data=voc2008", "data=voc2008: no such data; nearest: voc2007, voc2012"),
-        ("data=base", "data=base: no such data; there is folder, synthetic, voc2007"),
-        ("data=null", "data=null: no such data; there is folder, "),
+        ("data=base", "data=base: no such data; there is coco, folder, pairs, synthetic, voc2007"),
+        ("data=null", "data=null: no such data; there is coco, folder, "),
         ("data=folder", "data.root is not set: give data.root=DIR"),
         ("experiments=smok", "experiments=smok: no such experiments; nearest: smoke"),
         ("model.mean=[0,nan,0]", "model.mean=nan: must be a finite number"),

@@ -67,6 +67,7 @@ def targets(value: Any) -> set[str]:
 
 def test_the_list_is_what_conf_ships_and_the_nets_of_its_extra() -> None:
     groups = ("model", "optimizer", "callbacks", "loss", "metrics", "schedule", "logger")
+    groups += ("transforms",)
     files = [path for group in groups for path in (home() / "conf" / group).glob("*.yaml")]
     ours = {target for path in files for target in targets(yaml.safe_load(path.read_text()))}
     extra = {name for name in TARGETS if name.startswith("segmentation_models_pytorch.")} - ours

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from seglab.data.class_lists import class_names
 from seglab.data.classes import (
     SYNTHETIC_CLASSES,
     VOC_CLASSES,
     check_class_names,
-    class_names,
     flat_palette,
     palette,
     read_labelmap,

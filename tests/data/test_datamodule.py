@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seglab.data.classes import VOC_CLASSES
-from seglab.data.datamodule import Batch, VOCDataModule, open_dataset
+from seglab.data.datamodule import Batch, VOCDataModule
+from seglab.data.layouts import open_files
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached
-from seglab.data.voc import VOCSegmentation
+from seglab.data.voc import VOCSegmentation, open_dataset
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig, SynthConfig
 
@@ -303,7 +304,7 @@ def test_the_configuration_reaches_the_data_set(
     own = open_dataset(data_config(tree.folder, mask_dir="Aug", year=None), "train")
     assert own.classes == VOC_CLASSES
     tree.image("e").unlink()
-    assert len(open_dataset(config, "val", missing_ok=True)) == 2
+    assert len(open_files(config, "val", missing_ok=True)) == 2
 
 
 def test_the_synthetic_data_is_made_on_first_use(data_config: Make, tmp_path: Path) -> None:

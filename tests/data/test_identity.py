@@ -19,6 +19,7 @@ import pytest
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.identity import data_identity
 from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.layouts import open_files
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
@@ -140,7 +141,7 @@ def test_other_masks_of_the_same_sizes_and_times_are_other_data(
         assert data_identity(one, "train", instances=False) == expected["train"]
         module = VOCDataModule(one)
         pixels = module.split("train")[0].class_map.numpy()
-        assert np.array_equal(pixels, SplitFiles.configured(one, "train").read(0).class_map)
+        assert np.array_equal(pixels, open_files(one, "train").read(0).class_map)
 
 
 def test_data_written_in_one_tick_of_the_clock_are_told_apart(
@@ -171,7 +172,7 @@ def test_a_moved_data_set_is_not_read_again(
     first = identity(config)
     tree.root.rename(tmp_path / "moved")
     forbid_decoding(monkeypatch)
-    monkeypatch.setattr("seglab.data.identity.hash_files", None)
+    monkeypatch.setattr("seglab.data.records.hash_files", None)
     assert identity(replace(config, root=str(tmp_path / "moved"))) == first
 
 
@@ -188,7 +189,7 @@ def test_an_identity_asked_for_is_remembered_but_no_check(
 ) -> None:
     hashed = data_identity(config, "train", instances=False)
     with monkeypatch.context() as patch:
-        patch.setattr("seglab.data.identity.hash_files", None)
+        patch.setattr("seglab.data.records.hash_files", None)
         assert data_identity(config, "train", instances=False) == hashed
     tree.image("a").write_bytes(b"no picture")
     data_identity(config, "train", instances=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from torch import Tensor
 from seglab.data.datamodule import TrainSet
 from seglab.data.transforms import (
     FILL,
+    JointTransform,
     flip,
     generator,
     pad,
@@ -38,9 +38,9 @@ def noise(height: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def augment(seed: int, epoch: int, name: str, strength: float = 1.0) -> tuple[Tensor, Tensor]:
     image, class_map = noise(60, 80)
-    config = SimpleNamespace(crop_size=40, scale=[0.5, 2.0], flip=0.5, photometric=strength)
+    ours = JointTransform(40, [0.5, 2.0], 0.5, strength)
     samples = [Sample(name, image, class_map)]
-    image, maps = TrainSet(samples, config, seed)[epoch, 0][2:]  # type: ignore[arg-type]
+    image, maps = TrainSet(samples, ours, seed)[epoch, 0][2:]  # type: ignore[arg-type]
     return image, maps[0]
 
 
@@ -135,14 +135,14 @@ def test_the_quick_way_gives_the_pixels_of_the_plain_one(seed: int, crop: int) -
 
 
 def test_padding_is_at_all_four_corners_and_untouched_by_colour_changes() -> None:
-    config = SimpleNamespace(crop_size=200, scale=[0.5, 1.0], flip=0.0, photometric=1.0)
+    ours = JointTransform(200, [0.5, 1.0], 0.0, 1.0)
     fill = torch.tensor(FILL, dtype=torch.uint8)
     corners = set()
     changed = 0
     for seed in range(60):
         image, class_map = noise(60, 80, seed)
         class_map[class_map == 255] = 20
-        samples = TrainSet([Sample("a", image, class_map)], config, seed)  # type: ignore[arg-type]
+        samples = TrainSet([Sample("a", image, class_map)], ours, seed)  # type: ignore[arg-type]
         shown, maps = samples[0, 0][2:]
         padding = maps[0] == 255
         assert (shown[:, padding] == fill[:, None]).all()

@@ -178,9 +178,9 @@ def test_255_classes_use_every_value_but_void(tree: Tree) -> None:
 
 
 def test_a_class_list_that_is_none(tree: Tree) -> None:
-    with pytest.raises(DataError, match="0 classes"):
+    with pytest.raises(ConfigError, match="0 classes"):
         voc(tree, classes=[])
-    with pytest.raises(DataError, match="'x' stands twice"):
+    with pytest.raises(ConfigError, match="'x' stands twice"):
         voc(tree, classes=["x", "x"])
 
 
@@ -216,7 +216,9 @@ def test_images_of_other_names(tree: Tree, suffix: str) -> None:
 
 
 def test_a_data_set_of_ones_own(tree: Tree) -> None:
-    with pytest.raises(DataError, match=r"labelmap\.txt: not found, and no class list"):
+    with pytest.raises(
+        ConfigError, match=r"data\.classes is not set: .* or put a labelmap\.txt into"
+    ):
         VOCSegmentation(tree.folder)
     dataset = VOCSegmentation(tree.folder, classes=[str(i) for i in range(21)])
     assert dataset.ids == ["a", "b", "c"]

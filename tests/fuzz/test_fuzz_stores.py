@@ -15,8 +15,8 @@ from helpers.fuzzing import check_line, fuzzed, trying
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seglab.data.identity import RecordFile
-from seglab.data.layout import SplitFiles
+from seglab.data.folder import FolderFiles
+from seglab.data.records import RecordFile
 from seglab.data.store import Cached
 from seglab.data.synthetic import SyntheticSpec, write_tree
 from seglab.errors import DataError
@@ -34,7 +34,7 @@ class Planted:
 
     def __init__(self, folder: Path) -> None:
         write_tree(folder / "data", SyntheticSpec(train=3, val=1, width=32, height=32))
-        self.files = SplitFiles(folder / "data", 2007, "train")
+        self.files = FolderFiles(folder / "data", 2007, "train")
         self.whole, self.folder, self.precious = (
             folder / name for name in ("whole", "store", "precious")
         )

@@ -10,12 +10,12 @@ import pytest
 
 from seglab.errors import RunError
 from seglab.run.evaluation import (
-    FILE,
     KeptEvaluation,
     read_evaluation,
     sample_files,
     save_evaluation,
 )
+from seglab.run.paths import EVALUATION
 
 
 def kept(**changes: object) -> KeptEvaluation:
@@ -41,11 +41,11 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     assert after.counts.dtype == np.int64
     assert (after.ids, after.classes) == (before.ids, before.classes)
     assert after.mious() == before.mious()
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert [path.name for path in tmp_path.iterdir()] == [EVALUATION]
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
-    path = tmp_path / FILE
+    path = tmp_path / EVALUATION
     save_evaluation(tmp_path, kept())
     whole = path.read_bytes()
     for content in (b"", b"not a zip", whole[: len(whole) // 2], whole[:80] + whole[90:]):
@@ -64,7 +64,7 @@ def test_what_would_fill_the_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("seglab.run.evaluation.MAX_BYTES", 10_000)
-    np.savez_compressed(tmp_path / FILE, confusion=np.zeros((100, 100), np.int64))
+    np.savez_compressed(tmp_path / EVALUATION, confusion=np.zeros((100, 100), np.int64))
     with pytest.raises(
         RunError, match=r"evaluation\.npz: .* 80,128 bytes unpacked; more than 10,000"
     ):
@@ -74,11 +74,11 @@ def test_what_would_fill_the_memory_is_refused(
 def test_a_damaged_stream_is_refused(tmp_path: Path) -> None:
     """Zlib's errors are of no kind that Python knows: found by a fuzz test."""
     save_evaluation(tmp_path, kept())
-    whole = (tmp_path / FILE).read_bytes()
+    whole = (tmp_path / EVALUATION).read_bytes()
     for at in range(60, len(whole) - 200, 7):
         flipped = bytearray(whole)
         flipped[at] ^= 0x55
-        (tmp_path / FILE).write_bytes(flipped)
+        (tmp_path / EVALUATION).write_bytes(flipped)
         with suppress(RunError):
             read_evaluation(tmp_path)
 
@@ -88,7 +88,7 @@ def test_code_is_not_run(tmp_path: Path) -> None:
         def __reduce__(self) -> object:
             return (Path.write_text, (tmp_path / "ran", "yes"))
 
-    np.savez(tmp_path / FILE, confusion=np.array([Bad()], dtype=object))
+    np.savez(tmp_path / EVALUATION, confusion=np.array([Bad()], dtype=object))
     with pytest.raises(RunError, match="damaged"):
         read_evaluation(tmp_path)
     assert not (tmp_path / "ran").exists()

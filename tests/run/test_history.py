@@ -32,5 +32,5 @@ def test_hyperparameters_are_left_to_the_run_folder(tmp_path: Path) -> None:
     logger = HistoryLogger(History(tmp_path / "metrics.csv"))
     logger.log_hyperparams({"lr": 1.0})
     logger.finalize("success")
-    assert (logger.name, logger.version) == ("history", 0)
+    assert (logger.name, logger.version) == ("seglab", 0)
     assert list(tmp_path.iterdir()) == []

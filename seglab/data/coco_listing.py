@@ -1,0 +1,160 @@
+"""COCO's JSON: categories, images, and the annotations of each. Knows no torch, and no numpy.
+
+A file of half a gigabyte takes seconds to parse: it is read once per process. What is kept of each
+image is one text, which loading processes receive as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from seglab.data.classes import check_class_names
+from seglab.data.texts import quoted, read_bytes
+from seglab.errors import DataError
+
+MAX_LISTING_BYTES = 2**31
+"""COCO's own largest has 470 MB."""
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a file lists.
+
+    Attributes:
+        path: the file.
+        categories: the name of each category id, by id.
+        images: the name of each image file, in the order of the list.
+        entries: per image, ``{"image": NAME, "size": [H, W], "annotations": […]}`` as JSON.
+    """
+
+    path: Path
+    categories: dict[int, str]
+    images: list[str]
+    entries: list[bytes]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The background, then the categories by id."""
+        names = [name for name in self.categories.values() if name != BACKGROUND]
+        return check_class_names([BACKGROUND, *names], str(self.path))
+
+
+def read_listing(path: Path) -> Listing:
+    """Read a file, unless this process has read it already.
+
+    Raises:
+        DataError: missing, too large, no JSON, or not in COCO's form; names the file.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}; see data.annotations") from None
+    return _read(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+
+
+def coco_classes(paths: list[Path]) -> tuple[str, ...]:
+    """Return the classes of a data set whose splits are listed in ``paths``.
+
+    Raises:
+        DataError: as :func:`read_listing`; the categories of two files differ.
+    """
+    first, *others = (read_listing(path) for path in paths)
+    for other in others:
+        if other.categories != first.categories:
+            odd = dict(other.categories.items() ^ first.categories.items())
+            name = next(iter(odd.values()))
+            raise DataError(
+                f"{other.path}: its categories are not those of {first.path} ({name!r}); "
+                "give data.classes=[background,…]"
+            )
+    return first.classes
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, stat: tuple[int, ...]) -> Listing:
+    try:
+        content = json.loads(read_bytes(path, MAX_LISTING_BYTES))
+    except (ValueError, RecursionError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as COCO's JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not COCO's JSON: it should be an object with images, …")
+    categories = {
+        _field(path, item, "id", int): _field(path, item, "name", str)
+        for item in _items(path, content, "categories")
+    }
+    images: dict[Any, tuple[str, list[int]]] = {}
+    for item in _items(path, content, "images"):
+        name, key = _field(path, item, "file_name", str), _key(path, item, "id", "image")
+        size = [_field(path, item, side, int) for side in ("height", "width")]
+        if min(size) < 1:
+            raise DataError(f"{path}: image {quoted(name)} has {size[1]}x{size[0]} pixels")
+        if key in images:
+            raise DataError(f"{path}: two images have the id {key}")
+        _check_name(path, name)
+        images[key] = name, size
+    if not images:
+        raise DataError(f"{path}: lists no image")
+    objects: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
+    for number, item in enumerate(_items(path, content, "annotations")):
+        name = f"annotation {item.get('id', f'number {number}')}"
+        image, category = _key(path, item, "image_id", name), _field(path, item, "category_id", int)
+        if image not in objects:
+            raise DataError(f"{path}: {name}: no image has the id {image}")
+        if category not in categories:
+            raise DataError(f"{path}: {name}: no category has the id {category}")
+        shape = item.get("segmentation")
+        if not isinstance(shape, list | dict) or not shape:
+            raise DataError(
+                f"{path}: {name} of image {quoted(images[image][0])} has no segmentation; "
+                "boxes alone are not enough"
+            )
+        crowd = int(item.get("iscrowd") in (1, True))
+        objects[image].append(
+            {"name": name, "category": category, "crowd": crowd, "segmentation": shape}
+        )
+    entries = [
+        json.dumps({"image": name, "size": size, "annotations": objects[key]}).encode()
+        for key, (name, size) in images.items()
+    ]
+    ordered = dict(sorted(categories.items()))
+    return Listing(path, ordered, [name for name, _ in images.values()], entries)
+
+
+def _items(path: Path, content: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
+    items = content.get(key)
+    if not isinstance(items, list):
+        raise DataError(f"{path}: not COCO's JSON: it has no list {key!r}")
+    for item in items:
+        if not isinstance(item, dict):
+            raise DataError(f"{path}: {quoted(str(item))} in {key!r} is no object")
+        yield item
+
+
+def _field(path: Path, item: dict[str, Any], key: str, kind: type[Any]) -> Any:
+    value = item.get(key)
+    if isinstance(value, float) and kind is int and value.is_integer():
+        return int(value)  # some tools write all numbers so
+    if not isinstance(value, kind) or isinstance(value, bool):
+        what = "a whole number" if kind is int else "a text"
+        raise DataError(f"{path}: {key!r} of {quoted(str(item))} should be {what}")
+    return value
+
+
+def _key(path: Path, item: dict[str, Any], key: str, name: str) -> int | str:
+    value = item.get(key)
+    if not isinstance(value, int | str):
+        raise DataError(f"{path}: {name}: {key!r} is {quoted(str(value))}, no id")
+    return value
+
+
+def _check_name(path: Path, name: str) -> None:
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or {*name} & {"\0", "\\"} or not pure.name:
+        raise DataError(f"{path}: file_name {quoted(name)} leads out of its folder")

@@ -1,0 +1,127 @@
+"""Polygons and run lengths as COCO's tools draw them. Knows no torch.
+
+Polygons are drawn by faster-coco-eval, a port of COCO's own C. It trusts what it is given, so what
+comes from a file is checked here first; run lengths, of which it believes any, are decoded here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from faster_coco_eval.core import mask as run_length
+
+from seglab.data.classes import VOID
+from seglab.data.files import MAX_PIXELS
+
+
+def paint(entry: bytes, labels: Mapping[int, int | None]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Paint the objects of an image, the largest first, so that smaller ones are on top.
+
+    That is the order of COCO's panoptic tools. Crowds are void, and below everything.
+
+    Args:
+        entry: of :class:`~seglab.data.coco_listing.Listing`.
+        labels: the label of each category; None: it is not painted.
+
+    Returns:
+        The class map ``(H, W)`` uint8, 255 for void; the instance map ``(H, W)`` int32, ids from 1
+        in the order of the file, 255 for void; and the number of objects, with more than 254 of
+        which the instance map is of no use.
+
+    Raises:
+        ValueError: a segmentation that is none, or does not fit the image; names the annotation.
+    """
+    content = json.loads(entry)
+    height, width = content["size"]
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"more than {MAX_PIXELS:,} pixels are refused")
+    shapes: list[tuple[bool, int, int, int, np.ndarray]] = []
+    number = 0
+    for item in content["annotations"]:
+        label = labels[item["category"]]
+        if label is None:
+            continue
+        try:
+            runs = _runs(item["segmentation"], height, width)
+        except ValueError as error:
+            raise ValueError(f"{item['name']}: {error}") from None
+        if item["crowd"]:
+            label, identity = VOID, VOID
+        else:
+            number += 1
+            identity = number
+        shapes.append((not item["crowd"], -int(runs[1::2].sum()), label, identity, runs))
+    # Columns come first in run lengths.
+    class_map = np.zeros(width * height, np.uint8)
+    instance_map = np.zeros(width * height, np.int32)
+    for _, _, label, identity, runs in sorted(shapes, key=lambda shape: shape[:2]):
+        inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+        class_map[inside] = label
+        instance_map[inside] = identity
+    shape = (width, height)
+    return class_map.reshape(shape).T.copy(), instance_map.reshape(shape).T.copy(), number
+
+
+def _runs(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """Return run lengths, column by column, beginning with those outside; they add up to H * W."""
+    if isinstance(segmentation, dict):
+        if segmentation.get("size") != [height, width]:
+            raise ValueError(f"its size is {segmentation.get('size')}, not [{height}, {width}]")
+        counts = segmentation.get("counts")
+        if isinstance(counts, str):
+            counts = _decompressed(counts)
+        if (
+            not isinstance(counts, list)
+            or not all(type(count) is int and count >= 0 for count in counts)
+            or sum(counts) != height * width
+        ):
+            raise ValueError(f"run lengths that do not add up to {height} * {width} pixels")
+        return np.array(counts, np.int64)
+    polygons = [_polygon(points, height, width) for points in segmentation]
+    # Fewer than three points enclose nothing; COCO's tools would take four numbers for a box.
+    polygons = [points for points in polygons if len(points) >= 6]
+    if not polygons:
+        return np.array([height * width], np.int64)
+    merged = run_length.merge(run_length.frPyObjects(polygons, height, width))
+    return np.array(_decompressed(merged["counts"]), np.int64)
+
+
+def _polygon(points: Any, height: int, width: int) -> list[float]:
+    if (
+        not isinstance(points, list)
+        or len(points) % 2
+        or not all(type(value) in (int, float) and isfinite(value) for value in points)
+    ):
+        raise ValueError("a polygon is a list of numbers: x, y, x, y, …")
+    # Each edge is drawn pixel by pixel, wherever it leads.
+    for axis, side in ((points[::2], width), (points[1::2], height)):
+        if axis and (min(axis) < -side or max(axis) > 2 * side):
+            raise ValueError(f"a polygon that leads far out of the image of {width}x{height}")
+    return points
+
+
+def _decompressed(text: str | bytes) -> list[int]:
+    """Return the counts of COCO's compressed run lengths (``rleFrString`` in its maskApi.c).
+
+    Six bits per character: five of the number, the lowest first, and one that more follow. From the
+    fourth on, a count is the difference to the one before the last.
+    """
+    counts: list[int] = []
+    value, shift = 0, 0
+    for code in text.encode() if isinstance(text, str) else text:
+        bits = code - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError("run lengths with a character that COCO's tools do not write")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value, shift = 0, 0
+    return counts

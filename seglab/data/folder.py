@@ -1,0 +1,194 @@
+"""PASCAL VOC's layout, and what CVAT and labelme export in it. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from seglab.data.class_lists import class_names
+from seglab.data.files import Box, read_boxes
+from seglab.data.layout import Part
+from seglab.data.lists import configured_root, read_ids
+from seglab.data.mask_files import MaskFiles, mask_table
+from seglab.errors import ConfigError, DataError
+from seglab.schema import DataConfig
+
+IMAGE_SUFFIXES = tuple(
+    case(suffix)
+    for case in (str.lower, str.upper)
+    for suffix in (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+)
+YEARS = range(2007, 2013)
+LISTS = "ImageSets/Segmentation"
+
+
+class FolderFiles(MaskFiles):
+    """A split of a VOC year, or of a data set of one's own in the same layout.
+
+    Args:
+        root: the folder that holds ``VOC2007/`` and its like; without ``year`` the folder that
+            holds ``JPEGImages/`` itself.
+        year: 2007 to 2012, or None for a data set of one's own.
+        split: the name of a list in ``ImageSets/Segmentation``, or the path of a list file.
+        classes: names in the order of the labels; None means those of ``mask_values``, VOC's, or
+            without a year those of ``labelmap.txt``.
+        mask_values: the class, or void, of each mask value (255) or colour (``"128/0/0"``);
+            None means that mask values are labels, and colours those of ``labelmap.txt``.
+        mask_dir: the folder of the class maps.
+        instances: also read ``SegmentationObject/`` (required then) and ``Annotations/``.
+        missing_ok: leave it to reading a sample to say that a file of it is missing.
+        look: False: read the list alone, whatever files there are.
+        part: of ``split``, or of the only list, or of all images where there is none.
+        config: what else is configured: other folders, and what becomes of classes.
+
+    Raises:
+        ConfigError: a root that does not exist, an impossible year, unusable ``mask_values``.
+        DataError: a folder, list, image or mask is missing, an id stands twice, a list is empty.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        year: int | None = None,
+        split: str = "train",
+        *,
+        classes: Sequence[str] | None = None,
+        mask_values: Mapping[str, str] | Mapping[int, str] | None = None,
+        mask_dir: str = "SegmentationClass",
+        instances: bool = False,
+        missing_ok: bool = False,
+        look: bool = True,
+        part: Part | None = None,
+        config: DataConfig | None = None,
+    ) -> None:
+        values: dict[str, str] | None = None
+        if mask_values is not None:
+            values = {str(value): name for value, name in mask_values.items()}
+        self.folder = _data_folder(Path(root), year, config.image_dir if config else "JPEGImages")
+        names = class_names(
+            None if classes is None else list(classes),
+            synthetic=False,
+            year=year,
+            root=str(self.folder),
+            mask_values=values,
+        )
+        super().__init__(names, config)
+        self.image_folder = self.folder / (config.image_dir if config else "JPEGImages")
+        self.instance_folder = _export(
+            self.folder / (config.instance_dir if config else "SegmentationObject")
+        )
+        self.split, self.instances, self.missing_ok = split, instances, missing_ok
+        # A VOC year has VOC's palette, whatever lies there.
+        own = year is None or values is not None
+        self.table = mask_table(self.folder, values, names) if own else None
+        found = _find_list(self.folder, split, part)
+        self.list_file = found or self.image_folder
+        self.ids = read_ids(found) if found else _all_ids(self.image_folder)
+        if part is not None:
+            self.split, self.ids = part.name, part.of(self.ids, self.list_file)
+        if not look:
+            return
+        masks = _export(self.folder / mask_dir)
+        self.images = self._find(self.image_folder, IMAGE_SUFFIXES)
+        self.masks = self._find(masks, (".png",))
+        self.instance_maps = self._find(self.instance_folder, (".png",)) if instances else []
+
+    @classmethod
+    def configured(
+        cls,
+        config: DataConfig,
+        split: str,
+        *,
+        instances: bool = False,
+        missing_ok: bool = False,
+        look: bool = True,
+        part: Part | None = None,
+    ) -> Self:
+        """Open a split of the configured data set; see :meth:`SplitFiles.configured`."""
+        return cls(
+            configured_root(config),
+            config.year,
+            split,
+            classes=config.source_classes or config.classes,
+            mask_values=config.mask_values,
+            mask_dir=config.mask_dir,
+            instances=instances,
+            missing_ok=missing_ok,
+            look=look,
+            part=part,
+            config=config,
+        )
+
+    def boxes(self, index: int) -> tuple[Box, ...]:
+        """Return the objects of the sample's annotation; none where it has no file."""
+        path = self.folder / "Annotations" / f"{self.ids[index]}.xml"
+        return read_boxes(path) if path.is_file() else ()
+
+    def instance_source(self, index: int) -> Path | None:
+        """Return the sample's file among the instance maps, if it has one."""
+        path = self.instance_folder / f"{self.ids[index]}.png"
+        return path if path.is_file() else None
+
+    def _find(self, folder: Path, suffixes: Sequence[str]) -> list[Path]:
+        return [self._find_file(folder, name, suffixes) for name in self.ids]
+
+    def _find_file(self, folder: Path, name: str, suffixes: Sequence[str]) -> Path:
+        for suffix in suffixes:
+            path = folder / f"{name}{suffix}"
+            if path.is_file():
+                return path
+        if self.missing_ok:
+            return folder / f"{name}{suffixes[0]}"
+        raise DataError(
+            f"{folder / name}{suffixes[0]}: not found, but {self.list_file} lists {name!r}"
+        )
+
+
+def _data_folder(root: Path, year: int | None, images: str) -> Path:
+    if not root.is_dir():
+        raise ConfigError(f"data.root={root}: no such folder")
+    if year is None:
+        folder, inside = root, "data.root is the folder of the data set itself"
+    elif year in YEARS:
+        folder, inside = root / f"VOC{year}", f"data.root is the folder that holds VOC{year}/"
+    else:
+        raise ConfigError(f"year={year}: VOC's years are {YEARS[0]} to {YEARS[-1]}")
+    for name in (".", images):
+        if not (folder / name).is_dir():
+            raise DataError(f"{folder / name}: no such folder; {inside}")
+    return folder
+
+
+def _export(folder: Path) -> Path:
+    """Return the folder of the masks; labelme has arrays in the one, and PNGs beside it."""
+    pictures = folder.with_name(f"{folder.name}PNG")
+    return pictures if pictures.is_dir() else folder
+
+
+def _find_list(folder: Path, split: str, part: Part | None) -> Path | None:
+    """Return the file that lists a split; None: there is no list, and all images are divided."""
+    official = folder / LISTS / f"{split}.txt"
+    if official.is_file():
+        return official
+    if Path(split).is_file():
+        return Path(split)
+    lists = sorted(official.parent.glob("*.txt"))
+    if part is not None and len(lists) < 2:
+        return lists[0] if lists else None
+    there = ", ".join(path.stem for path in lists) or "none"
+    divide = "" if part else "; data.val_fraction=0.2 divides the images in two"
+    if not official.parent.is_dir():
+        raise DataError(f"{official.parent}: no such folder{divide}")
+    raise DataError(f"{official}: no such list; there is {there}{divide}")
+
+
+def _all_ids(folder: Path) -> list[str]:
+    ids = sorted(
+        path.relative_to(folder).with_suffix("").as_posix()
+        for path in folder.rglob("*")
+        if path.suffix in IMAGE_SUFFIXES
+    )
+    if not ids:
+        raise DataError(f"{folder}: no image in it ({', '.join(IMAGE_SUFFIXES[:5])})")
+    return ids

@@ -1,0 +1,152 @@
+"""Which layout a configured data set has, and what is checked of its lists. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from seglab.data.ahead import Progress, in_order, no_progress
+from seglab.data.coco import CocoFiles
+from seglab.data.decode import alone
+from seglab.data.digests import Record, Tally, digest_files
+from seglab.data.division import divide
+from seglab.data.folder import FolderFiles
+from seglab.data.layout import Part, SplitFiles
+from seglab.data.lists import comparable, read_ids
+from seglab.data.pairs import PairFiles
+from seglab.data.records import RecordFile, usable_folder
+from seglab.errors import ConfigError
+from seglab.schema import DataConfig
+
+PARTS = ("train", "val")
+"""The parts into which ``data.val_fraction`` divides."""
+
+LAYOUTS: Mapping[str, type[SplitFiles]] = {
+    "folder": FolderFiles,
+    "pairs": PairFiles,
+    "coco": CocoFiles,
+}
+"""The layouts that ``data.layout`` names."""
+
+F = TypeVar("F", bound=SplitFiles)
+
+
+def open_files(
+    config: DataConfig,
+    split: str,
+    *,
+    instances: bool = False,
+    missing_ok: bool = False,
+    look: bool = True,
+    progress: Progress = no_progress,
+) -> SplitFiles:
+    """Open a split of the configured data set; see :meth:`SplitFiles.configured`.
+
+    With ``data.val_fraction``, ``train`` and ``val`` are the parts of what is divided: the list
+    ``data.train_split``, or the only list, or all images.
+
+    Raises:
+        ConfigError, DataError: the data set cannot be used; says which key or file.
+    """
+    return open_as(LAYOUTS, config, split, instances, missing_ok, look, progress)
+
+
+def open_as(
+    layouts: Mapping[str, type[F]],
+    config: DataConfig,
+    split: str,
+    instances: bool = False,
+    missing_ok: bool = False,
+    look: bool = True,
+    progress: Progress = no_progress,
+) -> F:
+    """Open a split as one of ``layouts``; see :func:`open_files`."""
+    part, name = None, split
+    if config.val_fraction is not None and split in PARTS:
+        part, name = Part(split), config.train_split
+        if config.splits is not None:
+            path = Path(config.splits) / f"{split}.txt"
+            part = Part(split, read_ids(path), path)
+        elif look:
+            part = Part(split, _divided(config, progress)[PARTS.index(split)])
+    return layouts[config.layout].configured(
+        config, name, instances=instances, missing_ok=missing_ok, look=look, part=part
+    )
+
+
+def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[str]]:
+    """Return the ids of both parts; which classes an image contains is read once and remembered."""
+    assert config.val_fraction is not None, "something is divided"
+    files = LAYOUTS[config.layout].configured(config, config.train_split, part=Part("all"))
+    place = RecordFile(files, usable_folder(config))
+    record = place.find()
+    if record is None or not record.present:
+        with alone(place):
+            record = place.find()  # another process may have made it while this one waited
+            if record is None or not record.present:
+                record = _seen(files, place, record, progress)
+    present = dict(zip(files.ids, record.classes_present(len(files)), strict=True))
+    return divide(present, config.val_fraction, config.split_seed, config.group)
+
+
+def _seen(
+    files: SplitFiles, place: RecordFile, before: Record | None, progress: Progress
+) -> Record:
+    """Read all class maps; return the record, which is written, with the classes of each image."""
+    tally = Tally(files)
+
+    def load(index: int) -> tuple[list[str], list[int]]:
+        return digest_files(files, index), files.read_counts(index)
+
+    loading = in_order(load, len(files))
+    for digests, counts in progress(loading, len(files), "reading classes"):
+        tally.add(digests, counts=counts)
+    record = tally.record(place.changes)
+    if before is not None:
+        record = replace(before, present=record.present)
+    place.write(record)
+    return record
+
+
+def check_lists(config: DataConfig, *splits: str) -> None:
+    """Check root, folders, classes and the lists of ``splits``, before anything slow is done.
+
+    Raises:
+        ConfigError, DataError: says which key, folder or list is wrong.
+    """
+    for split in dict.fromkeys(splits):
+        open_files(config, split, look=False)
+
+
+def check_training_lists(config: DataConfig) -> None:
+    """Check the lists of the training and the validation split; see :func:`check_lists`.
+
+    Parts are not computed yet: what is divided is opened alone.
+
+    Raises:
+        ConfigError, DataError: as :func:`check_lists` and :func:`check_overlap`.
+    """
+    train = open_files(config, config.split_name("train"), look=False)
+    if config.val_fraction is None:
+        check_overlap(config, train, open_files(config, config.val_split, look=False))
+
+
+def check_overlap(config: DataConfig, train: SplitFiles, val: SplitFiles) -> None:
+    """Check that no id is in both splits, unless ``data.allow_overlap`` allows it.
+
+    Raises:
+        ConfigError: names the key and the first ids.
+    """
+    if config.allow_overlap or train.image_folder != val.image_folder:
+        return
+    known = {comparable(name) for name in train.ids}
+    both = [name for name in val.ids if comparable(name) in known]
+    if both:
+        first = ", ".join(both[:3]) + (", …" if len(both) > 3 else "")
+        raise ConfigError(
+            f"data.val_split={config.val_split}: {len(both)} of {len(val)} ids are in "
+            f"data.train_split={config.train_split} too ({first}); a score on training images "
+            "says nothing; give other lists, or data.allow_overlap=true"
+        )

@@ -1,0 +1,62 @@
+"""Layouts whose class maps and instance maps are picture files. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seglab.data.classes import LABELMAP, read_labelmap
+from seglab.data.layout import Source, SplitFiles
+from seglab.data.masks import (
+    LabelTable,
+    labelmap_table,
+    read_instances,
+    read_mask,
+    value_table,
+)
+
+
+def mask_table(
+    folder: Path, mask_values: Mapping[str, str] | None, names: Sequence[str]
+) -> LabelTable | None:
+    """Return what values and colours of masks mean: ``mask_values``, or what a label map says."""
+    if mask_values is not None:
+        return value_table(mask_values, names)
+    labelmap = folder / LABELMAP
+    return labelmap_table(read_labelmap(labelmap), names) if labelmap.is_file() else None
+
+
+class MaskFiles(SplitFiles):
+    """A split with one mask file per image, and with instances one more.
+
+    Attributes:
+        table: what values and colours of masks mean; None: values are labels.
+        masks: the class map of each id.
+        instance_maps: the instance map of each id; empty without instances.
+        mask_formats: what a mask may be, as Pillow names formats.
+    """
+
+    mask_formats: tuple[str, ...] = ("PNG",)
+    table: LabelTable | None
+    masks: list[Path]
+    instance_maps: list[Path]
+
+    def maps(self, index: int) -> list[Source]:
+        """Return the mask files of a sample."""
+        return [self.masks[index], *([self.instance_maps[index]] if self.instances else [])]
+
+    def read_class_map(self, source: Source) -> np.ndarray:
+        """Decode a class map."""
+        assert isinstance(source, Path)
+        return read_mask(source, self.table, self.mask_formats)
+
+    def read_instance_map(self, source: Source) -> np.ndarray:
+        """Decode an instance map."""
+        assert isinstance(source, Path)
+        return read_instances(source, self.mask_formats)
+
+    def rule(self) -> object:
+        """Return what values and colours of masks mean."""
+        return self.table and self.table.meaning()

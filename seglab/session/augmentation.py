@@ -1,0 +1,38 @@
+"""From a configuration to the augmentation of training samples."""
+
+from __future__ import annotations
+
+from seglab.config.instantiate import build
+from seglab.data.foreign import Foreign
+from seglab.data.transforms import FILL, Augmentation, JointTransform
+from seglab.errors import ConfigError
+from seglab.schema import OWN_TRANSFORM, TrainConfig
+
+
+def build_augmentation(config: TrainConfig) -> Augmentation:
+    """Build what ``transforms`` names.
+
+    Raises:
+        ConfigError: an argument that a transform does not take or refuses, a target that cannot be
+            called, or that would fill class maps with a class.
+    """
+    data, node = config.data, config.transforms
+    # Padding is the mean colour, which is 0 once the task has normalised it.
+    fill = FILL if data.channels == 3 else [round(255 * mean) for mean in config.model.mean]
+    settings = {
+        "crop_size": data.crop_size,
+        "scale": data.scale,
+        "flip": data.flip,
+        "photometric": data.photometric,
+        "fill": list(fill),
+    }
+    own = node.get("_target_") == OWN_TRANSFORM
+    transform = build({**settings, **node} if own else node, "transforms")
+    if isinstance(transform, JointTransform):
+        return transform
+    if not callable(transform):
+        raise ConfigError(
+            f"transforms._target_={node['_target_']}: gives a {type(transform).__name__}, which "
+            "cannot be called with an image and its maps"
+        )
+    return Foreign(transform, data.crop_size, fill)

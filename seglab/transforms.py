@@ -1,0 +1,6 @@
+"""The augmentation that a configuration can name; see :mod:`seglab.data.foreign`."""
+
+from seglab.data.foreign import Albumentations, void_fill
+from seglab.data.transforms import JointTransform
+
+__all__ = ["Albumentations", "JointTransform", "void_fill"]
