@@ -176,6 +176,7 @@ class DataConfig:
     source_classes: list[str] | None = None
     val_fraction: Annotated[float | None, Bound(0.001, 0.999)] = None
     split_seed: Annotated[int, Bound(0)] = 0
+    max_images: Annotated[int | None, Bound(1)] = None
     group: str | None = None
     splits: Annotated[str | None, Mark.NO_EFFECT] = None  # the identity of the data counts
 
@@ -336,6 +337,7 @@ class EvaluationConfig:
 
     flip: bool
     score_threshold: Annotated[float, Bound(0, 1)]
+    required_miou: Annotated[float | None, Bound(0, 1), Mark.NO_EFFECT] = None
 
 
 @dataclass(frozen=True)

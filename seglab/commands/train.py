@@ -50,7 +50,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         print_plain(line, console)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.commands.tables import show_metrics, show_paths
-    from seglab.session import start_job
+    from seglab.session import check_required, start_job
 
     try:
         result = start_job(start, composed.overrides)
@@ -65,6 +65,8 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     else:
         show_metrics(result.metrics, console)
         show_paths(result.folder, result.pictures, console)
+        if verdict := check_required(config, result.metrics["val/mIoU"]):
+            print_plain(verdict, console)
     return result
 
 

@@ -52,6 +52,7 @@ from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
 from seglab.session.augmentation import build_augmentation
 from seglab.session.trainer import build_callback, build_trainer, interruptible
+from seglab.session.verdict import check_required
 from seglab.tasks.base import Task
 from seglab.tasks.batches import batch_sizes, check_limits
 from seglab.tasks.factories import build_task
@@ -239,6 +240,7 @@ class Session:
                 metrics = {**self.task.scores, **training, **best}
                 run.write_metrics(metrics)
                 self.tracking.results(metrics, run.checkpoints)
+                check_required(config, metrics["val/mIoU"])
             if run.leads:
                 saving.tidy()
             return metrics, sorted(pictures.written)
