@@ -63,7 +63,7 @@ def test_a_model_that_does_not_learn_them_has_failed_and_is_told_what_to_look_at
 def test_mask_rcnn_gets_a_verdict_too(
     seglab_cli: Callable[..., Any], tmp_path: Path, required: float, code: int
 ) -> None:
-    net = ["model=mask_rcnn", "model.net.min_size=64", "model.net.max_size=96"]
+    net = ["model=mask_rcnn", "model.net.channels=32", "model.net.box_head=64"]
     short = ["trainer.max_epochs=2", f"evaluation.required_miou={required}"]
     answer = seglab_cli(*OVERFIT, *net, *short, "data.max_images=2", "data.batch_size=2",
                         "hydra.run.dir=run")  # fmt: skip
