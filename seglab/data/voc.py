@@ -36,7 +36,7 @@ class Sample:
         boxes: the annotated objects; empty unless opened with ``instances=True``.
         classes: their names, in the order of the values.
 
-    It unpacks into image and class map, ``image, maps = data[3]``; a notebook shows it as a picture.
+    It unpacks into image and class map: ``image, maps = data[3]``. Notebooks show it as a picture.
     """
 
     id: str
