@@ -62,7 +62,7 @@ class Predictor:
         return self.task.class_map(self._infer(image))[0].cpu()
 
     def overlay(self, image: Picture) -> Image.Image:
-        """Return the image with its predicted class map over it, as ``seglab predict`` draws it.
+        """Return the image with its predicted class map over it, at the size of the image.
 
         Args:
             image: as :meth:`predict` takes it.

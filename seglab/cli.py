@@ -18,13 +18,13 @@ from seglab.runtime.modules import search_modules
 from seglab.text import printable, printable_lines
 
 COMMANDS = {
-    "init": "write a folder with an experiment, a net, a loss and a test to start from: DIR",
     "train": "train a model: a run folder with checkpoints, metrics and pictures",
     "evaluate": "metrics of a checkpoint: checkpoint=FILE [split=val]",
     "predict": "class maps of photographs: checkpoint=FILE input=FILE_OR_DIR output=DIR",
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
     "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR]",
     "data": "make, look at, verify or fetch a data set: synth | show | check | download",
+    "init": "write a folder with an experiment, a net, a loss and a test to start from: DIR",
 }
 
 OWN_MODULES = ("train", "score", "data")

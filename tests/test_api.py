@@ -22,6 +22,7 @@ import seglab
 from seglab.cli import main
 from seglab.data.classes import SYNTHETIC_CLASSES
 from seglab.data.synthetic import SyntheticSpec, write_tree
+from seglab.drawing.pictures import overlay
 
 
 def process_state() -> dict[str, Any]:
@@ -125,7 +126,7 @@ def test_a_sample_shows_itself_as_seglab_data_show_draws_it(
         assert np.array_equal(np.asarray(drawn), np.asarray(sample.show(title)))
 
 
-def test_a_loaded_model_lays_its_prediction_over_the_image_as_seglab_predict_does(
+def test_a_loaded_model_lays_the_class_map_of_seglab_predict_over_the_image(
     data: seglab.VOCSegmentation, tmp_path: Path, tiny: list[str]
 ) -> None:
     own = [*tiny, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}"]
@@ -136,8 +137,9 @@ def test_a_loaded_model_lays_its_prediction_over_the_image_as_seglab_predict_doe
     assert picture.size == (data[0].size[1], data[0].size[0])
     predict = [f"checkpoint={checkpoint}", f"input={path}", f"output={tmp_path / 'out'}"]
     assert main(["predict", *predict]) == 0
-    with Image.open(tmp_path / "out/overlays" / f"{path.stem}.png") as drawn:
-        assert np.array_equal(np.asarray(drawn), np.asarray(picture))
+    with Image.open(tmp_path / "out" / f"{path.stem}.png") as written, Image.open(path) as photo:
+        expected = overlay(np.asarray(photo), np.asarray(written))
+    assert np.array_equal(np.asarray(expected), np.asarray(picture))
     assert np.array_equal(np.asarray(model.overlay(data[0].image)), np.asarray(picture))
     with pytest.raises(ValueError, match="must be"):
         model.overlay(np.zeros((4, 5), np.uint8))

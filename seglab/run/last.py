@@ -105,7 +105,7 @@ def position(checkpoint: dict[str, Any], path: Path) -> Position:
         in_epoch = epochs["started"] > epochs["processed"]
         numbers = checkpoint["global_step"], epochs["processed"], batches if in_epoch else 0
         processes = checkpoint[KEY].get("processes")
-        max_epochs = stored_config(checkpoint)["trainer"]["max_epochs"]
+        max_epochs = stored_config(checkpoint).get("trainer", {}).get("max_epochs", 0)
         first_step = checkpoint["callbacks"].get(EXTENSION, {}).get("first_step", 0)
     except (AttributeError, KeyError, TypeError, IndexError):
         raise RunError(f"checkpoint={path}: damaged: its loops tell no step and epoch") from None

@@ -28,7 +28,6 @@ LIMITS = ("trainer.limit_train_batches", "trainer.limit_val_batches")
 
 
 EPOCHS, RESTART = "trainer.max_epochs", "schedule.restart"
-EXTENDING = (EPOCHS, RESTART)
 """What may differ from a finished run: more epochs extend it, fewer leave it as it is."""
 
 
@@ -77,12 +76,9 @@ def check_run(config: TrainConfig, folder: Path) -> Start:
         check_values(config)  # the folder may be a stranger's
     before, now = result_settings(recorded), result_settings(asdict(config))
     extended_from = _extended_from(folder, recorded, config) if state == FINISHED else None
-    changed = [
-        key
-        for key in {**now, **before}
-        if not (_same_value(key, before, now) or (state == FINISHED and key in EXTENDING))
-    ]
-    if wrong := [key for key in changed if not has_mark(key, Mark.MACHINE)]:
+    changed = [key for key in {**now, **before} if not _same_value(key, before, now)]
+    wrong = [key for key in changed if not has_mark(key, Mark.MACHINE)]
+    if wrong and not (state == FINISHED and {*wrong} <= {EPOCHS, RESTART}):
         listed = ", ".join(f"{key}={_text(before, key)}, not {_text(now, key)}" for key in wrong)
         last = folder / CHECKPOINTS / LAST
         weights = f" and model.weights={last}" if last.is_file() else ""

@@ -43,7 +43,7 @@ def test_the_default_net_learns_the_images_that_are_measured(
 def test_a_model_that_does_not_learn_them_has_failed_and_is_told_what_to_look_at(
     seglab_cli: Callable[..., Any], tmp_path: Path
 ) -> None:
-    more = ["optimizer.lr=1e-9", "model.frozen=[layers.0]", "trainer.max_epochs=4"]
+    more = ["optimizer.lr=1e-9", "model.frozen=[features.0]", "trainer.max_epochs=4"]
     more += ["loss.class_weights=[1,1,1,1,1,1,2]"]
     answer = seglab_cli(*OVERFIT, *more, "hydra.run.dir=run")
     assert answer.code == 1
