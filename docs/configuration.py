@@ -87,7 +87,7 @@ def type_name(hint: Any) -> str:
     rules: list[str] = []
     if hasattr(hint, "__metadata__"):
         rules = [str(rule) for rule in hint.__metadata__ if not isinstance(rule, schema.Mark)]
-        chosen = any(isinstance(rule, schema.OneOf) for rule in hint.__metadata__)
+        chosen = any(isinstance(r, schema.OneOf | schema.Numbers) for r in hint.__metadata__)
         hint = hint.__origin__
         if chosen:
             return ", ".join(rules) + (" or null" if type(None) in get_args(hint) else "")

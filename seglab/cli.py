@@ -23,7 +23,7 @@ COMMANDS = {
     "predict": "class maps of photographs: checkpoint=FILE input=FILE_OR_DIR output=DIR",
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
     "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR]",
-    "data": "make, look at, verify or fetch a data set: synth | show | check | download",
+    "data": "a data set: synth | show | check | stats | import | download",
     "init": "write a folder with an experiment, a net, a loss and a test to start from: DIR",
 }
 
@@ -42,6 +42,10 @@ ACTIONS = """\
 synth      write the built-in data set: [data.root=DIR] [data.synth.seed=0 …]
 show       draw a sample: data=voc2007 data.root=DIR [split=train index=0 output=FILE.png]
 check      read everything and list every problem: data=voc2007 data.root=DIR
+stats      sizes, pixels, objects, values; a page with pictures: data=voc2007 data.root=DIR
+           [output=FILE.html]
+import     write VOC's layout: SRC output=DIR, a folder of VOC's, CVAT's, labelme's or COCO's
+           layout, or of images beside masks
 download   fetch VOC's archive, checksum and all: year=2012 data.root=DIR
 """
 
@@ -75,7 +79,9 @@ def parser(command: str) -> argparse.ArgumentParser:
         text = "a sweep: one run for each combination of values, such as seed=0,1,2 model=a,b"
         built.add_argument("-m", "--multirun", action="store_true", help=text)
     if command == "data":
-        built.add_argument("action", choices=("synth", "show", "check", "download"))
+        built.add_argument(
+            "action", choices=("synth", "show", "check", "stats", "import", "download")
+        )
     if command == "init":
         built.add_argument("folder", metavar="DIR", help="a new folder, or an empty one")
     elif command == "compare":

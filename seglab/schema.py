@@ -74,12 +74,29 @@ class ZeroOr:
     def __init__(self, low: float, high: float) -> None:
         self.low, self.high = low, high
 
-    def allows(self, value: float) -> bool:
-        """Tell whether ``value`` is zero or within."""
-        return value == 0 or self.low <= value <= self.high
+    def allows(self, value: Any) -> bool:
+        """Tell whether ``value`` is zero or within, or no number at all."""
+        return not isinstance(value, int | float) or value == 0 or self.low <= value <= self.high
 
     def __str__(self) -> str:
         return f"0, or from {self.low:g} to {self.high:g}"
+
+
+AUTO = "auto"
+"""Stands for class weights that follow from the training split."""
+
+
+class Numbers:
+    """A list of numbers, or :data:`AUTO`."""
+
+    def allows(self, value: Any) -> bool:
+        """Tell whether ``value`` is one of them."""
+        if isinstance(value, list):
+            return all(type(item) is float for item in value)
+        return bool(value == AUTO)
+
+    def __str__(self) -> str:
+        return f"a list of numbers, {AUTO} or null"
 
 
 class OneOf:
@@ -244,8 +261,9 @@ class LossConfig:
 
     terms: Annotated[list[LossTerm], Length(1, inf)]
     # The loss divides by the sum of the weights in float32: 1e-38 makes it infinite or NaN.
-    class_weights: Annotated[list[float] | None, ZeroOr(1e-6, 1e6)]
+    class_weights: Annotated[Any, Numbers(), ZeroOr(1e-6, 1e6)]
     label_smoothing: Annotated[float, Bound(0, 1)]
+    class_weights_power: Annotated[float, Bound(0, 1)] = 0.5
     _target_: str = "seglab.losses.SegmentationLoss"
 
 
@@ -501,5 +519,9 @@ def check_values(config: Any, prefix: str = "") -> None:
                 ):
                     raise ConfigError(f"{key}={item}: must be {rule}")
         for rule in rules:
-            if isinstance(rule, Length | Range) and value is not None and not rule.allows(value):
+            if (
+                isinstance(rule, Length | Range | Numbers)
+                and value is not None
+                and not rule.allows(value)
+            ):
                 raise ConfigError(f"{key}={value}: must be {rule}")

@@ -1,4 +1,4 @@
-"""``seglab data synth | show | check | download``: make, look at, verify, fetch a data set."""
+"""``seglab data synth | show | check | stats | import | download``: one function for each."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
 
 def main(overrides: list[str], action: str) -> None:
-    """Run one of the four actions.
+    """Run one of the actions.
 
     Raises:
         SeglabError: says which key or file is wrong, and what would be right.
     """
+    if action == "import":
+        from seglab.commands import importing
+
+        importing.main(overrides, Console())
+        return
     config = compose("data", DataCommandConfig, overrides).config
-    {"synth": synth, "show": show, "check": check, "download": download}[action](config, Console())
+    actions = {"synth": synth, "show": show, "check": check, "stats": stats, "download": download}
+    actions[action](config, Console())
 
 
 def synth(config: DataCommandConfig, console: Console) -> None:
@@ -94,6 +100,13 @@ def check(config: DataCommandConfig, console: Console) -> None:
             f"{count} problem{'s' * (count > 1)} in data={config.data.name}, listed above"
         )
     console.print("no problem found")
+
+
+def stats(config: DataCommandConfig, console: Console) -> None:
+    """Count pixels, objects and values of both splits; see :mod:`seglab.commands.stats`."""
+    from seglab.commands import stats
+
+    stats.stats(config, console)
 
 
 def download(config: DataCommandConfig, console: Console) -> None:

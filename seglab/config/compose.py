@@ -16,7 +16,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, Transformer
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from seglab.config.overrides import (
@@ -36,7 +36,7 @@ from seglab.config.overrides import (
 from seglab.data.class_lists import class_names
 from seglab.data.merging import merged
 from seglab.errors import ConfigError
-from seglab.schema import TrainConfig, check_values
+from seglab.schema import LossConfig, TrainConfig, check_values
 
 T = TypeVar("T")
 
@@ -191,6 +191,7 @@ def _checked(
         if missing := sorted(OmegaConf.missing_keys(typed)):
             raise ConfigError(f"{missing[0]} is not set: give {missing[0]}=…")
         OmegaConf.resolve(typed)
+        _write_weights_as_floats(typed)
         config: T = OmegaConf.to_object(typed)  # type: ignore[assignment]
     except ConfigKeyError as error:
         key = str(error.full_key)
@@ -267,6 +268,14 @@ def _write_mask_values_as_text(composed: DictConfig) -> None:
     if given is not None:
         texts = {str(key): value for key, value in given.items_ex(resolve=False)}
         OmegaConf.update(composed, "data.mask_values", texts, merge=False)
+
+
+def _write_weights_as_floats(typed: DictConfig | ListConfig) -> None:
+    """Make the whole numbers of ``loss.class_weights`` what a typed list would hold."""
+    loss = OmegaConf.select(typed, "loss")
+    if OmegaConf.get_type(loss) is LossConfig and isinstance(loss.class_weights, ListConfig):
+        numbers = [float(item) if type(item) is int else item for item in loss.class_weights]
+        OmegaConf.update(typed, "loss.class_weights", numbers, merge=False)
 
 
 class _hydra:

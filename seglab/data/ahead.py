@@ -27,7 +27,10 @@ def no_progress(items: Iterable[Any], total: int, text: str) -> Iterable[Any]:
 
 
 def in_order(
-    function: Callable[[int], T], length: int, size: Callable[[int], int] | None = None
+    function: Callable[[int], T],
+    length: int,
+    size: Callable[[int], int] | None = None,
+    threads: int | None = None,
 ) -> Iterator[T]:
     """Yield ``function(0), function(1), …``, a bounded number of results and bytes ahead.
 
@@ -35,8 +38,9 @@ def in_order(
         function: what is computed.
         length: how often.
         size: how many bytes a result will take, quickly; None: next to none.
+        threads: that compute; None: one per core.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         sizes: Iterator[Callable[[], int]] = repeat(int)  # int() is 0
         if size is not None:  # asked for ahead as well: a slow disk takes its time for a header
             sizes = (pool.submit(size, index).result for index in range(length))

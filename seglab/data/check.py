@@ -13,6 +13,7 @@ from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.digests import Record, Tally, digest_files, hash_files
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import check_overlap, open_files
+from seglab.data.masks import TooManyObjectsError
 from seglab.data.records import RecordFile, usable_folder
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
@@ -61,9 +62,13 @@ class DataCheck:
             kinds.append(open_files(self.config, files.split, instances=True))
         tallies = [Tally(kind) for kind in kinds]
         sound = True
-        for line in problems(files, self.progress, tallies):
+        crowded: list[str] = []
+        for line in problems(files, self.progress, tallies, crowded):
             sound = False
             yield line
+        self.notes += [f"{line}, and no object of it can be trained on" for line in crowded]
+        if crowded:  # class maps can be used, instance maps cannot
+            kinds, tallies = kinds[:1], tallies[:1]
         if len(tallies[0]) < len(files):
             with suppress(DataError):  # a file is missing
                 return hash_files(files).record("")
@@ -119,19 +124,25 @@ def _changed(files: SplitFiles, before: Record, now: Record) -> Iterator[str]:
 
 
 def problems(
-    files: SplitFiles, progress: Progress = no_progress, tallies: Sequence[Tally] = ()
+    files: SplitFiles,
+    progress: Progress = no_progress,
+    tallies: Sequence[Tally] = (),
+    crowded: list[str] | None = None,
 ) -> Iterator[str]:
     """Yield every problem of the files of a split as one line that names the file.
 
     Images, class maps, and where they are there instance maps and annotations. Samples that can
-    be decoded are added to ``tallies``, of which the last covers all files of the others.
+    be decoded are added to ``tallies``, of which the last covers all files of the others; lines
+    about images of too many objects, of a split opened without instances, to ``crowded``.
     """
     digested = tallies[-1].files if tallies else None
     checks = in_order(
         lambda index: _check_sample(files, index, digested), len(files), files.decoded_bytes
     )
-    for lines, pixels, digests in progress(checks, len(files), f"checking {files.split}"):
+    for lines, pixels, digests, too_many in progress(checks, len(files), f"checking {files.split}"):
         yield from lines
+        if crowded is not None:
+            crowded += too_many
         if pixels is not None:
             for tally in tallies:
                 tally.add(digests[: len(tally.short)], pixels)
@@ -139,8 +150,9 @@ def problems(
 
 def _check_sample(
     files: SplitFiles, index: int, digested: SplitFiles | None
-) -> tuple[list[str], Pixels | None, list[str]]:
+) -> tuple[list[str], Pixels | None, list[str], list[str]]:
     lines: list[str] = []
+    crowded: list[str] = []
     pixels: Pixels | None = None
     digests: list[str] = []
     try:
@@ -158,10 +170,12 @@ def _check_sample(
             if pixels is not None:
                 name = files.named(source, index)
                 lines += _instance_problems(name, instance_map, pixels.class_map)
+    except TooManyObjectsError as error:
+        crowded.append(str(error))
     except DataError as error:
         lines.append(str(error))
     lines = list(dict.fromkeys(lines))  # a sample opened with its instances has some twice
-    return lines, pixels, digests
+    return lines, pixels, digests, crowded
 
 
 def _instance_problems(path: str, instance_map: np.ndarray, class_map: np.ndarray) -> Iterator[str]:

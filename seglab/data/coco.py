@@ -15,7 +15,7 @@ from seglab.data.coco_masks import paint
 from seglab.data.files import all_formats
 from seglab.data.layout import Part, Source, SplitFiles
 from seglab.data.lists import configured_root
-from seglab.data.masks import too_many
+from seglab.data.masks import TooManyObjectsError
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -111,11 +111,11 @@ class CocoFiles(SplitFiles):
         """Paint the numbers of the annotated objects.
 
         Raises:
-            DataError: there are more than 254.
+            TooManyObjectsError: there are more than 254.
         """
         _, instance_map, objects = self._paint(source)
         if objects >= VOID:
-            raise DataError(f"{self._named(source)}: {too_many(objects)}")
+            raise TooManyObjectsError(self._named(source), objects)
         return instance_map.astype(np.uint8)
 
     def _paint(self, source: Source) -> tuple[np.ndarray, np.ndarray, int]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from seglab.data.ahead import in_order
 from seglab.data.files import MAX_FILE_BYTES
@@ -32,12 +33,17 @@ class Record:
         text = self.files[kind]
         return [text[start : start + SHORT] for start in range(0, len(text), SHORT)]
 
-    def classes_present(self, samples: int) -> Iterator[set[int]]:
+    def classes_present(self, samples: int) -> Iterator[frozenset[int]]:
         """Yield the classes that each of so many samples contains."""
         digits = len(self.present) // samples
+        known: dict[str, frozenset[int]] = {}
         for start in range(0, len(self.present), digits):
-            bits = int(self.present[start : start + digits], 16)
-            yield {label for label in range(bits.bit_length()) if bits >> label & 1}
+            text = self.present[start : start + digits]
+            if text not in known:
+                bits = int(text, 16)
+                places = range(bits.bit_length())
+                known[text] = frozenset(label for label in places if bits >> label & 1)
+            yield known[text]
 
 
 def presence_digits(files: SplitFiles) -> int:
@@ -51,19 +57,25 @@ def digest_files(files: SplitFiles, index: int) -> list[str]:
     Raises:
         DataError: a file that cannot be read.
     """
-    digests = []
-    for path in files.files(index):
-        if isinstance(path, bytes):
-            digests.append(hashlib.sha256(path).hexdigest())
-            continue
-        try:
-            if (size := path.stat().st_size) > MAX_FILE_BYTES:
-                raise DataError(f"{path}: {size:,} bytes; more than {MAX_FILE_BYTES:,} are refused")
-            with path.open("rb") as stream:
-                digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return digests
+    return [
+        hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else digest_file(source)
+        for source in files.files(index)
+    ]
+
+
+def digest_file(path: Path) -> str:
+    """Return the hex SHA-256 of a file.
+
+    Raises:
+        DataError: it cannot be read, or is too large.
+    """
+    try:
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            raise DataError(f"{path}: {size:,} bytes; more than {MAX_FILE_BYTES:,} are refused")
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 class Tally:

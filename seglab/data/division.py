@@ -38,11 +38,14 @@ def divide(
     if len(members) < 2:
         key, what = (f"data.group={group}", "group") if group else ("data.val_fraction", "image")
         raise ConfigError(f"{key}: there is one {what}; at least two are needed to divide")
-    counts: dict[str, dict[int, int]] = {unit: defaultdict(int) for unit in members}
-    for unit, names in members.items():
-        for name in names:
-            for label in present[name]:
-                counts[unit][label] += 1
+    # One for all images of the same classes: a million would keep the garbage collector busy.
+    alone = {labels: dict.fromkeys(labels, 1) for labels in {*map(frozenset, present.values())}}
+    counts: dict[str, Mapping[int, int]] = {
+        unit: alone[frozenset(present[names[0]])]
+        if len(names) == 1
+        else Counter(label for name in names for label in present[name])
+        for unit, names in members.items()
+    }
     order = sorted(members, key=lambda unit: hashlib.sha256(f"{seed}|{unit}".encode()).digest())
     part = _stratified(
         order, {unit: len(names) for unit, names in members.items()}, counts, fraction
@@ -87,8 +90,9 @@ def _stratified(
 
     # What is left fits into what room is left, so that half a unit fits into one of the parts.
     def put(unit: str, wanted: Sequence[float]) -> None:
-        fits = [side for side in (TRAIN, VAL) if room[side] > sizes[unit] / 2 - 1e-6]
-        side = max(fits, key=lambda side: (wanted[side], room[side], -side))
+        fits = [space > sizes[unit] / 2 - 1e-6 for space in room]
+        first = (wanted[TRAIN], room[TRAIN]) >= (wanted[VAL], room[VAL])
+        side = TRAIN if fits[TRAIN] and (first or not fits[VAL]) else VAL
         part[unit] = side
         room[side] -= sizes[unit]
         for label, count in counts[unit].items():

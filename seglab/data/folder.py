@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +11,7 @@ from seglab.data.files import Box, read_boxes
 from seglab.data.layout import Part
 from seglab.data.lists import configured_root, read_ids
 from seglab.data.mask_files import MaskFiles, mask_table
+from seglab.data.paths import Paths, listed
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -92,7 +93,7 @@ class FolderFiles(MaskFiles):
         masks = _export(self.folder / mask_dir)
         self.images = self._find(self.image_folder, IMAGE_SUFFIXES)
         self.masks = self._find(masks, (".png",))
-        self.instance_maps = self._find(self.instance_folder, (".png",)) if instances else []
+        self.instance_maps = self._find(self.instance_folder, (".png",)) if instances else ()
 
     @classmethod
     def configured(
@@ -130,16 +131,31 @@ class FolderFiles(MaskFiles):
         path = self.instance_folder / f"{self.ids[index]}.png"
         return path if path.is_file() else None
 
-    def _find(self, folder: Path, suffixes: Sequence[str]) -> list[Path]:
-        return [self._find_file(folder, name, suffixes) for name in self.ids]
+    def path_texts(self, index: int) -> list[str]:
+        """Return the files of a sample as texts."""
+        kinds = (self.images, self.masks, self.instance_maps)
+        return [paths.text(index) for paths in kinds if isinstance(paths, Paths)]
 
-    def _find_file(self, folder: Path, name: str, suffixes: Sequence[str]) -> Path:
+    def _find(self, folder: Path, suffixes: Sequence[str]) -> Paths:
+        names = listed(folder, self.ids)
+        first = suffixes[0]
+        chosen = [
+            first if name + first in names else self._suffix(folder, name, suffixes, names)
+            for name in self.ids
+        ]
+        return Paths(folder, self.ids, chosen)
+
+    def _suffix(
+        self, folder: Path, name: str, suffixes: Sequence[str], names: Container[str]
+    ) -> str:
         for suffix in suffixes:
-            path = folder / f"{name}{suffix}"
-            if path.is_file():
-                return path
+            if name + suffix in names:
+                return suffix
+        for suffix in suffixes:  # of few ids, or as a file system without case calls it
+            if (folder / f"{name}{suffix}").is_file():
+                return suffix
         if self.missing_ok:
-            return folder / f"{name}{suffixes[0]}"
+            return suffixes[0]
         raise DataError(
             f"{folder / name}{suffixes[0]}: not found, but {self.list_file} lists {name!r}"
         )

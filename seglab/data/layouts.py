@@ -30,6 +30,12 @@ LAYOUTS: Mapping[str, type[SplitFiles]] = {
 }
 """The layouts that ``data.layout`` names."""
 
+_DIVIDED: list[tuple[DataConfig, tuple[list[str], list[str]]]] = []
+"""The last configuration that this process has divided, and its parts.
+
+Both parts of a job come from one look at the data, which takes seconds for a million images.
+"""
+
 F = TypeVar("F", bound=SplitFiles)
 
 
@@ -83,6 +89,8 @@ def open_as(
 def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[str]]:
     """Return the ids of both parts; which classes an image contains is read once and remembered."""
     assert config.val_fraction is not None, "something is divided"
+    if _DIVIDED and _DIVIDED[0][0] is config:
+        return _DIVIDED[0][1]
     files = LAYOUTS[config.layout].configured(config, config.train_split, part=Part("all"))
     place = RecordFile(files, usable_folder(config))
     record = place.find()
@@ -92,7 +100,9 @@ def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[st
             if record is None or not record.present:
                 record = _seen(files, place, record, progress)
     present = dict(zip(files.ids, record.classes_present(len(files)), strict=True))
-    return divide(present, config.val_fraction, config.split_seed, config.group)
+    parts = divide(present, config.val_fraction, config.split_seed, config.group)
+    _DIVIDED[:] = [(config, parts)]
+    return parts
 
 
 def _seen(
@@ -102,7 +112,7 @@ def _seen(
     tally = Tally(files)
 
     def load(index: int) -> tuple[list[str], list[int]]:
-        return digest_files(files, index), files.read_counts(index)
+        return digest_files(files, index), files.read_classes(index)[1]
 
     loading = in_order(load, len(files))
     for digests, counts in progress(loading, len(files), "reading classes"):

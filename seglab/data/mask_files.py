@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from seglab.data.classes import LABELMAP, read_labelmap
+from seglab.data.classes import LABELMAP, parse_value, read_labelmap
 from seglab.data.layout import Source, SplitFiles
 from seglab.data.masks import (
     LabelTable,
     labelmap_table,
     read_instances,
     read_mask,
+    stored_values,
     value_table,
 )
 
@@ -40,8 +41,8 @@ class MaskFiles(SplitFiles):
 
     mask_formats: tuple[str, ...] = ("PNG",)
     table: LabelTable | None
-    masks: list[Path]
-    instance_maps: list[Path]
+    masks: Sequence[Path]
+    instance_maps: Sequence[Path]
 
     def maps(self, index: int) -> list[Source]:
         """Return the mask files of a sample."""
@@ -56,6 +57,17 @@ class MaskFiles(SplitFiles):
         """Decode an instance map."""
         assert isinstance(source, Path)
         return read_instances(source, self.mask_formats)
+
+    def read_values(self, index: int) -> dict[str, int]:
+        """Return how many pixels of the mask have each value or colour."""
+        return stored_values(self.masks[index], self.table, self.mask_formats)
+
+    def label_of(self, value: str) -> int | None:
+        """Return the label of a value or colour, as ``data.mask_values`` writes it."""
+        key = parse_value(value)
+        if self.table is None:
+            return key if isinstance(key, int) else None
+        return self.table.label(key)
 
     def rule(self) -> object:
         """Return what values and colours of masks mean."""

@@ -47,6 +47,12 @@ class LabelTable:
         """Whether grey and palette values are labels themselves."""
         return self.values is None and self.source != MASK_VALUES
 
+    def label(self, value: int | Colour) -> int | None:
+        """Return the label of a grey or palette value, or of a colour; None: it has none."""
+        if isinstance(value, tuple):
+            return self.colours.get(value)
+        return value if self.values is None else self.values.get(value)
+
     def meaning(self) -> list[object]:
         """Return values and colours with their labels, as plain data of one order."""
         values = None if self.values is None else sorted(self.values.items())
@@ -114,7 +120,8 @@ def read_instances(path: Path, formats: tuple[str, ...] = ("PNG",)) -> np.ndarra
     an index is larger than 255, ids are counted from 1 in the order of the indices.
 
     Raises:
-        DataError: damaged, another mode, or more than 254 objects.
+        DataError: damaged, or another mode.
+        TooManyObjectsError: more than 254 objects.
     """
     with _open_mask(path, formats) as picture:
         if picture.mode in ("P", "L"):
@@ -126,15 +133,41 @@ def read_instances(path: Path, formats: tuple[str, ...] = ("PNG",)) -> np.ndarra
             ids |= (rgb[..., channel].astype(np.int32) >> 7 - place & 1) << 3 * place + channel
     objects = np.setdiff1d(ids, (0, VOID))
     if len(objects) >= VOID:
-        raise DataError(f"{path}: {too_many(len(objects))}")
+        raise TooManyObjectsError(str(path), len(objects))
     if len(objects) and objects[-1] > VOID:
         ids = np.where(ids == VOID, VOID, np.searchsorted(objects, ids) + (ids > 0))
     return ids.astype(np.uint8)
 
 
-def too_many(objects: int) -> str:
-    """Return what is wrong with an image of so many objects."""
-    return f"{objects} objects; an instance map holds ids 1..{VOID - 1}, so at most {VOID - 1}"
+class TooManyObjectsError(DataError):
+    """An image with more objects than an instance map holds; class maps can be used."""
+
+    def __init__(self, name: str, objects: int) -> None:
+        self.objects = objects
+        most = VOID - 1
+        super().__init__(
+            f"{name}: {objects} objects; an instance map holds ids 1..{most}, so at most {most}"
+        )
+
+
+def stored_values(
+    path: Path, table: LabelTable | None = None, formats: tuple[str, ...] = ("PNG",)
+) -> dict[str, int]:
+    """Return how many pixels of a mask have each value or colour, written as in mask_values.
+
+    Raises:
+        DataError: damaged, or another mode.
+    """
+    with _open_mask(path, formats) as picture:
+        if picture.mode in ("P", "L") and (table is None or table.plain or table.values):
+            counts = np.bincount(np.array(picture).ravel())
+            return {str(value): int(counts[value]) for value in counts.nonzero()[0]}
+        packed = np.array(picture.convert("RGB")).astype(np.int32) @ (1 << 16, 1 << 8, 1)
+    colours, pixels = np.unique(packed, return_counts=True)
+    return {
+        f"{colour >> 16}/{colour >> 8 & 255}/{colour & 255}": count
+        for colour, count in zip(colours.tolist(), pixels.tolist(), strict=True)
+    }
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from inspect import signature
+from math import log2
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.poolers import LevelMapper
 
 from seglab.errors import options
 from seglab.models.backbones import Backbone
@@ -49,6 +51,25 @@ class FeaturePyramid(nn.Module):
         maps = OrderedDict((str(level), one) for level, one in enumerate(self.body(image)))
         pyramid: dict[str, Tensor] = self.fpn(maps)
         return pyramid
+
+
+class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
+    """RoI align over the levels of a pyramid whose strides are known.
+
+    torchvision infers the strides from the first image that it sees, and keeps them. Padded to
+    whole cells, an image of less than 78 pixels seems to have others, so that results would depend
+    on which image came first.
+
+    Args:
+        strides: of the levels, finest first: powers of two.
+        output_size: height and width of what is taken from a level, in pixels.
+    """
+
+    def __init__(self, strides: Sequence[int], output_size: int) -> None:
+        super().__init__([str(level) for level in range(len(strides))], output_size, 2)
+        self.scales = [1 / stride for stride in strides]
+        finest, coarsest = (int(log2(stride)) for stride in (strides[0], strides[-1]))
+        self.map_levels = LevelMapper(finest, coarsest, self.canonical_scale, self.canonical_level)
 
 
 class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
@@ -93,15 +114,14 @@ class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
         known = sorted(signature(detection.MaskRCNN).parameters)
         if unknown := sorted(set(settings) - set(known)):
             raise ValueError(f"no setting {unknown[0]}; {options(unknown[0], known)}")
-        levels = [str(level) for level in range(len(strides))]
         sizes = tuple(tuple(sizes) for sizes in anchor_sizes)
         super().__init__(
             FeaturePyramid(backbone, strides, channels),
-            rpn_anchor_generator=AnchorGenerator(sizes, (ASPECT_RATIOS,) * len(levels)),
-            box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
+            rpn_anchor_generator=AnchorGenerator(sizes, (ASPECT_RATIOS,) * len(strides)),
+            box_roi_pool=PyramidRoIAlign(strides, output_size=7),
             box_head=TwoMLPHead(channels * 7**2, box_head),
             box_predictor=detection.faster_rcnn.FastRCNNPredictor(box_head, num_classes),
-            mask_roi_pool=MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
+            mask_roi_pool=PyramidRoIAlign(strides, output_size=14),
             mask_head=MaskRCNNHeads(channels, [channels] * mask_layers, dilation=1),
             mask_predictor=MaskRCNNPredictor(channels, channels, num_classes),
             **settings,

@@ -43,6 +43,24 @@ def data_digests(config: TrainConfig) -> dict[str, str]:
     return {name: data_identity(data, split, instances=instances) for name, split in splits.items()}
 
 
+def weighed(config: TrainConfig) -> TrainConfig:
+    """Return a configuration with the numbers that ``loss.class_weights=auto`` stands for.
+
+    Raises:
+        ConfigError, DataError: the training split cannot be used.
+    """
+    from seglab.data.decode import checked
+    from seglab.data.layouts import open_files
+    from seglab.data.records import usable_folder
+    from seglab.data.weights import balanced, is_auto
+
+    if not is_auto(config):
+        return config
+    data, instances = config.data, config.model.task == "instance"
+    files = open_files(data, data.split_name("train"), instances=instances)
+    return balanced(config, checked(files, usable_folder(data)))
+
+
 def weights_digest(config: TrainConfig) -> dict[str, str]:
     """Return the hex SHA-256 of the file that ``model.weights`` names; empty where there is none.
 

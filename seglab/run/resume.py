@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seglab.errors import ConfigError
-from seglab.run.identity import describe_difference, file_digests, result_settings, same_files
+from seglab.run.identity import (
+    describe_difference,
+    file_digests,
+    result_settings,
+    same_files,
+    weighed,
+)
 from seglab.run.paths import CHECKPOINTS, LAST, PREVIOUS, STATUS
 from seglab.run.received import read_json
 from seglab.run.settings import read_settings
@@ -74,7 +80,7 @@ def check_run(config: TrainConfig, folder: Path) -> Start:
     if config.trainer.threads is None and isinstance(threads, int) and threads > 0:
         config = replace(config, trainer=replace(config.trainer, threads=threads))
         check_values(config)  # the folder may be a stranger's
-    before, now = result_settings(recorded), result_settings(asdict(config))
+    before, now = result_settings(recorded), result_settings(asdict(weighed(config)))
     extended_from = _extended_from(folder, recorded, config) if state == FINISHED else None
     changed = [key for key in {**now, **before} if not _same_value(key, before, now)]
     wrong = [key for key in changed if not has_mark(key, Mark.MACHINE)]

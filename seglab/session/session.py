@@ -26,6 +26,7 @@ from seglab.data.datamodule import VOCDataModule
 from seglab.data.digests import Record
 from seglab.data.images import ImageBatches
 from seglab.data.sampling import spread
+from seglab.data.weights import balanced, is_auto
 from seglab.errors import ConfigError
 from seglab.loggers.history import HistoryLogger
 from seglab.loggers.track import Tracking, track
@@ -163,6 +164,13 @@ class Session:
         load_weights(self.task, checkpoint, path)
         return self
 
+    def _weigh_classes(self) -> dict[str, Any]:
+        """Compute ``loss.class_weights=auto``, and return what that changes in the settings."""
+        if not is_auto(self.config):
+            return {}
+        self.config = balanced(self.config, self.data.record(self.data.train_split))
+        return {"loss.class_weights": self.config.loss.class_weights}
+
     def fit(self) -> tuple[dict[str, float], list[Path]]:
         """Train, and return the metrics of ``last.ckpt`` and the pictures.
 
@@ -170,11 +178,13 @@ class Session:
             SeglabError: says which key or file is wrong, and what would be right.
             KeyboardInterrupt: the run was interrupted, and its status says so.
         """
-        config, folder, console = self.config, self.folder, self.console
+        folder, console = self.folder, self.console
         with computing(self.threads):
             _ = self.tracking
             reached = self.resumed.position
             self.data.check()
+            weights_of_classes = self._weigh_classes()
+            config = self.config
             check_limits(config, self.data)
             for line in self.data.warnings():
                 print_plain(f"warning: {line}", console)
@@ -223,7 +233,8 @@ class Session:
             for line in batch_sizes(config, samples, trainer.world_size):
                 print_plain(line, console)
             full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
-            logged = self.tracking.run(trainer, self.task.net, self.data.records)
+            records = self.data.records
+            logged = self.tracking.run(trainer, self.task.net, records, weights_of_classes)
             with listening(), reported(run, console), logged, full:
                 run.history.rewind(reached.step)
                 run.write_splits(self.data.divided)
@@ -256,10 +267,11 @@ class Session:
         Raises:
             SeglabError: says which key or file is wrong, and what would be right.
         """
-        config = self.config
         with computing(self.threads):
             _ = self.tracking
             record = self.data.record(self.split)
+            logged = {**own, **self._weigh_classes()}
+            config = self.config
             self._check_division(origin(checkpoint, path)["data"].get(self.named_split), record)
             check_limits(config, self.data, self.split)
             self.load(checkpoint, path)
@@ -272,7 +284,7 @@ class Session:
             trainer = self.trainer([failures, watching, progress])
             with (
                 reported(run, self.console),
-                self._running(trainer, failures, {self.split: record}, own),
+                self._running(trainer, failures, {self.split: record}, logged),
             ):
                 trainer.validate(self.task, self.data, verbose=False, weights_only=True)
                 run.write_metrics(self.task.scores)

@@ -23,7 +23,7 @@ from seglab.run.provenance import version
 from seglab.run.resume import is_trained
 from seglab.run.settings import read_overrides, read_settings
 from seglab.run.status import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
-from seglab.schema import LoggerConfig, TrainConfig
+from seglab.schema import AUTO, LoggerConfig, TrainConfig
 
 LOCK, TABLE, SLURM = ".lock", "sweep.csv", "slurm"
 """What a sweep's folder contains beside those of its jobs; submitit writes into the last."""
@@ -183,8 +183,9 @@ def changes(job: Job, plain: Mapping[str, Any], sweep: Path) -> list[str]:
             before = {k: v for k, v in read_settings(folder).items() if k in now}
         except (OSError, RunError):
             continue  # not the folder of this job
-        if now.get("trainer.threads") is None:  # what was recorded was settled by the machine
-            before["trainer.threads"] = None
+        # What was recorded was settled by the machine, or the data.
+        settled = {"trainer.threads": None, "loss.class_weights": AUTO}
+        before |= {key: value for key, value in settled.items() if now.get(key) == value}
         differ = [key for key in sorted(now) if before.get(key) != now[key]]
         told = ", ".join(f"{key}={before.get(key)}" for key in differ[:3])
         return [f"its configuration has changed: {folder} is of {told}"]

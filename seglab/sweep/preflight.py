@@ -11,6 +11,7 @@ from pathlib import Path
 
 from seglab.data.layouts import open_files
 from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
+from seglab.data.weights import is_auto
 from seglab.errors import ConfigError, SeglabError
 from seglab.models.weights import check_weights
 from seglab.run.paths import CHECKPOINTS
@@ -34,6 +35,8 @@ def check_job(config: TrainConfig, folder: Path) -> None:
         SeglabError: says which key or file is wrong, and what would be right.
     """
     samples = _check_data(config)
+    if is_auto(config):  # any number will do
+        config = replace(config, loss=replace(config.loss, class_weights=None))
     session = Session(replace(config, logger=LoggerConfig("csv")), "train", folder)
     if config.model.weights is not None and session.resumed.path is None:
         check_weights(session.task.net, config.model.net, config.model.weights)

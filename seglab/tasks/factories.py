@@ -19,7 +19,7 @@ from seglab.data.classes import VOID
 from seglab.errors import ConfigError
 from seglab.losses import Loss
 from seglab.models.channels import with_channels
-from seglab.schema import LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from seglab.schema import AUTO, LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from seglab.tasks.base import Task
 from seglab.tasks.instance import InstanceSegmentation
 from seglab.tasks.parameters import freeze, freeze_norms, parameter_groups
@@ -118,14 +118,25 @@ def build_loss(config: LossConfig | dict[str, Any], classes: int) -> Loss:
     """Build the loss, seglab's or another.
 
     Raises:
-        ConfigError: an argument that it does not take or refuses; no callable.
+        ConfigError: an argument that it does not take or refuses; no callable; class weights that
+            have not been computed.
     """
     if isinstance(config, LossConfig):
         weights = config.class_weights
+        if weights == AUTO:
+            raise ConfigError(
+                f"loss.class_weights={AUTO}: follows from training data; none is used"
+            )
         if weights is not None and len(weights) != classes:
             raise ConfigError(f"loss.class_weights: {len(weights)} numbers for {classes} classes")
         terms = [[term.loss, term.weight] for term in config.terms]
         config = {**asdict(config), "terms": terms}
+        del config["class_weights_power"]
+    elif config.get("class_weights") == AUTO:
+        raise ConfigError(
+            f"loss.class_weights={AUTO}: only for seglab's own loss, not {config['_target_']}; "
+            "give it numbers"
+        )
     loss = build(config, "loss")
     if not callable(loss):
         raise ConfigError(f"loss._target_={config['_target_']}: gives no callable")

@@ -117,7 +117,7 @@ def test_which_classes_an_image_has_is_read_once_and_belongs_to_the_identity(
     def explode(self: SplitFiles, index: int) -> list[int]:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(SplitFiles, "read_counts", explode)
+    monkeypatch.setattr(SplitFiles, "read_classes", explode)
     assert [open_files(config(root), split).ids for split in ("train", "val")] == parts
     mask = next((root / "SegmentationClass").iterdir())
     with Image.open(mask) as picture:

@@ -29,6 +29,20 @@ def test_levels_of_a_pyramid(name: str, strides: tuple[int, ...]) -> None:
     ]
 
 
+def test_no_result_depends_on_the_image_that_came_first(net: MaskRCNN) -> None:
+    net.eval()
+    small, large = torch.randn(3, 36, 50), torch.randn(3, 64, 96)
+    found = []
+    for first in (small, large):
+        fresh = MaskRCNN(4, box_score_thresh=0.0, **SMALL).eval()
+        fresh.load_state_dict(net.state_dict())
+        with torch.inference_mode():
+            fresh([first])
+            found.append(fresh([large])[0])
+    assert len(found[0]["scores"]) > 0
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
 def targets() -> list[dict[str, torch.Tensor]]:
     masks = torch.zeros(1, 50, 70, dtype=torch.bool)
     masks[0, 10:40, 5:50] = True

@@ -1,0 +1,98 @@
+"""``seglab data import``: a data set of any layout in VOC's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from seglab.config.compose import compose
+from seglab.config.overrides import option_names, parse
+from seglab.data.importing import check_output, open_splits, option_name, write_folder
+from seglab.data.layout import Part
+from seglab.data.layouts import LAYOUTS
+from seglab.data.recognise import recognise
+from seglab.errors import ConfigError
+from seglab.runtime.bars import Checking
+from seglab.schema import DataCommandConfig
+from seglab.text import print_plain
+
+MANY, LOOKED_AT = 12, 100
+"""Values that an error lists, and masks in which they are looked for."""
+
+VERBS = ("train on", "validate on")
+
+
+def main(arguments: Sequence[str], console: Console) -> None:
+    """Import ``SRC output=DIR`` and print the command line that trains on it.
+
+    Args:
+        arguments: the source, and overrides of what is recognised.
+        console: where.
+
+    Raises:
+        SeglabError: says which key or file is wrong, and what would be right.
+    """
+    sources = [one for one in arguments if "=" not in one]
+    overrides = [one for one in arguments if one not in sources]
+    given = {override.key_or_group: override for override in parse(overrides)}
+    if len(sources) != 1 or "output" not in given:
+        raise ConfigError("give one folder and output=DIR: seglab data import SRC output=DIR")
+    output = Path(str(given["output"].value()))
+    check_output(output)
+    layout = recognise(Path(sources[0]))
+    print_plain(f"{sources[0]}: {layout.name}", console)
+    recognised = [f"data={layout.data}"] if "data" not in given else []
+    recognised += [
+        f"data.{key}={_quoted(value)}"
+        for key, value in layout.keys.items()
+        if f"data.{key}" not in given
+    ]
+    print_plain(f"read as {shlex.join([*recognised, *overrides])}", console)
+    try:
+        config = compose("data", DataCommandConfig, [*recognised, *overrides]).config
+    except ConfigError as error:
+        if not str(error).startswith("data.classes is not set"):
+            raise
+        raise _unnamed([*recognised, *overrides]) from None
+    splits = open_splits(config.data)
+    names = option_names("data")
+    option = write_folder(splits, output, option_name(output, names), Checking(console))
+    counts = " and ".join(
+        f"{len(files)} to {verb}" for files, verb in zip(splits, VERBS, strict=True)
+    )
+    objects = ", with objects" if splits[0].instances else ""
+    print_plain(f"{output}: {counts}, {len(splits[0].classes)} classes{objects}", console)
+    print_plain(f"{option}: the same as an option of data", console)
+    line = ["seglab", "train", "data=folder", f"data.root={_quoted(str(output))}"]
+    line += [one for one in overrides if one.startswith(("data.channels=", "data.value_range="))]
+    print_plain(shlex.join(line), console)
+
+
+def _quoted(value: str) -> str:
+    """Return a value as Hydra's grammar takes any text."""
+    if re.fullmatch(r"[\w./-]+", value):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _unnamed(overrides: Sequence[str]) -> ConfigError:
+    """Return what to give where nothing names the classes: the values in the masks have names."""
+    named = [*overrides, "data.classes=[first,second]"]
+    config = compose("data", DataCommandConfig, named).config.data
+    files = LAYOUTS[config.layout].configured(config, config.train_split, part=Part("all"))
+    values = {
+        value for index in range(min(len(files), LOOKED_AT)) for value in files.read_values(index)
+    }
+    order = sorted(values, key=lambda value: [int(part) for part in value.split("/")])
+    listed = ", ".join(order[:MANY]) + (", …" if len(order) > MANY else "")
+    example = ", ".join(
+        f"{value}: {name}" for value, name in zip(order, ("background", "…"), strict=False)
+    )
+    return ConfigError(
+        f"nothing names the classes; the masks contain {listed}: give "
+        f"'data.mask_values={{{example}}}', or data.classes=[background,…] if the values count them"
+    )
