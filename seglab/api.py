@@ -17,6 +17,7 @@ from seglab.config.trust import received_config
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
 from seglab.data.pixels import RGB, PixelFormat, to_pixels
+from seglab.drawing.pictures import overlay, viewable
 from seglab.run.checkpoints import read_checkpoint, stored_config
 from seglab.run.resume import check_run
 from seglab.schema import TrainConfig
@@ -60,6 +61,19 @@ class Predictor:
         """
         return self.task.class_map(self._infer(image))[0].cpu()
 
+    def overlay(self, image: Picture) -> Image.Image:
+        """Return the image with its predicted class map over it, at the size of the image.
+
+        Args:
+            image: as :meth:`predict` takes it.
+
+        Raises:
+            ValueError, DataError: as :meth:`predict`.
+        """
+        pixels = self._pixels(image)
+        class_map = self.predict(pixels).numpy()
+        return overlay(viewable(pixels.permute(1, 2, 0).cpu().numpy()), class_map)
+
     @torch.inference_mode()
     def detect(self, image: Picture) -> Detections:
         """Return the objects of one image, on the device of the task.
@@ -76,7 +90,7 @@ class Predictor:
             raise ValueError("the model tells no objects apart: it was trained for class maps")
         return objects[0]
 
-    def _infer(self, image: Picture) -> Any:
+    def _pixels(self, image: Picture) -> Tensor:
         if isinstance(image, str | Path):
             image = read_image(Path(image), self.form)
         if isinstance(image, Image.Image):
@@ -89,9 +103,12 @@ class Predictor:
                 f"image is {tuple(image.shape)} {image.dtype}; must be ({channels}, H, W) or "
                 f"(H, W, {channels}) uint8"
             )
-        device = self.task.device
+        return image
+
+    def _infer(self, image: Picture) -> Any:
+        pixels, device = self._pixels(image), self.task.device
         with precision_plugin(self.precision, device.type).forward_context():
-            return self.task.infer(image[None].to(device))
+            return self.task.infer(pixels[None].to(device))
 
 
 def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:

@@ -7,12 +7,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from seglab.errors import ConfigError, SeglabError
 from seglab.runtime import signals
 from seglab.runtime.disk import explain
 from seglab.runtime.memory import keep_memory
+from seglab.runtime.modules import search_modules
 from seglab.text import printable, printable_lines
 
 COMMANDS = {
@@ -22,7 +24,11 @@ COMMANDS = {
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
     "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR]",
     "data": "a data set: synth | show | check | stats | import | download",
+    "init": "write a folder with an experiment, a net, a loss and a test to start from: DIR",
 }
+
+OWN_MODULES = ("train", "score", "data")
+"""These find modules in the current folder; a checkpoint's parts are found there if trusted."""
 
 OVERRIDES = """\
 key=value sets a value, group=option picks a file of conf/ (Hydra's syntax):
@@ -49,6 +55,8 @@ settings that differ, mean and standard deviation over seeds, and the difference
 the same images. Written: compare.html, which needs no network, and compare.csv.
 """
 
+EPILOGS = {"init": None, "data": f"{ACTIONS}\n{OVERRIDES}", "compare": COMPARED}
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser that raises its errors as ConfigError."""
@@ -62,7 +70,7 @@ def parser(command: str) -> argparse.ArgumentParser:
     built = _Parser(
         prog=f"seglab {command}",
         description=COMMANDS[command],
-        epilog={"data": ACTIONS + "\n" + OVERRIDES, "compare": COMPARED}.get(command, OVERRIDES),
+        epilog=EPILOGS.get(command, OVERRIDES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if command == "train":
@@ -74,7 +82,9 @@ def parser(command: str) -> argparse.ArgumentParser:
         built.add_argument(
             "action", choices=("synth", "show", "check", "stats", "import", "download")
         )
-    if command == "compare":
+    if command == "init":
+        built.add_argument("folder", metavar="DIR", help="a new folder, or an empty one")
+    elif command == "compare":
         text = "where compare.html and compare.csv go; without it, here"
         built.add_argument("folders", nargs="+", metavar="DIR", help="runs, or folders of them")
         built.add_argument("--output", metavar="DIR", default=".", help=text)
@@ -111,6 +121,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise ConfigError(f"{problem}; there is {', '.join(COMMANDS)}")
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
         keep_memory()
+        if command in OWN_MODULES:
+            search_modules(Path.cwd())
         import_module(f"seglab.commands.{command}").main(**options)
     except SystemExit as stop:  # argparse has shown the help
         return int(stop.code or 0)

@@ -17,6 +17,7 @@ def factor(
     min_factor: float,
     warmup_steps: int,
     warmup_factor: float,
+    first_step: int = 0,
 ) -> float:
     """Return the factor of the learning rate at optimiser step ``step`` of ``total``.
 
@@ -26,12 +27,13 @@ def factor(
     - cosine: ``min + (1 - min) * (1 + cos(pi t)) / 2`` (Loshchilov and Hutter, 2017);
     - constant: 1;
 
-    where ``t`` runs from 0 at the end of the warm-up to 1 after the last step.
+    where ``t`` runs from 0 at the end of the warm-up to 1 after the last step. In an extended run
+    it starts at ``first_step``; there is no second warm-up, because the optimiser keeps its state.
     """
     if step < warmup_steps:
         return warmup_factor + (1 - warmup_factor) * step / warmup_steps
-    remaining = max(1, total - warmup_steps)
-    t = min(1.0, (step - warmup_steps) / remaining)
+    begin = max(first_step, warmup_steps)
+    t = min(1.0, (step - begin) / max(1, total - begin))
     if name == "constant":
         return 1.0
     curve = (1 - t) ** power if name == "poly" else (1 + math.cos(math.pi * t)) / 2
@@ -57,13 +59,22 @@ def warmup_decay(
     min_factor: float = 0.0,
     warmup_steps: int = 0,
     warmup_factor: float = 0.1,
+    first_step: int = 0,
 ) -> LambdaLR:
-    """Return the schedule that multiplies the optimiser's rates by :func:`factor` at each step."""
+    """Return the schedule that multiplies the optimiser's rates by :func:`factor` at each step.
+
+    Args:
+        optimizer: has the rates.
+        total_steps: how many steps the schedule has.
+        first_step: the step of the run at which it starts.
+        name, power, min_factor, warmup_steps, warmup_factor: as :func:`factor` takes them.
+    """
     return LambdaLR(
         optimizer,
         lambda step: factor(
-            step,
-            total_steps,
+            first_step + step,
+            first_step + total_steps,
+            first_step=first_step,
             name=name,
             power=power,
             min_factor=min_factor,

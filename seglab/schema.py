@@ -193,6 +193,7 @@ class DataConfig:
     source_classes: list[str] | None = None
     val_fraction: Annotated[float | None, Bound(0.001, 0.999)] = None
     split_seed: Annotated[int, Bound(0)] = 0
+    max_images: Annotated[int | None, Bound(1)] = None
     group: str | None = None
     splits: Annotated[str | None, Mark.NO_EFFECT] = None  # the identity of the data counts
 
@@ -287,6 +288,7 @@ class ScheduleConfig:
     min_factor: Annotated[float, Bound(0, 1)]
     warmup_steps: Annotated[int, Bound(0)]
     warmup_factor: Annotated[float, Bound(0, 1)]
+    restart: bool = True
     _target_: str = "seglab.schedules.warmup_decay"
 
 
@@ -353,6 +355,7 @@ class EvaluationConfig:
 
     flip: bool
     score_threshold: Annotated[float, Bound(0, 1)]
+    required_miou: Annotated[float | None, Bound(0, 1), Mark.NO_EFFECT] = None
 
 
 @dataclass(frozen=True)

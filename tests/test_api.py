@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -12,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import seglab
+from seglab.cli import main
+from seglab.data.classes import SYNTHETIC_CLASSES
+from seglab.data.synthetic import SyntheticSpec, write_tree
+from seglab.drawing.pictures import overlay
 
 
 def process_state() -> dict[str, Any]:
@@ -87,3 +94,52 @@ def test_a_finished_run_is_given_back_as_it_is(tmp_path: Path, tiny: list[str]) 
     # As text, because NaN is not equal to itself.
     given, before = ({k: str(float(v)) for k, v in r.metrics.items()} for r in (again, first))
     assert given == before
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> seglab.VOCSegmentation:
+    root = tmp_path_factory.mktemp("data")
+    write_tree(root, SyntheticSpec(train=4, val=2, width=64, height=48))
+    return seglab.VOCSegmentation(root, 2007, "train", classes=SYNTHETIC_CLASSES, instances=True)
+
+
+def test_a_sample_unpacks_into_image_and_class_map(data: seglab.VOCSegmentation) -> None:
+    image, maps = data[3]
+    assert image.equal(data[3].image)
+    assert maps.equal(data[3].class_map)
+    assert [img.shape[-2:] == maps.shape for img, maps in data] == [True] * 4
+
+
+def test_a_sample_shows_itself_as_seglab_data_show_draws_it(
+    data: seglab.VOCSegmentation, tmp_path: Path
+) -> None:
+    sample = data[1]
+    png = sample._repr_png_()
+    with Image.open(io.BytesIO(png)) as shown:
+        assert shown.format == "PNG"
+        assert np.array_equal(np.asarray(shown), np.asarray(sample.show(sample.id)))
+    own = ["data", "show", f"data.root={data.folder.parent}", "index=1", f"output={tmp_path}/a.png"]
+    assert main(own) == 0
+    height, width = sample.size
+    title = f"synthetic train[1]  ·  {sample.id}  ·  {width}x{height}"
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert np.array_equal(np.asarray(drawn), np.asarray(sample.show(title)))
+
+
+def test_a_loaded_model_lays_the_class_map_of_seglab_predict_over_the_image(
+    data: seglab.VOCSegmentation, tmp_path: Path, tiny: list[str]
+) -> None:
+    own = [*tiny, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}"]
+    run = seglab.fit(*own, f"data.root={data.folder.parent}", quiet=True)
+    checkpoint = run.folder / "checkpoints/last.ckpt"
+    model, path = seglab.load(checkpoint), data.images[0]
+    picture = model.overlay(path)
+    assert picture.size == (data[0].size[1], data[0].size[0])
+    predict = [f"checkpoint={checkpoint}", f"input={path}", f"output={tmp_path / 'out'}"]
+    assert main(["predict", *predict]) == 0
+    with Image.open(tmp_path / "out" / f"{path.stem}.png") as written, Image.open(path) as photo:
+        expected = overlay(np.asarray(photo), np.asarray(written))
+    assert np.array_equal(np.asarray(expected), np.asarray(picture))
+    assert np.array_equal(np.asarray(model.overlay(data[0].image)), np.asarray(picture))
+    with pytest.raises(ValueError, match="must be"):
+        model.overlay(np.zeros((4, 5), np.uint8))

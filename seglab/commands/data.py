@@ -56,7 +56,6 @@ def show(config: DataCommandConfig, console: Console) -> None:
     split = config.data.split_name(config.split)
     check_lists(config.data, split)
     from seglab.data.voc import open_dataset
-    from seglab.drawing.pictures import sample_sheet, viewable
 
     dataset = open_dataset(config.data, split)
     if config.index >= len(dataset):
@@ -68,14 +67,8 @@ def show(config: DataCommandConfig, console: Console) -> None:
         dataset = open_dataset(config.data, split, instances=True)
     sample = dataset[config.index]
     height, width = sample.size
-    picture = sample_sheet(
-        viewable(sample.image.permute(1, 2, 0).numpy()),
-        sample.class_map.numpy(),
-        None if sample.instance_map is None else sample.instance_map.numpy(),
-        dataset.classes,
-        [(box.name, box.x0, box.y0, box.x1, box.y1) for box in sample.boxes],
-        f"{config.data.name} {split}[{config.index}]  ·  {sample.id}  ·  {width}x{height}",
-    )
+    title = f"{config.data.name} {split}[{config.index}]  ·  {sample.id}  ·  {width}x{height}"
+    picture = sample.show(title)
     path = Path(config.output or f"sample_{sample.id.replace('/', '_')}.png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

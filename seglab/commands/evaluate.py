@@ -10,6 +10,7 @@ from rich.console import Console
 
 from seglab.config.compose import Composed, check_root, compose_own, override_stored
 from seglab.run.status import check_folder, kept_splits
+from seglab.runtime.modules import search_modules
 from seglab.schema import EvaluateConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.run.checkpoints import read_checkpoint, stored_config
     from seglab.runtime.launch import run
 
+    if composed.config.trust:
+        search_modules(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
     stored = stored_config(read_checkpoint(path))
     stored = received_config(stored, path, composed.config.trust)

@@ -11,6 +11,7 @@ from rich.console import Console
 from seglab.config.compose import compose_own, override_stored
 from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS
 from seglab.errors import ConfigError, DataError, RunError
+from seglab.runtime.modules import search_modules
 from seglab.schema import PredictConfig
 from seglab.text import print_plain
 
@@ -43,6 +44,8 @@ def main(overrides: list[str]) -> Path:
     from seglab.session import Session
 
     console = Console()
+    if composed.config.trust:
+        search_modules(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
     checkpoint = read_checkpoint(path)
     stored = received_config(stored_config(checkpoint), path, composed.config.trust)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
@@ -10,8 +9,8 @@ from rich.console import Console
 
 from seglab.config.compose import compose
 from seglab.run.paths import CHECKPOINTS, LAST
-from seglab.run.resume import check_run
-from seglab.run.status import FINISHED, INTERRUPTED, NONE, status
+from seglab.run.resume import Start, check_run
+from seglab.run.status import INTERRUPTED, NONE, status
 from seglab.schema import TrainConfig
 from seglab.sweep.command import sweep
 from seglab.text import print_plain, printable_lines
@@ -32,26 +31,26 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     console = Console()
     composed = compose("train", TrainConfig, overrides)
     start = check_run(composed.config, composed.folder)
-    folder, state, config, changes = start
-    if state != FINISHED and config.data.synth is None:  # built-in data is made when used
+    folder, state, config, changes, _ = start
+    if not start.done and config.data.synth is None:  # built-in data is made when used
         from seglab.data.layouts import check_training_lists  # numpy: not needed for a wrong key
 
         check_training_lists(config.data)
     if dry_run:
-        if state != FINISHED:
+        if not start.done:
             from seglab.sweep.preflight import check_job
 
             check_job(config, folder)
         text = yaml.safe_dump(composed.plain, sort_keys=False, allow_unicode=True)
         text += "".join(f"# {line}\n" for line in changes)
-        print(printable_lines(f"{text}# {folder}: {plan(folder, state)}"))
+        print(printable_lines(f"{text}# {folder}: {plan(start)}"))
         return None
     resumes = [f"resuming {folder}"] if state == INTERRUPTED else []
     for line in [*resumes, *changes]:
         print_plain(line, console)
     # Here, because torch takes seconds to import, and a wrong key should be answered at once.
     from seglab.commands.tables import show_metrics, show_paths
-    from seglab.session import start_job
+    from seglab.session import check_required, start_job
 
     try:
         result = start_job(start, composed.overrides)
@@ -66,12 +65,16 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     else:
         show_metrics(result.metrics, console)
         show_paths(result.folder, result.pictures, console)
+        if verdict := check_required(config, result.metrics["val/mIoU"]):
+            print_plain(verdict, console)
     return result
 
 
-def plan(folder: Path, state: str) -> str:
-    """Return what training would do with a run folder of this status."""
-    if state == FINISHED:
+def plan(start: Start) -> str:
+    """Return what training would do in the run folder."""
+    if start.done:
         return "has finished: would be left alone"
-    resumes = state != NONE and (folder / CHECKPOINTS / LAST).is_file()
+    if (epochs := start.extended_from) is not None:
+        return f"would extend from {epochs} to {start.config.trainer.max_epochs} epochs"
+    resumes = start.status != NONE and (start.folder / CHECKPOINTS / LAST).is_file()
     return f"would resume from {LAST}" if resumes else "would start"

@@ -6,7 +6,6 @@ Hydra composes; the dataclasses of :mod:`seglab.schema` check. A wrong key or ty
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from seglab.config.overrides import (
     REFUSALS,
+    check_names,
     check_options,
     check_type,
     dotted,
@@ -29,6 +29,7 @@ from seglab.config.overrides import (
     is_group,
     is_open,
     parse,
+    searchpath,
     unknown,
     wrong_type,
 )
@@ -38,6 +39,9 @@ from seglab.errors import ConfigError
 from seglab.schema import LossConfig, TrainConfig, check_values
 
 T = TypeVar("T")
+
+CHECKPOINT_COMMANDS = ("evaluate", "predict")
+"""Their configuration comes from a checkpoint; the current folder has only what is asked for."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed
         ConfigError: an unknown key, group or option, a wrong type or an impossible value.
     """
     parsed = parse(overrides)
+    if command not in CHECKPOINT_COMMANDS:
+        check_names()
     check_options(parsed)
     with _hydra():
         try:
@@ -79,6 +85,7 @@ def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]
         ConfigError: no key=value, or an unknown key, group or option of Hydra's own.
     """
     parsed = parse(overrides, several=True)
+    check_names()
     check_options([one for one in parsed if not one.is_sweep_override()])
     with _hydra():
         hydra = GlobalHydra.instance().hydra
@@ -133,6 +140,7 @@ def override_stored(stored: dict[str, Any], overrides: Sequence[str]) -> TrainCo
     check_options(parsed)
     config = OmegaConf.create(stored)
     for group in (o for o in parsed if is_group(o.key_or_group)):
+        check_names()
         if group.key_or_group not in stored or group.is_delete():
             raise ConfigError(f"{group.input_line}: cannot be applied to a checkpoint's config")
         with _hydra():
@@ -274,8 +282,8 @@ class _hydra:
     """Hydra's global state for the length of one composition, and the caller's after it."""
 
     def __enter__(self) -> None:
-        os.environ["SEGLAB_HOME"] = str(home())  # hydra.searchpath reads it
         OmegaConf.register_new_resolver("len", len, replace=True)
+        OmegaConf.register_new_resolver("searchpath", searchpath, replace=True)
         self.outer = GlobalHydra.instance().hydra
         GlobalHydra.instance().clear()
         self.context = initialize_config_dir(str(home() / "conf"), version_base="1.3")

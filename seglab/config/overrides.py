@@ -107,21 +107,52 @@ def _short(text: str, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
+def roots() -> list[Path]:
+    """Return the folders whose ``conf/`` and ``experiments/`` are searched: seglab's, then this."""
+    here = Path()
+    return [home()] if home().samefile(here) else [home(), here]
+
+
+def searchpath() -> list[str]:
+    """Return what Hydra searches after ``conf/`` of seglab; Hydra warns of what does not exist."""
+    own = [path for here in roots()[1:] for path in (here / "conf", here / "experiments")]
+    folders = [path if path.name == "conf" else path.parent for path in own if path.is_dir()]
+    return [f"file://{folder}" for folder in (home(), *folders)]
+
+
+def check_names() -> None:
+    """Check that no option in the current folder has the name of one of seglab's.
+
+    The settings of commands, such as ``conf/train.yaml``, are seglab's, and never looked for here.
+
+    Raises:
+        ConfigError: names both files.
+    """
+    for here in roots()[1:]:
+        for pattern in ("conf/*/**/*.yaml", "experiments/*.yaml"):
+            for path in sorted(here.glob(pattern)):
+                if (home() / path).is_file():
+                    raise ConfigError(
+                        f"{path}: seglab has an option of this name, {home() / path}; rename yours"
+                    )
+
+
 def group_folder(key: str) -> Path:
-    """Return where the options of a group lie."""
-    return home() / key if key == "experiments" else home() / "conf" / key
+    """Return the place of the options of a group, relative to each of :func:`roots`."""
+    return Path(key) if key == "experiments" else Path("conf", key)
 
 
 def option_names(group: str) -> list[str]:
     """Return the options of a group."""
-    return sorted({path.stem for path in group_folder(group).glob("*.yaml")} - {"base"})
+    files = [path for root in roots() for path in (root / group_folder(group)).glob("*.yaml")]
+    return sorted({path.stem for path in files} - {"base"})
 
 
 def is_group(key: str) -> bool:
     """Tell whether a key names a group of conf/, or the experiments."""
     if len(key) > MAX_GROUP or not key.isidentifier() or key == "hydra":
         return False
-    return group_folder(key).is_dir()
+    return (home() / group_folder(key)).is_dir()
 
 
 def check_options(parsed: Sequence[Override]) -> None:

@@ -77,7 +77,11 @@ def open_as(
             part = Part(split, read_ids(path), path)
         elif look:
             part = Part(split, _divided(config, progress)[PARTS.index(split)])
-    return layouts[config.layout].configured(
+    layout = layouts[config.layout]
+    if config.max_images is not None:
+        ids = layout.configured(config, name, look=False, part=part).ids
+        part = Part(split, ids[: config.max_images])
+    return layout.configured(
         config, name, instances=instances, missing_ok=missing_ok, look=look, part=part
     )
 

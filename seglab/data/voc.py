@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
+from pkgutil import resolve_name
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -31,6 +34,9 @@ class Sample:
         instance_map: ``(H, W)`` uint8, instance ids from 1, 0 for background, 255 for void; None
             unless the data set was opened with ``instances=True``.
         boxes: the annotated objects; empty unless opened with ``instances=True``.
+        classes: their names, in the order of the values.
+
+    It unpacks into image and class map: ``image, maps = data[3]``. Notebooks show it as a picture.
     """
 
     id: str
@@ -38,6 +44,21 @@ class Sample:
     class_map: Tensor
     instance_map: Tensor | None = None
     boxes: tuple[Box, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.image, self.class_map))
+
+    def show(self, title: str = "") -> Image.Image:
+        """Draw the image with its boxes, the class map, the instances if read, and a legend."""
+        # The room that draws is above this one: it is named, not imported.
+        picture: Image.Image = resolve_name("seglab.drawing.pictures:draw_sample")(self, title)
+        return picture
+
+    def _repr_png_(self) -> bytes:
+        """Return the picture for a notebook, as IPython's display protocol names it."""
+        self.show(self.id).save(file := BytesIO(), format="PNG")
+        return file.getvalue()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,6 +89,7 @@ class Samples(SplitFiles, Dataset[Sample]):
             torch.from_numpy(pixels.class_map),
             None if instances is None else torch.from_numpy(instances),
             self.boxes(index) if self.instances else (),
+            self.classes,
         )
 
 

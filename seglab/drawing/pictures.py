@@ -6,6 +6,7 @@ import colorsys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from PIL import Image, ImageDraw
 from seglab.data.classes import VOID, flat_palette
 from seglab.drawing.layout import INK, PALETTE, PAPER, Pixels, Tag, draw_tags, fit, lay_out
 from seglab.runtime.files import atomic
+
+if TYPE_CHECKING:
+    from seglab.data.voc import Sample
 
 Box = tuple[str, float, float, float, float]
 """A class name and the edges x0, y0, x1, y1 in pixels from the image's top left corner."""
@@ -139,6 +143,14 @@ def sample_sheet(
         heading = f"{count} instance" if count == 1 else f"{count} instances"
         columns.append((heading, fit(instance_colours()[instance_map])))
     return lay_out(columns, legend(classes, class_map), title)
+
+
+def draw_sample(sample: Sample, title: str = "") -> Image.Image:
+    """Draw a sample of a data set; see :func:`sample_sheet`."""
+    instances = None if sample.instance_map is None else sample.instance_map.numpy()
+    boxes = [(box.name, box.x0, box.y0, box.x1, box.y1) for box in sample.boxes]
+    image = viewable(sample.image.permute(1, 2, 0).numpy())
+    return sample_sheet(image, sample.class_map.numpy(), instances, sample.classes, boxes, title)
 
 
 def save_class_map(class_map: Pixels, path: Path) -> None:

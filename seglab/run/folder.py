@@ -30,6 +30,7 @@ from seglab.run.paths import (
 )
 from seglab.run.provenance import version
 from seglab.run.received import DamagedError, read_json
+from seglab.run.settings import read_settings
 from seglab.run.status import (
     FAILED,
     FINISHED,
@@ -98,9 +99,10 @@ class Run:
             # A process that only reads the status holds the lock for an instant.
             self.lock.acquire(timeout=LOCK_SECONDS)
             state = recorded_status(self.folder)
-            if state == FINISHED or (state != NONE and not self.resume):
+            if (state != NONE and not self.resume) or (state == FINISHED and not self._extends()):
                 raise RunError(f"{self.folder}: another process has been at work on this run")
             self.history = History(self.folder / HISTORY)
+            (self.folder / METRICS).unlink(missing_ok=True)  # of a finished run that is extended
             for part in WRITTEN:
                 delete_parts(self.folder / part)
             (self.folder / SETTINGS).parent.mkdir(exist_ok=True)
@@ -160,6 +162,10 @@ class Run:
         """Write ``metrics.json``."""
         if self.leads:
             write_json(self.folder / METRICS, metrics)
+
+    def _extends(self) -> bool:
+        epochs = read_settings(self.folder).get("trainer.max_epochs")
+        return isinstance(epochs, int) and epochs < self.config["trainer"]["max_epochs"]
 
     def write_splits(self, splits: Mapping[str, Sequence[str]]) -> None:
         """Write the ids of each part of a divided data set as a list, ``splits/PART.txt``."""

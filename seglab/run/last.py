@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seglab.errors import RunError
-from seglab.run.checkpoints import KEY, read_checkpoint
+from seglab.run.checkpoints import KEY, read_checkpoint, stored_config
 from seglab.run.paths import DAMAGED, LAST, PREVIOUS
 
-SAVING = "BestAndLast"
-"""The key of the state of :class:`seglab.callbacks.checkpoints.BestAndLast` in a checkpoint."""
+SAVING, EXTENSION = "BestAndLast", "Extension"
+"""The keys of the states of classes of ``seglab.callbacks`` in a checkpoint."""
 
 
 class Position(NamedTuple):
@@ -22,12 +22,16 @@ class Position(NamedTuple):
         epoch: the current or next one.
         batches: that each process has done in that epoch.
         processes: their number; None where the checkpoint does not tell.
+        max_epochs: of the run that wrote it.
+        first_step: at which its schedule started: 0, or that of its extension.
     """
 
     step: int
     epoch: int
     batches: int
     processes: int | None = None
+    max_epochs: int = 0
+    first_step: int = 0
 
 
 class Resumed(NamedTuple):
@@ -101,8 +105,11 @@ def position(checkpoint: dict[str, Any], path: Path) -> Position:
         in_epoch = epochs["started"] > epochs["processed"]
         numbers = checkpoint["global_step"], epochs["processed"], batches if in_epoch else 0
         processes = checkpoint[KEY].get("processes")
+        max_epochs = stored_config(checkpoint).get("trainer", {}).get("max_epochs", 0)
+        first_step = checkpoint["callbacks"].get(EXTENSION, {}).get("first_step", 0)
     except (AttributeError, KeyError, TypeError, IndexError):
         raise RunError(f"checkpoint={path}: damaged: its loops tell no step and epoch") from None
-    if not all(type(number) is int and number >= 0 for number in numbers):
+    if not all(type(n) is int and n >= 0 for n in (*numbers, max_epochs, first_step)):
         raise RunError(f"checkpoint={path}: damaged: its step or epoch is no number")
-    return Position(*numbers, processes if type(processes) is int else None)
+    processes = processes if type(processes) is int else None
+    return Position(*numbers, processes, max_epochs, first_step)

@@ -33,6 +33,10 @@ LIMITS = ("trainer.limit_train_batches", "trainer.limit_val_batches")
 """Whole numbers are batches, fractions a share of them, and null is Lightning's 1.0: all."""
 
 
+EPOCHS, RESTART = "trainer.max_epochs", "schedule.restart"
+"""What may differ from a finished run: more epochs extend it, fewer leave it as it is."""
+
+
 class Start(NamedTuple):
     """A run that may start, or be resumed, in its folder; :func:`check_run` makes it.
 
@@ -41,12 +45,19 @@ class Start(NamedTuple):
         status: of the folder.
         config: as given, but ``trainer.threads=null`` is the number that the run recorded.
         changes: settings of the machine that differ from those of the run.
+        extended_from: ``trainer.max_epochs`` of the finished run if ``config`` has more; else None.
     """
 
     folder: Path
     status: str
     config: TrainConfig
     changes: Sequence[str] = ()
+    extended_from: int | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has finished, and nothing is to be done."""
+        return self.status == FINISHED and self.extended_from is None
 
 
 def check_run(config: TrainConfig, folder: Path) -> Start:
@@ -70,8 +81,10 @@ def check_run(config: TrainConfig, folder: Path) -> Start:
         config = replace(config, trainer=replace(config.trainer, threads=threads))
         check_values(config)  # the folder may be a stranger's
     before, now = result_settings(recorded), result_settings(asdict(weighed(config)))
+    extended_from = _extended_from(folder, recorded, config) if state == FINISHED else None
     changed = [key for key in {**now, **before} if not _same_value(key, before, now)]
-    if wrong := [key for key in changed if not has_mark(key, Mark.MACHINE)]:
+    wrong = [key for key in changed if not has_mark(key, Mark.MACHINE)]
+    if wrong and not (state == FINISHED and {*wrong} <= {EPOCHS, RESTART}):
         listed = ", ".join(f"{key}={_text(before, key)}, not {_text(now, key)}" for key in wrong)
         last = folder / CHECKPOINTS / LAST
         weights = f" and model.weights={last}" if last.is_file() else ""
@@ -87,7 +100,27 @@ def check_run(config: TrainConfig, folder: Path) -> Start:
             "hydra.run.dir"
         )
     changes = [f"{key}={_text(now, key)}, was {_text(before, key)}" for key in changed]
-    return Start(folder, state, config, () if state == FINISHED else changes)
+    if state == FINISHED and extended_from is None:
+        fewer = before.get(EPOCHS) != now[EPOCHS]
+        changes = [f"{EPOCHS}={now[EPOCHS]}, was {_text(before, EPOCHS)}"] if fewer else []
+    return Start(folder, state, config, changes, extended_from)
+
+
+def _extended_from(folder: Path, recorded: Mapping[str, Any], config: TrainConfig) -> int | None:
+    """Return the epochs of a finished run if ``config`` has more of them.
+
+    Raises:
+        ConfigError: the run has kept no checkpoint to train on from.
+    """
+    epochs, more = recorded.get(EPOCHS), config.trainer.max_epochs
+    if not isinstance(epochs, int) or epochs >= more:
+        return None
+    if not (folder / CHECKPOINTS / LAST).is_file():
+        raise ConfigError(
+            f"{EPOCHS}={more}: {folder} has finished {epochs} epochs and kept no {LAST} to extend "
+            "it from; checkpoints=last or both keeps it"
+        )
+    return epochs
 
 
 def is_trained(folder: Path, state: str) -> bool:

@@ -2,5 +2,6 @@
 
 from seglab.session.job import JobResult, run_job, start_job
 from seglab.session.session import Evaluated, Session
+from seglab.session.verdict import check_required
 
-__all__ = ["Evaluated", "JobResult", "Session", "run_job", "start_job"]
+__all__ = ["Evaluated", "JobResult", "Session", "check_required", "run_job", "start_job"]

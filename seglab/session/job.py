@@ -11,7 +11,7 @@ from rich.console import Console
 from seglab.errors import ProcessError
 from seglab.run.folder import read_metrics
 from seglab.run.resume import Start
-from seglab.run.status import FINISHED, mark_failed
+from seglab.run.status import mark_failed
 from seglab.runtime import launch
 from seglab.schema import TrainConfig
 from seglab.session.session import Session
@@ -48,7 +48,7 @@ def start_job(start: Start, overrides: Sequence[str] = (), *, quiet: bool = Fals
         SeglabError, KeyboardInterrupt: as :func:`run_job`; a process died.
     """
     folder, config = start.folder, start.config
-    if start.status == FINISHED:
+    if start.done:
         return JobResult(folder, read_metrics(folder), [], skipped=True)
     try:
         result: JobResult = launch.run(

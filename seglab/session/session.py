@@ -15,6 +15,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from seglab.callbacks.checkpoints import BestAndLast
+from seglab.callbacks.extension import Extension
 from seglab.callbacks.failures import Failures
 from seglab.callbacks.finite import FiniteNumbers
 from seglab.callbacks.interrupts import SaveAndStop
@@ -52,6 +53,7 @@ from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
 from seglab.session.augmentation import build_augmentation
 from seglab.session.trainer import build_callback, build_trainer, interruptible
+from seglab.session.verdict import check_required
 from seglab.tasks.base import Task
 from seglab.tasks.batches import batch_sizes, check_limits
 from seglab.tasks.factories import build_task
@@ -108,6 +110,16 @@ class Session:
         """The checkpoint that training is resumed from, if any."""
         return find_last(self.folder / CHECKPOINTS) if self.config.resume else Resumed()
 
+    @property
+    def extends(self) -> bool:
+        """Whether training starts by extending a finished run."""
+        return 0 < self.resumed.position.max_epochs < self.config.trainer.max_epochs
+
+    @property
+    def first_step(self) -> int:
+        """The step of the run at which its schedule starts."""
+        return self.resumed.position.step if self.extends else self.resumed.position.first_step
+
     @cached_property
     def data(self) -> VOCDataModule:
         """The splits of the data set, decoded and checked on first use."""
@@ -126,7 +138,7 @@ class Session:
         """The task, with weights drawn from the seed."""
         with random_generators_kept():
             seed_everything(self.config.seed)
-            return build_task(self.config, per_image=self.kind == "evaluate")
+            return build_task(self.config, self.kind == "evaluate", self.first_step)
 
     def trainer(
         self, callbacks: Sequence[L.Callback] = (), loggers: Sequence[Logger] = ()
@@ -179,6 +191,16 @@ class Session:
             seed_everything(config.seed)
             if self.resumed.note:
                 print_plain(self.resumed.note, console)
+            schedule = config.schedule
+            own = not isinstance(schedule, dict)
+            restart = schedule.restart if own else schedule.get("restart", True)
+            if self.extends:
+                what = "a new schedule" if restart else "the last learning rates"
+                print_plain(
+                    f"extends the run from {reached.max_epochs} to {config.trainer.max_epochs} "
+                    f"epochs: {what} from step {reached.step}",
+                    console,
+                )
             weights = recorded_weights(folder)
             if self.resumed.path is None:
                 weights = weights_digest(config)
@@ -201,7 +223,8 @@ class Session:
             failures = Failures(config, ACTIVITY[self.kind])
             pictures, record = self._watching(run, config.pictures.every_n_epochs)
             progress = TrainingProgress(console)
-            callbacks = [failures, FiniteNumbers(folder), saving, record, progress]
+            extension = Extension(self.first_step, self.extends, restart)
+            callbacks = [failures, FiniteNumbers(folder), extension, saving, record, progress]
             trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
             check_processes(
                 config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0
@@ -228,6 +251,7 @@ class Session:
                 metrics = {**self.task.scores, **training, **best}
                 run.write_metrics(metrics)
                 self.tracking.results(metrics, run.checkpoints)
+                check_required(config, metrics["val/mIoU"])
             if run.leads:
                 saving.tidy()
             return metrics, sorted(pictures.written)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 from seglab.errors import RunError
 from seglab.run.paths import LOG
@@ -48,7 +49,7 @@ class LeasedProcess(Process):
 
     def __init__(self, job: Job, leases: Leases) -> None:
         self.leases, self.lent = leases, leases.take()
-        arguments = (job.config, job.folder, job.overrides)
+        arguments = (job.config, job.folder, job.overrides, Path.cwd())
         super().__init__(work, arguments, job.folder / LOG, self.lent)
 
     def poll(self) -> str | None:

@@ -78,7 +78,8 @@ def _check_data(config: TrainConfig) -> int:
                     f"data={data.name}: no list {name}; there is {', '.join(SYNTHETIC_LISTS)}"
                 )
         parts = {"train": data.synth.train, "val": data.synth.val}
-        return parts.get(data.train_split, sum(parts.values()))
+        images = parts.get(data.train_split, sum(parts.values()))
+        return min(images, data.max_images or images)
     train, _ = (open_files(data, name, instances=instances) for name in splits)
     return len(train)
 

@@ -28,12 +28,12 @@ def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int, **options: Any) -> li
     return sweep.run(jobs, n_jobs, Cluster(**options).submit)
 
 
-def _task(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
+def _task(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path) -> None:
     """Train in a process of Ray's that serves this job alone."""
     from seglab.runtime.worker import write_to
 
     write_to(str(folder / LOG))
-    work(config, folder, overrides)
+    work(config, folder, overrides, modules)
 
 
 class Handed:
@@ -89,4 +89,5 @@ class Cluster:
         """Hand a job to Ray."""
         assert job.config is not None
         job.folder.mkdir(parents=True, exist_ok=True)
-        return Handed(self.remote.remote(job.config, job.folder.resolve(), job.overrides))
+        where = job.folder.resolve(), job.overrides, Path.cwd()
+        return Handed(self.remote.remote(job.config, *where))

@@ -51,14 +51,16 @@ def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int, **options: Any) -> li
 class SlurmJob:
     """What runs on the cluster: a job that can be queued again."""
 
-    def __call__(self, config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
+    def __call__(
+        self, config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path
+    ) -> None:
         """Train, or go on; queue the job again if it had to end early."""
         from seglab.runtime.preemption import SIGNAL, ask, is_asked
 
         queue_again: Any = signal.signal(SIGNAL, ask)
         write_to(str(folder / LOG))
         try:
-            work(config, folder, overrides)
+            work(config, folder, overrides, modules)
         except KeyboardInterrupt:
             if is_asked():
                 queue_again(SIGNAL, None)  # submitit's own: it ends this process
@@ -143,9 +145,9 @@ class Cluster:
             RunError: SLURM refused it; says why.
         """
         job.folder.mkdir(parents=True, exist_ok=True)
-        folder = job.folder.resolve()
+        where = job.folder.resolve(), job.overrides, Path.cwd()
         try:
-            submitted = self.executor.submit(SlurmJob(), job.config, folder, job.overrides)
+            submitted = self.executor.submit(SlurmJob(), job.config, *where)
         except FailedJobError as why:
             raise RunError(f"hydra/launcher=slurm: {' '.join(str(why).split())}") from None
         self.states[submitted.job_id] = "PENDING"

@@ -9,17 +9,25 @@ from pathlib import Path
 from seglab.errors import SeglabError
 from seglab.run.resume import check_run
 from seglab.run.status import mark_failed
+from seglab.runtime.modules import search_modules
 from seglab.schema import TrainConfig
 from seglab.text import printable
 
 
-def work(config: TrainConfig, folder: Path, overrides: Sequence[str]) -> None:
+def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path) -> None:
     """Train one configuration; what became of it stands in its folder, however it ends.
+
+    Args:
+        config: the checked configuration.
+        folder: the run folder.
+        overrides: the command line's, which are recorded.
+        modules: the folder in which the sweep was started, whose modules it finds.
 
     Raises:
         SystemExit: it failed through no fault of the program; the line that says how is shown.
         KeyboardInterrupt: it was interrupted.
     """
+    search_modules(modules)
     from seglab.session import start_job
 
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 from torchvision.models.detection import MaskRCNN
 
@@ -37,8 +37,13 @@ OWN_METRICS = {
 """Names of ``val/NAME`` that are taken."""
 
 
-def build_task(config: TrainConfig, per_image: bool = False) -> Task:
+def build_task(config: TrainConfig, per_image: bool = False, first_step: int = 0) -> Task:
     """Build the configured net and the task around it; see :class:`seglab.tasks.base.Task`.
+
+    Args:
+        config: the checked configuration.
+        per_image: whether the metrics include an interval over images.
+        first_step: the step of the run at which its schedule starts: 0, or that of its extension.
 
     Raises:
         ConfigError: an argument that a part does not take or refuses, or an output that does not
@@ -58,7 +63,7 @@ def build_task(config: TrainConfig, per_image: bool = False) -> Task:
         net,
         classes,
         optimizer=partial(build_optimizer, config=config.optimizer),
-        schedule=partial(build_schedule, config=config.schedule),
+        schedule=partial(build_schedule, config=config.schedule, first_step=first_step),
         interval=_interval(config.schedule),
         lr_rule=config.optimizer.lr_rule,
         metrics=build_metrics(config.metrics, len(classes)),
@@ -194,9 +199,15 @@ def build_optimizer(net: nn.Module, config: OptimizerConfig) -> Optimizer:
 
 
 def build_schedule(
-    optimizer: Optimizer, steps: int, config: ScheduleConfig | dict[str, Any]
+    optimizer: Optimizer,
+    steps: int,
+    config: ScheduleConfig | dict[str, Any],
+    first_step: int = 0,
 ) -> LRScheduler:
     """Build the schedule, seglab's or another; one that takes ``total_steps`` is given them.
+
+    An extended run has one over the steps that were added, or with ``restart: false`` constant
+    rates.
 
     Raises:
         ConfigError: an argument that it does not take or refuses; no scheduler of torch, or one
@@ -204,7 +215,10 @@ def build_schedule(
     """
     node = asdict(config) if isinstance(config, ScheduleConfig) else dict(config)
     node.pop("interval", None)
-    schedule = build(node, "schedule", optimizer, total_steps=steps)
+    if not node.pop("restart", True) and first_step:
+        return LambdaLR(optimizer, lambda step: 1.0)
+    left = steps - first_step if steps > first_step else steps
+    schedule = build(node, "schedule", optimizer, total_steps=left, first_step=first_step)
     if not isinstance(schedule, LRScheduler) or isinstance(schedule, ReduceLROnPlateau):
         raise ConfigError(
             f"schedule._target_={node['_target_']}: not a scheduler of torch that follows from the "

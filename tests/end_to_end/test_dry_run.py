@@ -89,9 +89,9 @@ def test_each_job_of_a_sweep_is_checked_once_for_what_it_shares(
     built = []
     build_task = session.build_task
 
-    def note(config: Any, per_image: bool) -> Any:
+    def note(config: Any, *arguments: Any) -> Any:
         built.append(config)
-        return build_task(config, per_image)
+        return build_task(config, *arguments)
 
     monkeypatch.setattr(session, "build_task", note)
     before = files(tmp_path)

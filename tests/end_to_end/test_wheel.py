@@ -30,6 +30,11 @@ def test_the_wheel_trains_far_from_the_checkout(tmp_path: Path, tiny: list[str])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "metrics.json").is_file()
     assert (tmp_path / "run" / "report.html").is_file(), done.stdout
+    init = [sys.executable, "-m", "seglab.cli", "init", "made"]
+    subprocess.run(init, cwd=tmp_path, env=outside, check=True, timeout=300)
+    for starter in (REPOSITORY / "seglab/starter").rglob("*"):
+        path = tmp_path / "made" / starter.relative_to(REPOSITORY / "seglab/starter")
+        assert path.exists() or "__pycache__" in path.parts, path
     where = "import seglab; import seglab.config.overrides as o; print(o.__file__, o.home())"
     said = subprocess.run(
         [sys.executable, "-c", where], cwd=tmp_path, env=outside, capture_output=True, text=True

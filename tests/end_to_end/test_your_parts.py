@@ -20,6 +20,7 @@ SHOWN = [
     line
     for block in re.findall(r"```sh\n(.*?)```", TEXT, flags=re.DOTALL)
     for line in block.splitlines()
+    if not re.search("seglab init|debug=", line)  # test_own_folder.py, test_overfit.py
 ]
 MODULES = dict(re.findall(r'```python title="(.*?)"\n(.*?)```', TEXT, flags=re.DOTALL))
 

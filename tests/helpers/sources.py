@@ -12,6 +12,7 @@ ROOT = Path(seglab.__file__).parent
 TREES = {
     path.relative_to(ROOT.parent).as_posix(): ast.parse(path.read_text())
     for path in sorted(ROOT.rglob("*.py"))
+    if "starter" not in path.parts  # what seglab init copies is the user's
 }
 
 

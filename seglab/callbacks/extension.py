@@ -1,0 +1,71 @@
+"""The schedule of a finished run that is extended by a larger ``trainer.max_epochs``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+from torch.optim import Optimizer
+
+from seglab.errors import ConfigError
+
+
+class Extension(L.Callback):
+    """Gives the optimiser fresh rates when a run is extended, and keeps what a resume needs.
+
+    Lightning restores the rates and the schedule of the checkpoint, which has ended. The moments of
+    the optimiser stay.
+
+    Args:
+        first_step: the step of the run at which its schedule starts.
+        begins: whether the run is extended now, at that step.
+        restart: whether the schedule starts again, or the last rates stay.
+    """
+
+    def __init__(self, first_step: int, begins: bool, restart: bool) -> None:
+        self.first_step, self.begins, self.restart = first_step, begins, restart
+        self.rates: list[float] = []
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep what Lightning is about to overwrite."""
+        groups = trainer.optimizers[0].param_groups
+        self.fresh = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+        self.schedules = [one.scheduler.state_dict() for one in trainer.lr_scheduler_configs]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put it back, with the last rates where they are to stay.
+
+        Raises:
+            ConfigError: the checkpoint does not tell the last rates, as those of earlier versions.
+        """
+        if not self.begins:
+            return
+        groups = trainer.optimizers[0].param_groups
+        if not self.restart:
+            if len(self.rates) != len(groups):
+                raise ConfigError("schedule.restart=false: the checkpoint has no last rates")
+            constant = [{"lr": rate, "initial_lr": rate} for rate in self.rates]
+            self.fresh = [old | new for old, new in zip(self.fresh, constant, strict=True)]
+            self.schedules = [
+                {**state, "base_lrs": self.rates, "_last_lr": self.rates}
+                for state in self.schedules
+            ]
+        for group, fresh in zip(groups, self.fresh, strict=True):
+            group.update(fresh)
+        for one, state in zip(trainer.lr_scheduler_configs, self.schedules, strict=True):
+            one.scheduler.load_state_dict(dict(state))
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Note the rates of the step."""
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"first_step": self.first_step, "rates": self.rates}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take the last rates."""
+        self.rates = list(state_dict["rates"])
