@@ -30,7 +30,7 @@ Picture = Tensor | np.ndarray | Image.Image | str | Path
 
 
 class Predictor:
-    """A trained task in evaluation mode, in the precision that it was trained in.
+    """A trained task in evaluation mode, in the precision of its training.
 
     Attributes:
         task: the task, which takes plain uint8; on the CPU until it is moved.
@@ -56,13 +56,14 @@ class Predictor:
             ``(H, W)`` uint8 on the CPU, class indices.
 
         Raises:
-            ValueError: an array or tensor of another shape or type.
-            DataError: a file that cannot be decoded, a Pillow image of other channels.
+            ValueError: an array or tensor of the wrong shape or dtype.
+            DataError: a file that cannot be decoded, or a Pillow image with a different number of
+                channels.
         """
         return self.task.class_map(self._infer(image))[0].cpu()
 
     def overlay(self, image: Picture) -> Image.Image:
-        """Return the image with its predicted class map over it, at the size of the image.
+        """Return the image overlaid with its predicted class map, at the size of the image.
 
         Args:
             image: as :meth:`predict` takes it.
@@ -116,8 +117,7 @@ def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
 
     Args:
         checkpoint: the file.
-        trust: whether its configuration may build more than nets, their parts and optimisers, and
-            so run any code.
+        trust: whether its configuration may build any target, and so run any code.
 
     Raises:
         RunError: no such file, damaged, holding code, or not written by seglab.
@@ -139,7 +139,7 @@ def fit(*overrides: str, quiet: bool = False) -> JobResult:
         quiet: show neither progress nor metrics.
 
     Raises:
-        SeglabError: says which key or file is wrong, and what would be right.
+        SeglabError: names the wrong key or file, and what would be right.
     """
     composed = compose("train", TrainConfig, overrides)
     start = check_run(composed.config, composed.folder)

@@ -132,12 +132,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt as interruption:
         return _interrupted(interruption)
     except Exception as error:
-        if signals.received():  # an interrupted import may raise any error
+        if signals.received():  # an interrupted import can raise anything
             return _interrupted(signals.interruption())
         if isinstance(error, OSError) and (explained := explain(error)) is not None:
             _show(explained)
             return explained.exit_code
-        # a defect of seglab: the traceback, and a summary as the last line
+        # a bug in seglab: traceback, then one summary line
         print(printable_lines(traceback.format_exc().rstrip()), file=sys.stderr)
         _show(f"{type(error).__name__}: {error}")
         return 1

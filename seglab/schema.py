@@ -3,7 +3,7 @@
 YAML and Hydra accept ``seed=abc`` without a word; these dataclasses do not. A field typed
 ``dict[str, Any]`` is open: it holds a ``_target_`` and whatever arguments that target takes. One
 typed ``Annotated[Any, X]`` is an ``X``, or open where it names another ``_target_`` than X's.
-Knows no torch.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Bound:
         self.low, self.high, self.above = low, high, above
 
     def allows(self, value: Any) -> bool:
-        """Tell whether ``value`` is within."""
+        """Return whether ``value`` is within."""
         if isinstance(value, str):  # a key such as trainer.devices takes a number or a word
             return True
         return bool(self.low <= value <= self.high and value > self.above)
@@ -47,7 +47,7 @@ class Length:
         self.low, self.high = low, high
 
     def allows(self, value: list[Any]) -> bool:
-        """Tell whether ``value`` has as many items."""
+        """Return whether ``value`` has as many items."""
         return self.low <= len(value) <= self.high
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Range:
         self.ordered = lt if strict else le
 
     def allows(self, value: list[float]) -> bool:
-        """Tell whether ``value`` is such a pair."""
+        """Return whether ``value`` is such a pair."""
         return len(value) == 2 and bool(self.ordered(*value))
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ class ZeroOr:
         self.low, self.high = low, high
 
     def allows(self, value: Any) -> bool:
-        """Tell whether ``value`` is zero or within, or no number at all."""
+        """Return whether ``value`` is zero or within, or no number at all."""
         return not isinstance(value, int | float) or value == 0 or self.low <= value <= self.high
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ class Numbers:
     """A list of numbers, or :data:`AUTO`."""
 
     def allows(self, value: Any) -> bool:
-        """Tell whether ``value`` is one of them."""
+        """Return whether ``value`` is one of them."""
         if isinstance(value, list):
             return all(type(item) is float for item in value)
         return bool(value == AUTO)
@@ -106,7 +106,7 @@ class OneOf:
         self.choices = choices
 
     def allows(self, value: Any) -> bool:
-        """Tell whether ``value`` is one of the words."""
+        """Return whether ``value`` is one of the words."""
         return value in self.choices
 
     def __str__(self) -> str:
@@ -117,7 +117,7 @@ class Name:
     """What a folder may be called, so that no name leads out of the folder above it."""
 
     def allows(self, value: str) -> bool:
-        """Tell whether ``value`` is such a name."""
+        """Return whether ``value`` is such a name."""
         return value not in ("", ".", "..") and not {*value} & {"/", "\\", "\0"}
 
     def __str__(self) -> str:
@@ -217,7 +217,7 @@ DEFAULT = "DEFAULT"
 
 
 def is_torchvisions(weights: str) -> bool:
-    """Tell whether ``model.weights`` names weights of torchvision's, and not a file."""
+    """Return whether ``model.weights`` names weights of torchvision's, and not a file."""
     return weights == DEFAULT or re.fullmatch(r"\w+_Weights\.\w+", weights) is not None
 
 
@@ -492,7 +492,7 @@ def _defaults(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def has_mark(key: str, mark: Mark) -> bool:
-    """Tell whether a dotted key, or a group that it is in, bears a mark."""
+    """Return whether a dotted key, or a group that it is in, bears a mark."""
     return any(key == name or key.startswith(f"{name}.") for name in marked(mark))
 
 

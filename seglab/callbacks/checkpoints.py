@@ -23,15 +23,14 @@ SCORE = "val/mIoU"
 class BestAndLast(Checkpoint):
     """Saves ``last.ckpt`` after every epoch, and ``best.ckpt`` when its mIoU is the highest yet.
 
-    ``config.checkpoints`` says which of them a finished run keeps; a run needs ``last.ckpt`` to go
-    on after an interruption, so that it is there as long as the run is not finished, as is
-    ``previous.ckpt``.
+    ``config.checkpoints`` sets which of them a finished run keeps. Until a run has finished,
+    ``last.ckpt`` and ``previous.ckpt`` are kept, because resuming needs them.
 
     Args:
         folder: the run's ``checkpoints``.
-        config: kept in each of them.
-        data: the digests of the training and validation data, kept too.
-        before: called before one is written, so that no history is behind it.
+        config: stored in each checkpoint.
+        data: the digests of the training and validation data, stored too.
+        before: called before each save; it flushes the history, which must not be older.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class BestAndLast(Checkpoint):
         self.improved = False
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Notice the best epoch."""
+        """Record whether this is the best epoch."""
         score = pl_module.scores.get(SCORE, math.nan)  # type: ignore[union-attr, operator]
         if trainer.state.fn == "fit" and score > self.best:
             self.best, self.best_epoch, self.improved = score, trainer.current_epoch, True
@@ -55,23 +54,23 @@ class BestAndLast(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the epoch."""
         if self.improved and self.config.checkpoints in ("best", "both"):
-            # First: a run that is killed here goes on from the epoch before, and gets here again.
+            # First: a run killed here resumes from the previous epoch and repeats this one.
             trainer.save_checkpoint(self.folder / BEST)
         trainer.save_checkpoint(self.folder / LAST)
         self.improved = False
 
     def tidy(self) -> None:
-        """Delete what a finished run is not to keep."""
+        """Delete the checkpoints that a finished run does not keep."""
         unwanted = [PREVIOUS, DAMAGED]
         unwanted += [LAST] if self.config.checkpoints in ("best", "none") else []
         for name in unwanted:
-            with suppress(OSError):  # it is finished all the same
+            with suppress(OSError):  # the run is finished even if a file cannot be deleted
                 (self.folder / name).unlink(missing_ok=True)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep the configuration and the identity of the data beside the weights."""
+        """Store the configuration and the identity of the data with the weights."""
         self.before()
         checkpoint[KEY] = {
             "config": asdict(self.config),
@@ -80,9 +79,9 @@ class BestAndLast(Checkpoint):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best score so far, so that a resumed run knows what it must beat."""
+        """Return the best score so far, which a resumed run has to beat."""
         return {"best": self.best, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best score of the run that is resumed."""
+        """Restore the best score of the resumed run."""
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]

@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 class EMA(WeightAveraging):
-    """Lightning's averaging, after every step, which leaves alone what does not change.
+    """Lightning's weight averaging after every step; constant tensors stay bit for bit.
 
     Lightning's own EMA computes ``decay * average + (1 - decay) * current``, which rounds: frozen
-    layers and constants drift by a digit a step, and a checkpoint, which holds no constants,
-    evaluates otherwise than the run did. ``average + (1 - decay) * (current - average)`` keeps
-    what is equal equal, to the last bit.
+    layers and constants drift by one digit per step. A checkpoint contains no constants, so it
+    would evaluate differently from the run. ``average + (1 - decay) * (current - average)`` is
+    exact where both are equal.
 
     Args:
         decay: 0 to 1; about the last ``1 / (1 - decay)`` steps are averaged.
 
     Raises:
-        ValueError: another decay.
+        ValueError: the decay is out of range.
     """
 
     def __init__(self, decay: float = 0.995) -> None:
@@ -26,7 +26,7 @@ class EMA(WeightAveraging):
             raise ValueError(f"decay={decay}: must be at least 0 and less than 1")
 
         def average(averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-            if not averaged.is_floating_point():  # such as the number of batches a norm has seen
+            if not averaged.is_floating_point():  # such as num_batches_tracked of a batch norm
                 return current
             return averaged.lerp(current, 1 - decay)
 

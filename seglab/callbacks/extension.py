@@ -12,14 +12,14 @@ from seglab.errors import ConfigError
 
 
 class Extension(L.Callback):
-    """Gives the optimiser fresh rates when a run is extended, and keeps what a resume needs.
+    """Resets the learning rates when a run is extended, and saves what a resume needs.
 
-    Lightning restores the rates and the schedule of the checkpoint, which has ended. The moments of
+    Lightning would restore the rates and the completed schedule of the checkpoint. The moments of
     the optimiser stay.
 
     Args:
         first_step: the step of the run at which its schedule starts.
-        begins: whether the run is extended now, at that step.
+        begins: whether this start extends the run, at that step.
         restart: whether the schedule starts again, or the last rates stay.
     """
 
@@ -28,16 +28,16 @@ class Extension(L.Callback):
         self.rates: list[float] = []
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep what Lightning is about to overwrite."""
+        """Save the schedule that Lightning is about to overwrite."""
         groups = trainer.optimizers[0].param_groups
         self.fresh = [{k: v for k, v in group.items() if k != "params"} for group in groups]
         self.schedules = [one.scheduler.state_dict() for one in trainer.lr_scheduler_configs]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put it back, with the last rates where they are to stay.
+        """Restore the new schedule, with the last rates if they are to stay.
 
         Raises:
-            ConfigError: the checkpoint does not tell the last rates, as those of earlier versions.
+            ConfigError: the checkpoint lacks the last rates, as those of earlier versions do.
         """
         if not self.begins:
             return
@@ -59,7 +59,7 @@ class Extension(L.Callback):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Note the rates of the step."""
+        """Record the rates of the step."""
         self.rates = [group["lr"] for group in optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
@@ -67,5 +67,5 @@ class Extension(L.Callback):
         return {"first_step": self.first_step, "rates": self.rates}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take the last rates."""
+        """Restore the last rates."""
         self.rates = list(state_dict["rates"])

@@ -1,7 +1,7 @@
-"""What torch raises for lack of memory or a dead loading process, as one line that helps.
+"""Turns torch's errors for lack of memory or a dead loading process into one helpful line.
 
-By hand, because torch has an exception of its own only for the memory of an accelerator: the rest
-is told from the text.
+By hand, because torch has its own exception type only for accelerator memory; other errors are
+recognised by their text.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _NO_MEMORY = re.compile(
 
 
 class Failures(L.Callback):
-    """Notes what a trainer was doing when it failed, and reports it in seglab's words.
+    """Records what a trainer was doing when it failed, and explains the error.
 
     Args:
-        config: the checked configuration, whose sizes are named.
-        doing: what the trainer is for: ``training``, ``evaluation`` or ``prediction``.
+        config: the checked configuration, whose sizes the error names.
+        doing: the purpose of the trainer: ``training``, ``evaluation`` or ``prediction``.
     """
 
     def __init__(self, config: TrainConfig, doing: str) -> None:
@@ -35,18 +35,18 @@ class Failures(L.Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Note whether it was the validation within a training."""
+        """Record whether training failed during validation."""
         if self.doing == "training" and trainer.validating:
             self.doing = "validation"
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn an error of torch into one of seglab's; others pass.
+        """Raise a known torch error as one of seglab's; others pass unchanged.
 
         Raises:
-            SeglabError: of a loading process, without the traceback that torch puts before it.
-            RunError: memory ran out, names the sizes and what to lower; or a loading process died.
-            ConfigError: a norm was given one number to take the variance of.
+            SeglabError: raised in a loading process; torch's traceback is removed.
+            RunError: memory ran out (names the sizes and what to lower), or a loading process died.
+            ConfigError: a batch norm got a single value per channel.
         """
         data = self.config.data
         try:

@@ -1,11 +1,11 @@
-"""Stops a run whose numbers have gone wrong, before a broken weight is stepped to or saved.
+"""Stops a run at a NaN or infinite loss or weight, before the optimiser's step or the save.
 
-A loss that is not finite is found after the backward pass and before the optimiser's step, so that
-the weights are still those that gave it. Read there, the loss costs one wait for the device a step
-while nothing but the optimiser's own kernels is left to launch; the progress bar and the history
-read the same number some microseconds later anyway. An infinite *gradient* is no error: under fp16
-the scaler skips such a step. But a step may break weights without a loss to show it before the
-epoch's checkpoint, so that every checkpoint is looked through before it is written.
+The loss is checked after the backward pass and before the optimiser's step, so the weights are
+still those that produced it. Reading the loss here syncs the GPU once per step, when only the
+optimiser's kernels remain to be queued; the progress bar and the history read it microseconds later
+anyway. An infinite *gradient* is no error: under fp16 the scaler skips such a step. The last step
+of an epoch may break weights that no later loss reveals, so every checkpoint is checked before it
+is written.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ KEPT = 5
 
 
 class FiniteNumbers(L.Callback):
-    """Stops a run at the step whose loss is NaN or infinite, and keeps the batch.
+    """Stops a run at the step whose loss is NaN or infinite, and saves the batch.
 
-    With several processes all stop at that step, whichever has the bad batch.
+    All processes stop at that step, whichever has the bad batch.
 
     Args:
         folder: the run folder.
@@ -45,17 +45,17 @@ class FiniteNumbers(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Hold on to the batch."""
+        """Keep the batch."""
         self.batch = batch
 
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
     ) -> None:
-        """Hold on to this process's own loss; nothing waits for it yet."""
+        """Keep this process's own loss, without a sync."""
         self.loss = loss.detach()
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the loss, which is the mean over the processes and so the same on all.
+        """Check the loss, averaged over the processes so that all agree.
 
         Raises:
             RunError: it is NaN or infinite.
@@ -75,16 +75,16 @@ class FiniteNumbers(L.Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Look through the weights that are to be saved; what was saved before stays.
+        """Check the weights before they are saved; earlier checkpoints stay.
 
         Raises:
-            RunError: a weight is NaN or infinite, or a buffer, such as a running mean, is NaN.
+            RunError: a weight is NaN or infinite, or a buffer such as a running mean is NaN.
         """
         names = {name for name, _ in pl_module.named_parameters()}
         for name, value in checkpoint["state_dict"].items():
             if not (isinstance(value, Tensor) and value.is_floating_point()):
                 continue
-            # A net of somebody's own may well keep -inf in a buffer, as a mask.
+            # A user's net may have -inf in a buffer, as a mask.
             wrong = ~value.isfinite() if name in names else value.isnan()
             if bool(wrong.any()):
                 ids = self.batch.ids if self.batch is not None else []
@@ -114,9 +114,10 @@ class FiniteNumbers(L.Callback):
 
 
 def advice(folder: Path) -> str:
-    """Return what a user can do after a run in ``folder`` has stopped.
+    """Return advice on how to continue after a run in ``folder`` has stopped.
 
-    Resuming changes no settings, and so mostly meets the same batch again: another run does it.
+    Resuming changes no settings and would mostly meet the same batch again, so it suggests a new
+    run.
     """
     text = "try a new run with a lower optimizer.lr or trainer.gradient_clip_val=1"
     last = folder / CHECKPOINTS / LAST

@@ -1,4 +1,4 @@
-"""Saves a run that is told to end, and interrupts it."""
+"""Saves and stops an interrupted run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from seglab.runtime.preemption import is_asked
 
 
 class SaveAndStop(L.Callback):
-    """Saves ``last.ckpt`` after the step in which the signal came, and interrupts the run.
+    """Saves ``last.ckpt`` after the step in which the signal arrived, and interrupts the run.
 
-    All processes do so after the same step, whichever has been told. A validation is left where it
-    is, and begun anew when the run goes on; on several processes, which could not agree on a place
-    to leave it, it is finished and the epoch saved.
+    All processes stop after the same step, whichever received the signal. An interrupted validation
+    is restarted on resume. With several processes it completes first, because they cannot stop at
+    the same batch.
 
-    It comes after all other callbacks, so that what they do after a step is in the checkpoint.
+    It must be the last callback, so that the checkpoint contains what the others do after a step.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,7 +28,7 @@ class SaveAndStop(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
-        """Save and stop, if somebody was told to, and if this was the last batch of a step."""
+        """Save and stop, if any process was asked to and this was the last batch of a step."""
         ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         accumulating = ready % trainer.accumulate_grad_batches > 0
         if trainer.is_last_batch or accumulating or not self._asked(trainer):
@@ -41,7 +41,7 @@ class SaveAndStop(L.Callback):
         raise KeyboardInterrupt
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin a validation that was left anew."""
+        """Restart an interrupted validation."""
         loop = trainer.fit_loop.epoch_loop.val_loop
         if trainer.state.fn == "fit" and loop.restarted_mid_evaluation:
             loop.batch_progress.reset()
@@ -49,14 +49,14 @@ class SaveAndStop(L.Callback):
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
-        """Leave a validation: save the epoch as it was before, or nothing when all is saved."""
+        """Interrupt a validation, and save the state before it unless that is saved already."""
         if trainer.world_size > 1 or not is_asked():
             return
         if trainer.state.fn == "fit":
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, WeightAveraging):  # has lent the task its weights
+                if isinstance(callback, WeightAveraging):  # the averaged weights are in the task
                     callback.on_validation_epoch_end(trainer, pl_module)
-            # What Lightning takes for a validation that was left in its first batch.
+            # Lightning reads this as a validation interrupted in its first batch.
             progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
             progress.reset()
             progress.increment_ready()
@@ -65,7 +65,7 @@ class SaveAndStop(L.Callback):
         raise KeyboardInterrupt
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop before an epoch: the one before it is saved."""
+        """Stop before an epoch: the previous one is saved."""
         if self._asked(trainer):
             raise KeyboardInterrupt
 

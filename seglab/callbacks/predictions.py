@@ -1,4 +1,4 @@
-"""Pictures of the same validation samples, taken from the validation that runs anyway."""
+"""Pictures of fixed validation samples, drawn during the regular validation."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from seglab.tasks.base import Output
 class PredictionPictures:
     """Writes image | truth | prediction of fixed samples to ``predictions/ID.png``.
 
-    Where the task finds objects they are shown, each in a colour of its own.
+    Objects, if the task finds them, are each drawn in their own colour.
 
     Args:
-        folder: where the pictures go.
-        classes: names in the order of the values.
-        places: in the split, of the samples to show.
-        every_n_epochs: how often; 0 means only after the last epoch.
+        folder: for the pictures.
+        classes: their names, in the order of the values.
+        places: indices in the split of the samples to show.
+        every_n_epochs: the interval; 0 means only after the last epoch.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class PredictionPictures:
     def draw(
         self, trainer: L.Trainer, batch: Batch, output: Output, position: int, miou: float
     ) -> Pixels | None:
-        """Draw a sample of a batch, if it is one of those to show and this is an epoch to draw."""
+        """Draw a sample of a batch, if it is selected and due in this epoch."""
         if int(batch.position[position]) not in self.places or not self._due(trainer):
             return None
         truth = batch.class_map[position].cpu()
@@ -58,7 +58,7 @@ class PredictionPictures:
         return np.asarray(picture)
 
     def show(self, validated: Validated) -> None:
-        """Write what was drawn."""
+        """Write the drawn pictures."""
         for sample in validated.samples:
             if sample.panel is not None:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,11 +78,11 @@ class PredictionPictures:
 class WritePredictions(L.Callback):
     """Writes every class map as ``folder/ID.png``, and an overlay as ``folder/overlays/ID.png``.
 
-    Where the task finds objects, they are written too; see
+    Objects, if the task finds them, are written too; see
     :class:`~seglab.drawing.objects.ObjectFiles`.
 
     Attributes:
-        unreadable: what is wrong with each file that could not be decoded.
+        unreadable: the problem of each file that could not be decoded.
     """
 
     def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
@@ -110,7 +110,7 @@ class WritePredictions(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the batch's class maps ``(B, H, W)`` uint8, and note what had none."""
+        """Write the batch's class maps ``(B, H, W)`` uint8, and record unreadable files."""
         self.unreadable += batch.unreadable
         images = viewable(batch.image.permute(0, 2, 3, 1).cpu().numpy())
         sure = outputs.sure
@@ -121,7 +121,7 @@ class WritePredictions(L.Callback):
             else:
                 sheet = object_panel(images[place], None, sure[place], self.classes, name)
                 self.objects.add(name, outputs.objects[place], sure[place])
-            # Before the class map: what has no overlay is not ours, and is not overwritten.
+            # Before the class map: a file without an overlay is not ours and is not overwritten.
             save_picture(sheet, self.overlays / f"{name}.png")
             save_class_map(class_map, self.folder / f"{name}.png")
 
@@ -132,6 +132,6 @@ class WritePredictions(L.Callback):
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG that appears whole or not at all."""
+    """Write a PNG atomically."""
     with atomic(path, binary=True, durable=False) as file:
         picture.save(file, format="PNG")

@@ -1,6 +1,6 @@
-"""What a run shows while it works: a bar on a terminal, a line per epoch everywhere.
+"""Progress of a run: a bar on a terminal, and one line per epoch.
 
-By hand, because Lightning's RichProgressBar has one bar per epoch, and prints nothing into a log.
+By hand, because Lightning's RichProgressBar has one bar per epoch and prints nothing to a log.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Progress(L.Callback):
     """A bar over the images of one evaluation or prediction.
 
     Args:
-        console: where it is shown.
-        description: what is done.
-        total: how many images there are.
+        console: to print on.
+        description: the label of the bar.
+        total: the number of images.
     """
 
     def __init__(self, console: Console, description: str, total: int) -> None:
@@ -44,7 +44,7 @@ class Progress(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Advance by the images of one batch, on all processes."""
+        """Advance by the images of one batch of all processes."""
         self.progress.advance(self.task, len(batch.ids) * trainer.world_size)
 
     on_predict_batch_end = on_validation_batch_end
@@ -63,8 +63,8 @@ class TrainingProgress(Progress):
         self.validated = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the bar, at the position that a resumed run has reached."""
-        self.epoch_start = time.perf_counter()  # of an epoch that another process has begun
+        """Show the bar, starting at the position of a resumed run."""
+        self.epoch_start = time.perf_counter()  # batches done before the resume
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
         done = trainer.global_step * trainer.accumulate_grad_batches
         self.progress.start()
@@ -82,12 +82,12 @@ class TrainingProgress(Progress):
         self._show(trainer, "training", advance=1)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the bar where it is."""
+        """Show that validation has started."""
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
-        """Show how far the validation is."""
+        """Show the progress of the validation."""
         total = trainer.num_val_batches[0] if trainer.num_val_batches else arguments[2] + 1
         self._show(trainer, f"validating {arguments[2] + 1}/{total}")
 
@@ -97,7 +97,7 @@ class TrainingProgress(Progress):
         self._show(trainer, "training")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print a line that stays."""
+        """Print the permanent line of the epoch."""
         shown = {k: v for k, v in self.numbers.items() if self.validated or k == "train/loss"}
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         seconds = time.perf_counter() - self.epoch_start

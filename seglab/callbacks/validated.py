@@ -1,6 +1,6 @@
-"""The record of a validation that everything draws from: pictures, kept samples and W&B.
+"""The record of a validation that pictures, kept samples and W&B share.
 
-Each image is scored by the counts that the metric took, and shrunk once. What is shown is gathered
+Each image is scored from the metric's own counts and shrunk once. The shown samples are gathered
 once over the processes.
 """
 
@@ -22,21 +22,21 @@ from seglab.tasks.base import Output, Task
 
 
 class Viewer(Protocol):
-    """What shows a validation; called by the first process alone."""
+    """Shows a validation; called on rank zero only."""
 
     def show(self, validated: Validated) -> None:
-        """Show it."""
+        """Show a completed validation."""
 
 
 class ValidationRecord(L.Callback):
-    """Keeps the samples of a validation that are shown, and hands them to the viewers.
+    """Collects the shown samples of a validation and passes them to the viewers.
 
     Args:
-        task: whose validation it is.
-        shown: places in the split that are kept.
-        number_of_worst: how many of the images with the lowest mIoU are kept too.
-        draw: draws an image at its own size, or gives None where no picture of it is due.
-        viewers: what shows them.
+        task: the validated task.
+        shown: indices in the split of the samples to keep.
+        number_of_worst: how many images with the lowest mIoU to keep too.
+        draw: draws an image at its own size, or returns None if no picture of it is due.
+        viewers: receive the record.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ValidationRecord(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep what is shown of a batch."""
+        """Keep the shown samples of a batch."""
         if outputs.counts is None:  # a process without an image
             return
         scores = miou(outputs.counts.cpu().numpy()).tolist()
@@ -73,7 +73,7 @@ class ValidationRecord(L.Callback):
             self.collected.offer(place, name, score, (image, *maps), draw)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Gather what all processes have kept, and show it."""
+        """Gather the kept samples of all processes, and show them."""
         samples = _gathered(list(self.collected.samples.values()))
         self.collected = Collected(self.shown, self.number_of_worst)  # frees their memory
         evaluation = self.task.evaluation

@@ -21,7 +21,7 @@ def main(overrides: list[str], action: str) -> None:
     """Run one of the actions.
 
     Raises:
-        SeglabError: says which key or file is wrong, and what would be right.
+        SeglabError: names the wrong key or file, and what would be right.
     """
     if action == "import":
         from seglab.commands import importing
@@ -34,7 +34,7 @@ def main(overrides: list[str], action: str) -> None:
 
 
 def synth(config: DataCommandConfig, console: Console) -> None:
-    """Write the built-in data set under ``data.root``, or into this user's cache folder."""
+    """Write the built-in data set to ``data.root``, or to the user's cache folder."""
     from seglab.data import synthetic
 
     if config.data.synth is None:

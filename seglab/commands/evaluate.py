@@ -1,4 +1,4 @@
-"""``seglab evaluate``: the metrics of a checkpoint on a split, with an interval."""
+"""``seglab evaluate``: metrics of a checkpoint on a split, with an interval of mIoU."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 def main(overrides: list[str]) -> dict[str, float]:
     """Evaluate ``checkpoint=FILE`` on ``split=val`` and write ``metrics.json`` into a run folder.
 
-    The checkpoint's own configuration is the base: what the run was trained and validated with.
+    Overrides apply on top of the configuration stored in the checkpoint.
 
     Raises:
-        SeglabError: says which key or file is wrong, and what would be right.
+        SeglabError: names the wrong key or file, and what would be right.
     """
     composed, rest = compose_own("evaluate", EvaluateConfig, overrides)
     check_folder(composed.folder, resume=False)
     check_root(rest)
-    # Here, because torch takes seconds to import, and a wrong key should be answered at once.
+    # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.commands.tables import show_metrics, show_paths
     from seglab.config.trust import check_received_list, received_config
     from seglab.loggers.wandb.artifacts import local_checkpoint
@@ -40,12 +40,12 @@ def main(overrides: list[str]) -> dict[str, float]:
     path = local_checkpoint(composed.config.checkpoint)
     stored = stored_config(read_checkpoint(path))
     stored = received_config(stored, path, composed.config.trust)
-    stored["trainer"]["limit_val_batches"] = None  # a run may have looked at a part of the split
+    stored["trainer"]["limit_val_batches"] = None  # a run may validate on a part
     config = override_stored(stored, rest)
     if not composed.config.trust:
         check_received_list(config.data, composed.config.split, path, rest)
     if config.data.val_fraction is not None and config.data.splits is None:
-        # Which images the run validated on is not computed again: there may be more images now.
+        # The run's own lists, not a new division: images may have been added since.
         folder = kept_splits(path)
         data = replace(config.data, splits=None if folder is None else str(folder))
         config = replace(config, data=data)
@@ -66,7 +66,7 @@ def measure(
     """Measure a checkpoint, in each process of the job.
 
     Raises:
-        SeglabError: says which key or file is wrong, and what would be right.
+        SeglabError: names the wrong key or file, and what would be right.
     """
     from seglab.run.checkpoints import read_checkpoint
     from seglab.session import Session

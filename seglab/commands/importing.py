@@ -1,4 +1,4 @@
-"""``seglab data import``: a data set of any layout in VOC's."""
+"""``seglab data import``: converts a data set of any known layout to VOC's."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def main(arguments: Sequence[str], console: Console) -> None:
     """Import ``SRC output=DIR`` and print the command line that trains on it.
 
     Args:
-        arguments: the source, and overrides of what is recognised.
-        console: where.
+        arguments: the source, and overrides of the recognised keys.
+        console: to print on.
 
     Raises:
-        SeglabError: says which key or file is wrong, and what would be right.
+        SeglabError: names the wrong key or file, and what would be right.
     """
     sources = [one for one in arguments if "=" not in one]
     overrides = [one for one in arguments if one not in sources]
@@ -73,14 +73,14 @@ def main(arguments: Sequence[str], console: Console) -> None:
 
 
 def _quoted(value: str) -> str:
-    """Return a value as Hydra's grammar takes any text."""
+    """Return a value quoted for Hydra's grammar."""
     if re.fullmatch(r"[\w./-]+", value):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _unnamed(overrides: Sequence[str]) -> ConfigError:
-    """Return what to give where nothing names the classes: the values in the masks have names."""
+    """Return a suggestion where nothing names the classes: names for the values in the masks."""
     named = [*overrides, "data.classes=[first,second]"]
     config = compose("data", DataCommandConfig, named).config.data
     files = LAYOUTS[config.layout].configured(config, config.train_split, part=Part("all"))

@@ -1,4 +1,4 @@
-"""``seglab init``: a folder to start from, with parts of one's own."""
+"""``seglab init``: writes a starter folder for your own net, loss and experiment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STARTER = Path(__file__).parents[1] / "starter"
 
 
 def main(folder: str) -> None:
-    """Write the starter into a folder and print what to do next.
+    """Write the starter into a folder and print the next steps.
 
     Raises:
         ConfigError: the folder exists and is not empty, or is a file.

@@ -19,21 +19,21 @@ from seglab.text import print_plain
 def main(overrides: list[str]) -> Path:
     """Write ``output/ID.png`` and ``output/overlays/ID.png`` for each image of ``input``.
 
-    A model of objects also writes ``output/instances/ID.png`` and ``output/instances.json``.
+    An instance segmentation model also writes ``output/instances/ID.png`` and
+    ``output/instances.json``.
 
-    The model runs with the precision and the threads of its own validation, and on a CPU with one
-    image per forward pass, so that class maps of a data set's images are those that its metrics
-    were computed from, to the bit.
+    The model runs with the precision and threads of its validation, and on a CPU with one image per
+    forward pass. So the class maps equal those that its metrics were computed from, bit for bit.
 
-    Files that cannot be read are listed after the others have been predicted.
+    Unreadable files are listed after the others have been predicted.
 
     Raises:
-        SeglabError: says which key or file is wrong, and what would be right.
+        SeglabError: names the wrong key or file, and what would be right.
     """
     composed, rest = compose_own("predict", PredictConfig, overrides)
     output = Path(composed.config.output)
     _check_output(output, Path(composed.config.input))
-    # Here, because torch takes seconds to import, and a wrong key should be answered at once.
+    # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.callbacks.predictions import WritePredictions
     from seglab.config.trust import received_config
     from seglab.data.images import ImageBatches, find_images
@@ -80,7 +80,7 @@ def _check_output(output: Path, source: Path) -> None:
     """Check that class maps and overlays can be written without overwriting a photograph.
 
     Raises:
-        ConfigError: a file is where a folder is needed, or the output contains a photograph.
+        ConfigError: an output folder is a file, or the output contains an input photograph.
         RunError: a symbolic link inside the output.
     """
     for folder in (output, *output.parents):
@@ -94,7 +94,7 @@ def _check_output(output: Path, source: Path) -> None:
     if not output.is_dir() or not source.exists():
         return
     files = [source] if source.is_file() else [path for path in source.iterdir() if path.is_file()]
-    # Of a link, both folders: prediction would replace the link, or the photograph behind it.
+    # Both folders of a link: prediction would replace the link, or its target.
     folders = {
         parent for path in files for parent in (path.parent.resolve(), path.resolve().parent)
     }

@@ -28,11 +28,11 @@ def main(overrides: list[str]) -> dict[str, float]:
     """Score ``predictions=DIR`` against a split and write ``metrics.json`` into a run folder.
 
     The definition is that of ``VOCevalseg.m`` in the VOC development kit: one confusion matrix
-    over all pixels of the split whose truth is not void. No file is read through a link that leads
-    out of ``predictions``, which may come from a stranger.
+    over all pixels of the split whose truth is not void. ``predictions`` is not trusted: no link
+    that leads out of it is followed.
 
     Raises:
-        SeglabError: says which key or file is wrong, and what would be right.
+        SeglabError: names the wrong key or file, and what would be right.
     """
     composed = compose("score", ScoreConfig, overrides)
     config = composed.config
@@ -44,7 +44,7 @@ def main(overrides: list[str]) -> dict[str, float]:
 
     split = config.data.split_name(config.split)
     check_lists(config.data, split)
-    # Here, because torch takes seconds to import, and a wrong key should be answered at once.
+    # Imported here: torch takes seconds, and a wrong key should fail at once.
     import torch
 
     from seglab.commands.tables import show_metrics, show_paths
@@ -101,7 +101,7 @@ def main(overrides: list[str]) -> dict[str, float]:
 
 
 def _read_prediction(path: Path, sample: Sample, classes: tuple[str, ...]) -> Tensor:
-    """Read a predicted class map ``(H, W)`` uint8; void is no answer, as in the development kit."""
+    """Read a predicted class map ``(H, W)`` uint8; void is refused, as in the development kit."""
     import torch
 
     from seglab.data.masks import read_mask

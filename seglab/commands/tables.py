@@ -1,4 +1,4 @@
-"""The result of a command, as it is printed at the end."""
+"""The result of a command, as printed at the end."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: boo
     """Print the per-class IoU as a table, the other numbers, and the headline last.
 
     Args:
-        metrics: those of ``metrics.json``.
-        console: where.
-        unreliable: star the interval, with a footnote: :func:`seglab.metrics.counts.unreliable`.
+        metrics: the content of ``metrics.json``.
+        console: to print on.
+        unreliable: mark the interval with a footnote; see :func:`seglab.metrics.counts.unreliable`.
     """
     columns = {"IoU": "val/IoU/"}
     if "val/mask_AP" in metrics:
@@ -50,7 +50,7 @@ def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: boo
 
 
 def _cell(value: float | None) -> str:
-    """Return a number for the table; NaN is a class in neither truth nor prediction."""
+    """Format a number for the table; NaN means a class in neither truth nor prediction."""
     if value is None:
         return ""
     return "absent" if value != value else f"{value:.4f}"

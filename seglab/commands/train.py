@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) -> JobResult | None:
-    """Compose the configuration, train, and show the result; of each job under ``multirun``.
+    """Compose the configuration, train, and show the result; with ``multirun``, run a sweep.
 
     Raises:
-        SeglabError: says which key or file is wrong, and what would be right.
+        SeglabError: names the wrong key or file, and what would be right.
     """
     if multirun:
         sweep(overrides, dry_run)
@@ -32,7 +32,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     composed = compose("train", TrainConfig, overrides)
     start = check_run(composed.config, composed.folder)
     folder, state, config, changes, _ = start
-    if not start.done and config.data.synth is None:  # built-in data is made when used
+    if not start.done and config.data.synth is None:  # the built-in data is created on first use
         from seglab.data.layouts import check_training_lists  # numpy: not needed for a wrong key
 
         check_training_lists(config.data)
@@ -48,7 +48,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     resumes = [f"resuming {folder}"] if state == INTERRUPTED else []
     for line in [*resumes, *changes]:
         print_plain(line, console)
-    # Here, because torch takes seconds to import, and a wrong key should be answered at once.
+    # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.commands.tables import show_metrics, show_paths
     from seglab.session import check_required, start_job
 
@@ -71,7 +71,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
 
 
 def plan(start: Start) -> str:
-    """Return what training would do in the run folder."""
+    """Describe what training would do in the run folder."""
     if start.done:
         return "has finished: would be left alone"
     if (epochs := start.extended_from) is not None:

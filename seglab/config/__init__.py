@@ -1,1 +1,1 @@
-"""Composes configurations, builds what they name, and limits what a stranger's file may name."""
+"""Composes configurations, instantiates their targets, and limits untrusted ones."""

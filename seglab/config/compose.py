@@ -1,6 +1,6 @@
-"""Finds conf/ and experiments/, composes a configuration and checks it. Knows no torch.
+"""Finds conf/ and experiments/, composes a configuration and checks it. Imports no torch.
 
-Hydra composes; the dataclasses of :mod:`seglab.schema` check. A wrong key or type ends in a
+Hydra composes; the dataclasses of :mod:`seglab.schema` check. A wrong key or type raises a
 :class:`~seglab.errors.ConfigError` that names the key and its nearest neighbours.
 """
 
@@ -46,7 +46,7 @@ CHECKPOINT_COMMANDS = ("evaluate", "predict")
 
 @dataclass(frozen=True)
 class Composed(Generic[T]):
-    """A checked configuration: typed, as plain data, and the run folder that it asks for."""
+    """A checked configuration, typed and as plain data, and its run folder."""
 
     config: T
     plain: dict[str, Any]
@@ -75,14 +75,14 @@ def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed
 
 
 def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]:
-    """Compose what the jobs of a sweep share, as Hydra does under ``-m``.
+    """Compose the configuration shared by the jobs of a sweep, as Hydra does under ``-m``.
 
     Returns:
-        The configuration, and the overrides of the jobs: ``hydra.sweeper.params``, then the command
-        line's, which win.
+        The configuration, and the overrides of the jobs: ``hydra.sweeper.params``, then those of
+        the command line, which take precedence.
 
     Raises:
-        ConfigError: no key=value, or an unknown key, group or option of Hydra's own.
+        ConfigError: not of the form key=value, or an unknown key, group or option of Hydra.
     """
     parsed = parse(overrides, several=True)
     check_names()
@@ -103,10 +103,10 @@ def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]
 def compose_own(
     command: str, schema: type[T], overrides: Sequence[str]
 ) -> tuple[Composed[T], list[str]]:
-    """Compose a command that works on a checkpoint from its own keys; return the other overrides.
+    """Compose the command's own keys; return the overrides meant for the checkpoint's config.
 
     Raises:
-        ConfigError: a wrong override among its own.
+        ConfigError: one of its own overrides is wrong.
     """
     names = {field.name for field in fields(schema)}  # type: ignore[arg-type]
     parsed = parse(overrides)
@@ -116,7 +116,7 @@ def compose_own(
 
 
 def check_root(overrides: Sequence[str]) -> None:
-    """Check ``data.root`` among the overrides of a checkpoint's config, before that is read.
+    """Check an override of ``data.root`` before the checkpoint is read.
 
     Raises:
         ConfigError: no such folder.
@@ -207,16 +207,16 @@ def _checked(
 
 
 def _coco_listings(data: DictConfig) -> list[str]:
-    """Return the files in the root that name the categories; a divided data set has one."""
+    """Return the COCO files in the root that define the categories; one if the data is divided."""
     splits = [data.train_split, *([data.val_split] if data.val_fraction is None else [])]
     return list(dict.fromkeys(data.annotations.replace("{split}", split) for split in splits))
 
 
 def _structured(schema: type[Any], composed: DictConfig) -> DictConfig:
-    """Return the schema as a configuration that ``composed`` can be merged into.
+    """Return the schema as a writable configuration for merging with ``composed``.
 
-    OmegaConf makes what comes from frozen dataclasses read-only, and a group that is None at first
-    too, as soon as it is made.
+    OmegaConf makes nodes of frozen dataclasses read-only, including an optional group once it is
+    created.
     """
     typed: DictConfig = OmegaConf.structured(schema)
     OmegaConf.set_readonly(typed, None)
@@ -233,15 +233,15 @@ def _structured(schema: type[Any], composed: DictConfig) -> DictConfig:
 
 
 def _is_foreign(given: DictConfig, own: Any) -> bool:
-    """Tell whether a group names another target than seglab's own."""
+    """Return whether a group names a target other than seglab's own."""
     target = given.get("_target_", None)
     return target is not None and target not in (field.default for field in fields(own))
 
 
 def _leave_own_keys(composed: DictConfig, schema: type[Any], parsed: Sequence[Override]) -> None:
-    """Take from a group whose target the command line names all keys that it does not name too.
+    """Remove a group's default keys if the command line replaces its target.
 
-    They are those of the option, such as the terms of seglab's loss, and of an experiment.
+    These keys belong to the replaced target, such as the terms of seglab's loss.
     """
     given = {override.key_or_group for override in parsed}
     hints = get_type_hints(schema, include_extras=True)
@@ -254,10 +254,10 @@ def _leave_own_keys(composed: DictConfig, schema: type[Any], parsed: Sequence[Ov
 
 
 def _write_mask_values_as_text(composed: DictConfig) -> None:
-    """Make the keys of ``data.mask_values`` strings: YAML and Hydra read ``0`` as a number.
+    """Convert the keys of ``data.mask_values`` to strings: YAML and Hydra read ``0`` as a number.
 
     Raises:
-        ConfigError: it is something else than keys and values.
+        ConfigError: it is not a mapping.
     """
     given = OmegaConf.select(composed, "data.mask_values")
     if given is not None and not isinstance(given, DictConfig):
@@ -271,7 +271,7 @@ def _write_mask_values_as_text(composed: DictConfig) -> None:
 
 
 def _write_weights_as_floats(typed: DictConfig | ListConfig) -> None:
-    """Make the whole numbers of ``loss.class_weights`` what a typed list would hold."""
+    """Convert the integers in ``loss.class_weights`` to floats, as a typed list would."""
     loss = OmegaConf.select(typed, "loss")
     if OmegaConf.get_type(loss) is LossConfig and isinstance(loss.class_weights, ListConfig):
         numbers = [float(item) if type(item) is int else item for item in loss.class_weights]
@@ -279,7 +279,7 @@ def _write_weights_as_floats(typed: DictConfig | ListConfig) -> None:
 
 
 class _hydra:
-    """Hydra's global state for the length of one composition, and the caller's after it."""
+    """Initialise Hydra's global state for one composition, and restore the caller's."""
 
     def __enter__(self) -> None:
         OmegaConf.register_new_resolver("len", len, replace=True)
@@ -297,20 +297,20 @@ class _hydra:
 
 
 def _check_open_nodes(command: str, parsed: Sequence[Override]) -> None:
-    """Check values under an open node against the type of the value that they replace."""
+    """Check the type of each value under an open node against the value that it replaces."""
     changed = [o for o in parsed if is_open(o.key_or_group)]
     if not any(not o.is_add() and not o.is_delete() for o in changed):
         return
     before = _groups_only(command, parsed)
     for override in changed:
         if not override.is_delete():
-            # A value that follows from another, such as the number of classes, is not known yet.
+            # An interpolated value, such as the number of classes, is not resolved yet.
             old = OmegaConf.select(before, override.key_or_group, throw_on_resolution_failure=False)
             check_type(override.key_or_group, old, override.value())
 
 
 def _groups_only(command: str, parsed: Sequence[Override], *, hydra: bool = False) -> DictConfig:
-    """Compose the choices of groups alone; of several in a sweep, the first."""
+    """Compose the group choices alone; in a sweep, the first value of each."""
     groups = []
     for override in parsed:
         if not (is_group(override.key_or_group) or "/" in override.key_or_group):
@@ -326,7 +326,7 @@ def _groups_only(command: str, parsed: Sequence[Override], *, hydra: bool = Fals
 def _diagnose(
     command: str, schema: type[Any], parsed: Sequence[Override], error: Exception
 ) -> ConfigError:
-    """Name the keys that do not exist; where all do, Hydra's own message stays."""
+    """Raise an error that names the unknown keys; otherwise Hydra's own message stays."""
     try:
         known = sorted(dotted(_groups_only(command, parsed, hydra=True)))
     except REFUSALS as inner:

@@ -1,4 +1,4 @@
-"""Builds what a configuration names by ``_target_``; a wrong argument is the user's, not ours."""
+"""Instantiates ``_target_`` nodes; a wrong argument is reported as a configuration error."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ EXTRAS = {
 def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> Any:
     """Call ``node["_target_"]`` with the node's other entries; ``key`` names it in errors.
 
-    Of what is ``offered`` it gets the arguments that it has and that the node does not set.
+    Arguments in ``offered`` are passed if the target accepts them and the node does not set them.
 
     Raises:
-        ConfigError: no such target, one that Hydra's target policy blocks, an argument that it
-            does not take, or a value it refuses.
+        ConfigError: no such target, a target blocked by Hydra's policy, an unknown argument, or a
+            rejected value.
     """
     target = node.get("_target_") if isinstance(node, dict) else None
     if not isinstance(target, str):
@@ -53,7 +53,7 @@ def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> An
     except HydraException as error:
         cause = error.__cause__
         if cause is not None and not isinstance(cause, REFUSALS):
-            raise  # a defect of the target, not of its arguments
+            raise  # a bug in the target, not a wrong argument
         _check_extra(target, key, cause)
         reason = " ".join(str(cause or error).split()) or "refuses its arguments"
         raise ConfigError(f"{key}: {reason}") from None

@@ -1,4 +1,4 @@
-"""What overrides may say, and what to answer when they do not. Knows no torch."""
+"""Parses and checks overrides, and explains wrong ones. Imports no torch."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MAX_GROUP = 100
 
 
 def home() -> Path:
-    """Return the folder that holds ``conf/`` and ``experiments/``: wheel's or checkout's."""
+    """Return the folder that contains ``conf/`` and ``experiments/``, in a wheel or a checkout."""
     package = Path(__file__).parents[1]
     return package if (package / "conf").is_dir() else package.parent
 
@@ -56,12 +56,12 @@ def parse(
     """Parse overrides in Hydra's syntax; ``glob(…)`` needs the loader of the configuration.
 
     Raises:
-        ConfigError: no key=value, or several values, which are a sweep, unless they may be.
+        ConfigError: not of the form key=value, or several values (a sweep) where not allowed.
     """
     parser = OverridesParser.create(config_loader=loader)
     parsed = []
     for line in overrides:
-        # Hydra and OmegaConf would end at Python's recursion limit.
+        # Hydra and OmegaConf would hit Python's recursion limit.
         depths = accumulate((c in "[{(") - (c in "]})") for c in line)
         if max(depths, default=0) > MAX_DEPTH:
             raise ConfigError(
@@ -86,13 +86,13 @@ def parse(
 
 
 def _quoting(line: str, parser: OverridesParser) -> str:
-    """Return the end of an error: the line with the names of its list in quotes, if that parses."""
+    """Return a hint for an error: the override with its list's names quoted, if that parses."""
     key, _, value = line.partition("=")
     if len(line) > MAX_QUOTED or not (value.startswith("[") and value.endswith("]")):
         return ""
     items = [item.strip() for item in value[1:-1].split(",")]
     if any(item.isdecimal() for item in items):
-        return ""  # no list of names
+        return ""  # not a list of names
     names = [item if PLAIN_NAME.fullmatch(item) else f'"{item}"' for item in items]
     quoted = f"{key}=[{','.join(names)}]"
     try:
@@ -108,22 +108,22 @@ def _short(text: str, most: int = 300) -> str:
 
 
 def roots() -> list[Path]:
-    """Return the folders whose ``conf/`` and ``experiments/`` are searched: seglab's, then this."""
+    """Return the folders with ``conf/`` and ``experiments/``: seglab's, then the current one."""
     here = Path()
     return [home()] if home().samefile(here) else [home(), here]
 
 
 def searchpath() -> list[str]:
-    """Return what Hydra searches after ``conf/`` of seglab; Hydra warns of what does not exist."""
+    """Return Hydra's further search path, existing folders only: Hydra warns of others."""
     own = [path for here in roots()[1:] for path in (here / "conf", here / "experiments")]
     folders = [path if path.name == "conf" else path.parent for path in own if path.is_dir()]
     return [f"file://{folder}" for folder in (home(), *folders)]
 
 
 def check_names() -> None:
-    """Check that no option in the current folder has the name of one of seglab's.
+    """Check that no option in the current folder has the same name as one of seglab's.
 
-    The settings of commands, such as ``conf/train.yaml``, are seglab's, and never looked for here.
+    Settings of commands, such as ``conf/train.yaml``, are never read from the current folder.
 
     Raises:
         ConfigError: names both files.
@@ -138,7 +138,7 @@ def check_names() -> None:
 
 
 def group_folder(key: str) -> Path:
-    """Return the place of the options of a group, relative to each of :func:`roots`."""
+    """Return the folder of a group's options, relative to each of :func:`roots`."""
     return Path(key) if key == "experiments" else Path("conf", key)
 
 
@@ -149,14 +149,14 @@ def option_names(group: str) -> list[str]:
 
 
 def is_group(key: str) -> bool:
-    """Tell whether a key names a group of conf/, or the experiments."""
+    """Return whether a key names a group of conf/, or the experiments."""
     if len(key) > MAX_GROUP or not key.isidentifier() or key == "hydra":
         return False
     return (home() / group_folder(key)).is_dir()
 
 
 def check_options(parsed: Sequence[Override]) -> None:
-    """Check that every group has the option that is asked of it.
+    """Check that every chosen option exists.
 
     Raises:
         ConfigError: names the nearest options.
@@ -171,15 +171,15 @@ def check_options(parsed: Sequence[Override]) -> None:
 
 
 def is_open(key: str) -> bool:
-    """Tell whether a key is an argument of some target."""
+    """Return whether a key is an argument of some target."""
     return key.startswith(tuple(f"{node}." for node in OPEN_NODES))
 
 
 def check_type(key: str, old: Any, new: Any) -> None:
-    """Check that a new value is of the kind of the old one.
+    """Check that a new value has the type of the old one.
 
     Raises:
-        ConfigError: names the key and the kind.
+        ConfigError: names the key and the expected type.
     """
 
     def kind(value: Any) -> str:
@@ -194,7 +194,7 @@ def check_type(key: str, old: Any, new: Any) -> None:
         numbers = all(kind(item) == "a number" for item in value)
         return "a list of numbers" if numbers else "a list"
 
-    # One number for all layers, or one for each.
+    # One number for all layers, or one per layer.
     several = {kind(old), kind(new)} == {"a number", "a list of numbers"}
     if old is not None and new is not None and kind(old) != kind(new) and not several:
         raise ConfigError(f"{key}={new}: must be {kind(old)}, such as {old}")
@@ -203,7 +203,7 @@ def check_type(key: str, old: Any, new: Any) -> None:
 
 
 def wrong_type(error: OmegaConfBaseException) -> ConfigError:
-    """Name the key of a wrong type, its value, and what the schema's field may hold."""
+    """Return the error for a wrong type; it names the key, its value and the allowed types."""
     key, owner = str(error.full_key), error.object_type
     if not key:
         return ConfigError(" ".join(str(error.msg or error).split()))
@@ -230,7 +230,7 @@ _KINDS = {
 
 
 def unknown(keys: Sequence[str], known: Sequence[str]) -> ConfigError:
-    """Name unknown keys, each with the nearest ones: alike as a whole, or in their last part."""
+    """Return the error for unknown keys, with their nearest matches by full name or last part."""
     return ConfigError("; ".join(f"unknown key {key!r}: {_near(key, known)}" for key in keys))
 
 
@@ -250,7 +250,7 @@ def _near(key: str, known: Sequence[str]) -> str:
 
 
 def dotted(config: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted name of every key, groups of keys included."""
+    """Yield the dotted name of every key and group."""
     for key in config:
         yield f"{prefix}{key}"
         if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):

@@ -1,9 +1,9 @@
-"""What a configuration that came with somebody's checkpoint may name. Knows no torch.
+"""Which targets a configuration from an untrusted checkpoint may name. Imports no torch.
 
 A configuration is code: a ``_target_`` names what is imported and called. Without ``trust=true``
-only the targets that seglab ships in ``conf/`` are built, and segmentation_models_pytorch's nets,
-with arguments that neither read a file nor fetch anything. With or without it, a path in a
-checkpoint is only read from.
+only targets that seglab ships in ``conf/`` and nets of segmentation_models_pytorch are built, with
+arguments that neither read a file nor download anything. With or without it, paths in a checkpoint
+are only read, never written to.
 """
 
 from __future__ import annotations
@@ -83,12 +83,12 @@ MAX_DEPTH = 32
 
 
 def received_config(stored: Any, path: Path, trust: bool) -> dict[str, Any]:
-    """Return a copy of the configuration that a checkpoint holds, if it may be used.
+    """Return a copy of the configuration in a checkpoint, if it may be used.
 
-    It is plain data, and resolved: whoever wrote it is not to read this machine's environment by
-    ``${oc.env:…}``. What would be written goes where the command line or the defaults say: the
-    store, the built-in data set, and what is logged. So do the number of processes and how they are
-    started; ``trainer.threads`` and ``trainer.accelerator`` stay, because the result is theirs.
+    It must be plain, resolved data, because ``${oc.env:…}`` would read this machine's environment.
+    The paths of the store and the built-in data set, the logger, and the number and start of
+    processes come from the command line or the defaults instead. ``trainer.threads`` and
+    ``trainer.accelerator`` stay, because the result depends on them.
 
     Args:
         stored: the configuration in the checkpoint.
@@ -96,7 +96,7 @@ def received_config(stored: Any, path: Path, trust: bool) -> dict[str, Any]:
         trust: whether it may name any target.
 
     Raises:
-        RunError: no configuration, or one that is not plain.
+        RunError: no configuration, or not plain data.
         ConfigError: it names a target, or an argument, that only ``trust=true`` allows.
     """
     try:
@@ -121,7 +121,7 @@ def received_config(stored: Any, path: Path, trust: bool) -> dict[str, Any]:
 
 
 def _problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what only a trusted configuration may hold."""
+    """Yield the entries that only a trusted configuration may contain."""
     for key, node in _groups(config):
         if "_target_" not in node:
             continue
@@ -148,7 +148,7 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _read_only(config: dict[str, Any]) -> None:
-    """Take out what says where something is written or logged, and what is started."""
+    """Remove keys that set where something is written or logged, or which processes are started."""
     config["logger"] = {"name": "csv"}
     for group, (file, keys) in OWN.items():
         text = (home() / "conf" / Path(*file)).with_suffix(".yaml").read_text(encoding="utf-8")
@@ -157,12 +157,12 @@ def _read_only(config: dict[str, Any]) -> None:
     data = config["data"]
     root = data.get("root")
     if data.get("synth") is not None and isinstance(root, str):
-        # The built-in data is made where it is missing: only in this user's cache folder.
+        # The built-in data is created if missing: only in the user's cache folder.
         data["root"] = root if _is_there(Path(root)) else None
 
 
 def _synthetic_pixels(synth: Any) -> int:
-    """Return how many pixels the built-in data of a configuration has; 0 if that is malformed."""
+    """Return the number of pixels of the configured built-in data; 0 if it is malformed."""
     try:
         train, val, width, height = (int(synth[key]) for key in ("train", "val", "width", "height"))
     except (TypeError, KeyError, ValueError, OverflowError):  # the schema refuses it
@@ -171,15 +171,15 @@ def _synthetic_pixels(synth: Any) -> int:
 
 
 def check_received_list(data: DataConfig, split: str, path: Path, overrides: Sequence[str]) -> None:
-    """Check that ``split=val`` or ``train`` of a checkpoint is a list of its own data set.
+    """Check that ``split=val`` or ``train`` of a checkpoint names a list inside its data set.
 
-    The path of a list of somebody else's could be any file, whose lines errors would show.
+    An untrusted path could name any file, and errors would print its lines.
 
     Args:
-        data: the checkpoint's, with ``overrides`` applied.
-        split: ``val`` or ``train``; anything else is the user's own.
+        data: the checkpoint's data configuration with ``overrides`` applied.
+        split: ``val`` or ``train``; anything else comes from the command line.
         path: the checkpoint, for errors.
-        overrides: of the command line; a list that they name may be anywhere.
+        overrides: from the command line; a list that they name may be anywhere.
 
     Raises:
         ConfigError: it is outside ``data.root``.
@@ -189,7 +189,7 @@ def check_received_list(data: DataConfig, split: str, path: Path, overrides: Seq
     name = data.split_name(split) if data.val_fraction is None else data.train_split
     if split not in ("val", "train") or given & {key, "data"}:
         return
-    if data.synth is not None and name in SYNTHETIC_LISTS:  # it may not have been made yet
+    if data.synth is not None and name in SYNTHETIC_LISTS:  # it may not exist yet
         return
     root = built_in_root(data) if data.synth is not None else Path(data.root or "")
     folder = root / f"VOC{data.year}" if data.year else root
@@ -205,7 +205,7 @@ def check_received_list(data: DataConfig, split: str, path: Path, overrides: Seq
 def _is_there(root: Path) -> bool:
     try:
         return (root / "VOC2007").is_dir()
-    except (OSError, ValueError):  # a name too long, or with a null byte
+    except (OSError, ValueError):  # the name is too long or contains a null byte
         return False
 
 
@@ -224,7 +224,7 @@ def _leaves(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, An
     """Yield dotted names and values of plain data.
 
     Raises:
-        ValueError: something else, or nested too deep.
+        ValueError: not plain data, or nested too deep.
     """
     if depth > MAX_DEPTH:
         raise ValueError("is nested too deep")

@@ -1,4 +1,4 @@
-"""Lists what is wrong with a data set, file by file. Knows no torch."""
+"""Lists what is wrong with a data set, file by file. Imports no torch."""
 
 from __future__ import annotations
 

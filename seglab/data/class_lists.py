@@ -1,4 +1,4 @@
-"""Where the classes of a data set come from. Knows no torch."""
+"""Where the classes of a data set come from. Imports no torch."""
 
 from __future__ import annotations
 

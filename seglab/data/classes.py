@@ -1,4 +1,4 @@
-"""Class lists, VOC's palette, and void: what a pixel's value means. Knows no torch."""
+"""Class lists, VOC's palette, and void: what a pixel's value means. Imports no torch."""
 
 from __future__ import annotations
 

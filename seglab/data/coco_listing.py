@@ -1,4 +1,4 @@
-"""COCO's JSON: categories, images, and the annotations of each. Knows no torch, and no numpy.
+"""COCO's JSON: categories, images, and the annotations of each. Imports neither torch nor numpy.
 
 A file of half a gigabyte takes seconds to parse: it is read once per process. What is kept of each
 image is one text, which loading processes receive as it is.

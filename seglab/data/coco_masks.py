@@ -1,4 +1,4 @@
-"""Polygons and run lengths as COCO's tools draw them. Knows no torch.
+"""Polygons and run lengths as COCO's tools draw them. Imports no torch.
 
 Polygons are drawn by faster-coco-eval, a port of COCO's own C. It trusts what it is given, so what
 comes from a file is checked here first; run lengths, of which it believes any, are decoded here.

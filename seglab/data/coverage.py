@@ -1,4 +1,4 @@
-"""What is wrong with splits whose every file is right: classes and images. Knows no torch."""
+"""What is wrong with splits whose every file is right: classes and images. Imports no torch."""
 
 from __future__ import annotations
 

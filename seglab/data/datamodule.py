@@ -134,7 +134,7 @@ class VOCDataModule(L.LightningDataModule):
         """Return the checked samples of a split, decoding them on first use.
 
         Raises:
-            ConfigError, DataError: the data set cannot be used; says which key or file.
+            ConfigError, DataError: the data set cannot be used; names the key or file.
         """
         if name not in self.splits:
             dataset = open_dataset(
@@ -175,7 +175,7 @@ class VOCDataModule(L.LightningDataModule):
         """Decode and check both splits before anything is trained.
 
         Raises:
-            ConfigError, DataError: the data set cannot be used; says which key or file.
+            ConfigError, DataError: the data set cannot be used; names the key or file.
         """
         if len(self.config.scale) != 2 or self.config.scale[0] > self.config.scale[1]:
             raise ConfigError(f"data.scale={self.config.scale}: must be [smallest, largest]")

@@ -1,4 +1,4 @@
-"""The one pass over a split: decodes, checks and digests every sample. Knows no torch."""
+"""The one pass over a split: decodes, checks and digests every sample. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests of a split's files, and what a record of it contains. Knows no torch."""
+"""Digests of a split's files, and what a record of it contains. Imports no torch."""
 
 from __future__ import annotations
 

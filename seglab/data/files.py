@@ -166,7 +166,7 @@ def orientation(picture: ImageFile.ImageFile) -> int:
 
 
 def _late_metadata(picture: ImageFile.ImageFile) -> bool:
-    """Tell whether a PNG has EXIF or text behind its pixels, which Pillow only reads with them."""
+    """Return whether a PNG has EXIF or text after its pixels, where Pillow reads it last."""
     if picture.format != "PNG":
         return False
     assert picture.fp is not None

@@ -1,4 +1,4 @@
-"""PASCAL VOC's layout, and what CVAT and labelme export in it. Knows no torch."""
+"""PASCAL VOC's layout, and what CVAT and labelme export in it. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folders in which seglab keeps decoded data: nobody else may write there. Knows no torch."""
+"""The folders in which seglab keeps decoded data: nobody else may write there. Imports no torch."""
 
 from __future__ import annotations
 

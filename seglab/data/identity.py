@@ -1,4 +1,4 @@
-"""The identity of configured data: see :mod:`seglab.data.records`. Knows no torch."""
+"""The identity of configured data: see :mod:`seglab.data.records`. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def data_identity(config: DataConfig, split: str, *, instances: bool) -> str:
     From the record, or by reading the bytes of all files once; then it is remembered.
 
     Raises:
-        ConfigError, DataError: the data set cannot be used; says which key or file.
+        ConfigError, DataError: the data set cannot be used; names the key or file.
     """
     return identity_of(open_files(config, split, instances=instances), usable_folder(config))

@@ -1,4 +1,4 @@
-"""Writes a data set of any layout in VOC's, whole or not at all. Knows no torch."""
+"""Writes a data set of any layout in VOC's, whole or not at all. Imports no torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def open_splits(config: DataConfig) -> list[SplitFiles]:
     """Open the training and the validation split, with instances if every sample has them.
 
     Raises:
-        ConfigError, DataError: the data set cannot be used; says which key or file.
+        ConfigError, DataError: the data set cannot be used; names the key or file.
     """
     names = [config.split_name(name) for name in ("train", "val")]
     splits = [open_files(config, name) for name in names]
@@ -112,7 +112,7 @@ def _write_sample(folder: Path, name: str, files: SplitFiles, index: int, pixels
 
 
 def _is_known(source: Path) -> bool:
-    """Tell whether VOC's layout takes a file as it is, whatever its name says."""
+    """Return whether VOC's layout takes a file as it is, whatever its name says."""
     try:
         return min(image_size(source)) > 0
     except DataError:

@@ -1,4 +1,4 @@
-"""What all layouts share: the samples of a split, decoded and checked. Knows no torch."""
+"""What all layouts share: the samples of a split, decoded and checked. Imports no torch."""
 
 from __future__ import annotations
 

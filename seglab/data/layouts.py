@@ -1,4 +1,4 @@
-"""Which layout a configured data set has, and what is checked of its lists. Knows no torch."""
+"""Which layout a configured data set has, and what is checked of its lists. Imports no torch."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def open_files(
     ``data.train_split``, or the only list, or all images.
 
     Raises:
-        ConfigError, DataError: the data set cannot be used; says which key or file.
+        ConfigError, DataError: the data set cannot be used; names the key or file.
     """
     return open_as(LAYOUTS, config, split, instances, missing_ok, look, progress)
 

@@ -1,4 +1,4 @@
-"""Lists of ids, and where a configured data set is. Knows no torch."""
+"""Lists of ids, and where a configured data set is. Imports no torch."""
 
 from __future__ import annotations
 

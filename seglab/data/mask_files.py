@@ -1,4 +1,4 @@
-"""Layouts whose class maps and instance maps are picture files. Knows no torch."""
+"""Layouts whose class maps and instance maps are picture files. Imports no torch."""
 
 from __future__ import annotations
 

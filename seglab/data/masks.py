@@ -1,4 +1,4 @@
-"""Mask files: what their values and colours mean, and one decoded to labels. Knows no torch."""
+"""Mask files: what their values and colours mean, and one decoded to labels. Imports no torch."""
 
 from __future__ import annotations
 

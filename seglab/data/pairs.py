@@ -1,4 +1,4 @@
-"""A folder of images beside a folder of masks, paired by name. Knows no torch."""
+"""A folder of images beside a folder of masks, paired by name. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of many ids in a folder: a million of them open in seconds. Knows no torch."""
+"""The files of many ids in a folder: a million of them open in seconds. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What an image's pixels become: ``(H, W, C)`` uint8, of any channel count and depth.
 
 Pillow reads many TIFFs in part: it takes the first three of four samples, and the upper byte of
-16-bit colours. Such files are refused here. Knows no torch.
+16-bit colours. Such files are refused here. Imports no torch.
 """
 
 from __future__ import annotations

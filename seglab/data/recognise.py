@@ -1,4 +1,4 @@
-"""Which layout a folder has: the keys of ``data`` that open it. Knows no torch."""
+"""Which layout a folder has: the keys of ``data`` that open it. Imports no torch."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ ids, and the files' sizes and times (``SplitFiles.stat_keys``). It contains:
   empty until its class maps have been read.
 - ``ambiguous``: ids of images that EXIF turns and whose masks would fit either way.
 
-Knows no torch.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class RecordFile:
 
 
 def _is_whole(record: Record, files: SplitFiles) -> bool:
-    """Tell whether a record read from a file has the types and lengths of this split's."""
+    """Return whether a record read from a file has the types and lengths of this split's."""
     texts = [record.identity, record.changes, record.present, *record.files, *record.ambiguous]
     length = len(files) * SHORT
     return (

@@ -122,6 +122,6 @@ def open_dataset(
     """Open a split of the configured data set; the built-in one is made on first use.
 
     Raises:
-        ConfigError, DataError: the data set cannot be used; says which key or file.
+        ConfigError, DataError: the data set cannot be used; names the key or file.
     """
     return open_as(DATASETS, config, split, instances, progress=progress)

@@ -1,4 +1,4 @@
-"""Class weights from the pixel counts of a training split. Knows no torch."""
+"""Class weights from the pixel counts of a training split. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def class_weights(counts: Sequence[int], power: float) -> list[float]:
 
 
 def is_auto(config: TrainConfig) -> bool:
-    """Tell whether class weights are to be computed."""
+    """Return whether class weights are to be computed."""
     return isinstance(config.loss, LossConfig) and config.loss.class_weights == AUTO
 
 

@@ -88,7 +88,7 @@ def paired_difference(
 
 
 def unreliable(counts: Counts) -> bool:
-    """Tell whether images are too few for an interval: all, or those that have some class.
+    """Return whether images are too few for an interval: all, or those that have some class.
 
     A class in neither truth nor prediction is not counted, as mIoU leaves it out.
     """

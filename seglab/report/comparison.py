@@ -1,4 +1,4 @@
-"""What a comparison of runs shows: rank, differing settings, seeds, intervals. Knows no torch."""
+"""What a comparison of runs shows: rank, differing settings, seeds, intervals. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history of a run, as few points as a page needs. Knows no torch."""
+"""The history of a run, as few points as a page needs. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run folder as plain data; what cannot be read is reported, never left out. Knows no torch."""
+"""One run folder as plain data; unreadable parts are reported, never left out. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the run folders to compare, and names them apart. Knows no torch."""
+"""Finds the run folders to compare, and names them apart. Imports no torch."""
 
 from __future__ import annotations
 

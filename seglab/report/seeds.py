@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, and seeds that occur more than once. Knows no torch."""
+"""Runs that differ in their seed alone, and seeds that occur more than once. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The differences between runs: settings, and the identity of their data. Knows no torch."""
+"""The differences between runs: settings, and the identity of their data. Imports no torch."""
 
 from __future__ import annotations
 

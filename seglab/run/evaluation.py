@@ -1,4 +1,4 @@
-"""The counts of a run's last evaluation, for its page and for comparisons. Knows no torch.
+"""The counts of a run's last evaluation, for its page and for comparisons. Imports no torch.
 
 ``evaluation.npz`` holds the confusion matrix and the counts of every image, ``samples/fixed`` and
 ``samples/worst`` a few photographs with their class maps, small enough to go into a page as they
@@ -49,7 +49,7 @@ class KeptEvaluation:
         return dict(zip(self.ids, values.tolist(), strict=True))
 
     def same_images(self, other: KeptEvaluation) -> bool:
-        """Tell whether ``other`` was measured on the same images, against the same truth."""
+        """Return whether ``other`` was measured on the same images, against the same truth."""
         mine, its = (self.ids, self.classes), (other.ids, other.classes)
         return mine == its and np.array_equal(self.counts[:, 0], other.counts[:, 0])
 

@@ -1,6 +1,6 @@
 """A run folder as the one process that writes it sees it: locked, with a status and a history.
 
-Every file is written whole or not at all. Knows no torch.
+Every file is written whole or not at all. Imports no torch.
 """
 
 from __future__ import annotations

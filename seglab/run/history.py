@@ -1,4 +1,4 @@
-"""The history of a run, ``metrics.csv``: a table that grows by whole rows. Knows no torch."""
+"""The history of a run, ``metrics.csv``: a table that grows by whole rows. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What identifies a job: the settings that can change its result, and the files that it reads.
 
-The schema marks the settings that cannot; files count by their content. Knows no torch.
+The schema marks the settings that cannot; files count by their content. Imports no torch.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def recorded_weights(folder: Path) -> dict[str, Any]:
 
 
 def same_files(recorded: Any, current: Mapping[str, str]) -> bool:
-    """Tell whether the digests that a run recorded are the ``current`` ones.
+    """Return whether the digests that a run recorded are the ``current`` ones.
 
     Weights count where both are known: a resumed run needs no file to start from, and runs of
     earlier versions did not record it.

@@ -1,4 +1,4 @@
-"""Which code made a result, from the package's version and git. Knows no torch."""
+"""Which code made a result, from the package's version and git. Imports no torch."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 libyaml's composer and Python's JSON decoder recurse once per level: a deep file would end the
 process, or raise RecursionError in later code.
-Knows no torch.
+Imports no torch.
 """
 
 from __future__ import annotations

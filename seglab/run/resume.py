@@ -124,7 +124,7 @@ def _extended_from(folder: Path, recorded: Mapping[str, Any], config: TrainConfi
 
 
 def is_trained(folder: Path, state: str) -> bool:
-    """Tell whether a run of this status has trained anything that another run could resume."""
+    """Return whether a run of this status has trained anything that another run could resume."""
     paths = (folder / CHECKPOINTS / name for name in (LAST, PREVIOUS))
     return state == FINISHED or any(path.is_file() for path in paths)
 
@@ -163,7 +163,7 @@ def check_processes(
 
 
 def _same_value(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Tell whether a key means the same in two runs."""
+    """Return whether a key means the same in two runs."""
     old, new = before.get(key, NOT_SET), now.get(key, NOT_SET)
     if key in LIMITS:  # a number of batches or a share of them, which Python calls equal
         old, new = ((type(x), x) if x is not None else (float, 1.0) for x in (old, new))

@@ -1,4 +1,4 @@
-"""The settings of a run as plain data under dotted names. Knows no torch.
+"""The settings of a run as plain data under dotted names. Imports no torch.
 
 A run folder may come from a stranger: its ``.hydra/config.yaml`` is read as data, from which
 nothing is resolved, imported or built.

@@ -1,4 +1,4 @@
-"""The status of a run folder, and whether a run may start there. Knows no torch."""
+"""The status of a run folder, and whether a run may start there. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bar on a terminal, and how far the pass over a data set is. Knows no torch."""
+"""A bar on a terminal, and how far the pass over a data set is. Imports no torch."""
 
 from __future__ import annotations
 

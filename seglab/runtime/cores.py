@@ -1,4 +1,4 @@
-"""How many cores there are to share. Knows no torch."""
+"""How many cores there are to share. Imports no torch."""
 
 from __future__ import annotations
 

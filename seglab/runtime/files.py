@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all. Knows no torch."""
+"""Files that appear whole or not at all. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Symbolic links inside folders that may come from a stranger: none is followed. Knows no torch.
+"""Symbolic links inside folders that may come from a stranger: none is followed. Imports no torch.
 
 A run folder that was handed on may hold a link in the place of ``samples/worst`` or ``.hydra``:
 what a run then writes or deletes lies elsewhere. A folder that the command line names may itself

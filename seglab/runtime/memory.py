@@ -1,4 +1,4 @@
-"""How a process of the command line uses its memory. Knows no torch."""
+"""How a process of the command line uses its memory. Imports no torch."""
 
 from __future__ import annotations
 

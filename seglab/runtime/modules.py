@@ -1,4 +1,4 @@
-"""Where Python finds the user's own modules. Knows no torch."""
+"""Where Python finds the user's own modules. Imports no torch."""
 
 from __future__ import annotations
 

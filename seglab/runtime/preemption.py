@@ -25,7 +25,7 @@ def ask(*arguments: object) -> None:
 
 
 def is_asked() -> bool:
-    """Tell whether the run is to end, or has ended, for one of these reasons."""
+    """Return whether the run is to end, or has ended, for one of these reasons."""
     return _asked or signals.received() is not None
 
 

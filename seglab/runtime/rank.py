@@ -1,4 +1,4 @@
-"""Which process of its job this one is. Knows no torch."""
+"""Which process of its job this one is. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """SIGINT and SIGTERM end a command early, with the exit code that a shell expects of them.
 
 A first one is raised as KeyboardInterrupt, or only noted where a training looks for it between its
-steps (:mod:`seglab.runtime.preemption`); a second one ends the process at once. Knows no torch.
+steps (:mod:`seglab.runtime.preemption`); a second one ends the process at once. Imports no torch.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def start_job(start: Start, overrides: Sequence[str] = (), *, quiet: bool = Fals
 
     Args:
         start: the checked run.
-        overrides: the command line's, which are recorded.
+        overrides: the overrides of the command line, which are recorded.
         quiet: show nothing.
 
     Raises:
@@ -71,7 +71,7 @@ def run_job(
     Configuration and data are checked before the folder is made and before the first step.
 
     Raises:
-        SeglabError: says which key or file is wrong, and what would be right.
+        SeglabError: names the wrong key or file, and what would be right.
         KeyboardInterrupt: the run was interrupted, and its status says so.
     """
     metrics, pictures = Session(config, "train", folder, overrides, console).fit()

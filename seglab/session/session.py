@@ -79,7 +79,7 @@ class Session:
         config: the checked configuration.
         kind: what it is for.
         folder: where results go.
-        overrides: the command line's, which are recorded.
+        overrides: the overrides of the command line, which are recorded.
         console: shows progress and one-line notes; None shows nothing.
         split: what is evaluated, as the command line names it; ``val`` means ``data.val_split``.
     """
@@ -175,7 +175,7 @@ class Session:
         """Train, and return the metrics of ``last.ckpt`` and the pictures.
 
         Raises:
-            SeglabError: says which key or file is wrong, and what would be right.
+            SeglabError: names the wrong key or file, and what would be right.
             KeyboardInterrupt: the run was interrupted, and its status says so.
         """
         folder, console = self.folder, self.console
@@ -265,7 +265,7 @@ class Session:
             own: the command's own settings, which are recorded too.
 
         Raises:
-            SeglabError: says which key or file is wrong, and what would be right.
+            SeglabError: names the wrong key or file, and what would be right.
         """
         with computing(self.threads):
             _ = self.tracking
@@ -307,7 +307,7 @@ class Session:
             report: called at the end; an error that it raises marks the W&B run as failed.
 
         Raises:
-            SeglabError: says which key or file is wrong, and what would be right.
+            SeglabError: names the wrong key or file, and what would be right.
         """
         with computing(self.threads):
             workers = self.config.data.num_workers

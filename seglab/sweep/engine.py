@@ -1,4 +1,4 @@
-"""Runs the jobs of a sweep, so many at a time, whoever starts them. Knows no torch."""
+"""Runs the jobs of a sweep, so many at a time, whoever starts them. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which jobs a sweep has, and where each belongs. Knows no torch."""
+"""Which jobs a sweep has, and where each belongs. Imports no torch."""
 
 from __future__ import annotations
 

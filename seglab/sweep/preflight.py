@@ -32,7 +32,7 @@ def check_job(config: TrainConfig, folder: Path) -> None:
     """Find what :func:`seglab.session.run_job` would refuse.
 
     Raises:
-        SeglabError: says which key or file is wrong, and what would be right.
+        SeglabError: names the wrong key or file, and what would be right.
     """
     samples = _check_data(config)
     if is_auto(config):  # any number will do
@@ -66,7 +66,7 @@ def _check_data(config: TrainConfig) -> int:
     """Find every file of both splits; return the number of training samples.
 
     Raises:
-        ConfigError, DataError: the data set cannot be used; says which key or file.
+        ConfigError, DataError: the data set cannot be used; names the key or file.
     """
     data, instances = config.data, config.model.task == "instance"
     splits = [data.split_name(name) for name in ("train", "val")]

@@ -20,7 +20,7 @@ def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: P
     Args:
         config: the checked configuration.
         folder: the run folder.
-        overrides: the command line's, which are recorded.
+        overrides: the overrides of the command line, which are recorded.
         modules: the folder in which the sweep was started, whose modules it finds.
 
     Raises:

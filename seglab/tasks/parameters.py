@@ -56,7 +56,7 @@ def freeze_norms(net: nn.Module) -> list[nn.Module]:
 
 
 def in_backbone(name: str) -> bool:
-    """Tell whether a layer or parameter is of the net's backbone; a pyramid on it is not."""
+    """Return whether a layer or parameter is of the net's backbone; a pyramid on it is not."""
     return name.startswith("backbone.") and not name.startswith("backbone.fpn.")
 
 
