@@ -49,7 +49,7 @@ class SaveAndStop(L.Callback):
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
-        """Interrupt a validation, and save the state before it unless that is saved already."""
+        """Interrupt a validation; in training, save the epoch before it first."""
         if trainer.world_size > 1 or not is_asked():
             return
         if trainer.state.fn == "fit":

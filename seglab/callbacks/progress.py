@@ -64,7 +64,7 @@ class TrainingProgress(Progress):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar, starting at the position of a resumed run."""
-        self.epoch_start = time.perf_counter()  # batches done before the resume
+        self.epoch_start = time.perf_counter()  # for an epoch resumed midway
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
         done = trainer.global_step * trainer.accumulate_grad_batches
         self.progress.start()

@@ -1,4 +1,4 @@
-"""Results computed ahead of their consumer, on all cores, in order and within bounds."""
+"""Ordered, bounded prefetching: results computed ahead of their consumer on all cores."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def in_order(
     size: Callable[[int], int] | None = None,
     threads: int | None = None,
 ) -> Iterator[T]:
-    """Yield ``function(0), function(1), …``, a bounded number of results and bytes ahead.
+    """Yield ``function(0), function(1), …``, computed a bounded number of results and bytes ahead.
 
     Args:
-        function: what is computed.
-        length: how often.
-        size: how many bytes a result will take, quickly; None: next to none.
-        threads: that compute; None: one per core.
+        function: called with each index.
+        length: the number of results.
+        size: returns quickly how many bytes a result will take; None: negligible.
+        threads: number of worker threads; None: one per core.
     """
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         sizes: Iterator[Callable[[], int]] = repeat(int)  # int() is 0
-        if size is not None:  # asked for ahead as well: a slow disk takes its time for a header
+        if size is not None:  # sizes are prefetched too: slow disks
             sizes = (pool.submit(size, index).result for index in range(length))
         upcoming = deque(islice(sizes, AHEAD))
         waiting: deque[tuple[Future[T], int]] = deque()

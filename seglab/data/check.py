@@ -20,10 +20,10 @@ from seglab.schema import DataConfig
 
 
 class DataCheck:
-    """Everything that ``seglab data check`` looks at, in both splits of a configuration.
+    """The checks of ``seglab data check``, on both splits of a configuration.
 
     Attributes:
-        notes: lines about what is doubtful, but no problem; complete once the problems are.
+        notes: lines about doubtful but usable data; complete once all problems were yielded.
     """
 
     def __init__(self, config: DataConfig, progress: Progress = no_progress) -> None:
@@ -56,9 +56,9 @@ class DataCheck:
                 self.notes += absent_classes(self.config, train[0].classes, train[1])
 
     def _split_problems(self, files: SplitFiles) -> Generator[str, None, Record | None]:
-        """Yield the problems of one split; return its record, without counts if all is not well."""
+        """Yield the problems of one split; return its record, without counts if there are any."""
         kinds = [files]
-        with suppress(DataError):  # there need not be instance maps
+        with suppress(DataError):  # instance maps are optional
             kinds.append(open_files(self.config, files.split, instances=True))
         tallies = [Tally(kind) for kind in kinds]
         sound = True
@@ -131,9 +131,9 @@ def problems(
 ) -> Iterator[str]:
     """Yield every problem of the files of a split as one line that names the file.
 
-    Images, class maps, and where they are there instance maps and annotations. Samples that can
-    be decoded are added to ``tallies``, of which the last covers all files of the others; lines
-    about images of too many objects, of a split opened without instances, to ``crowded``.
+    Covers images, class maps and, if they exist, instance maps and annotations. Decoded samples are
+    added to ``tallies``, the last of which covers all files of the others. For a split opened
+    without instances, images with too many objects are added to ``crowded``.
     """
     digested = tallies[-1].files if tallies else None
     checks = in_order(
@@ -174,7 +174,7 @@ def _check_sample(
         crowded.append(str(error))
     except DataError as error:
         lines.append(str(error))
-    lines = list(dict.fromkeys(lines))  # a sample opened with its instances has some twice
+    lines = list(dict.fromkeys(lines))  # with instances, a sample reports some problems twice
     return lines, pixels, digests, crowded
 
 

@@ -28,8 +28,8 @@ def check_mask_values(
     """Return the classes of ``data.mask_values``: ``classes``, or its own names in their order.
 
     Raises:
-        ConfigError: a key that is no value, two keys of one value, a name that is not in
-            ``classes``, or no class list without them.
+        ConfigError: a key that is not a value, two keys for one value, a name that is not in
+            ``classes``, or, without ``classes``, names that are not a class list.
     """
     seen: dict[int | Colour, str] = {}
     for key in mask_values:
@@ -68,7 +68,7 @@ def class_names(
     ``labelmap.txt`` (CVAT) or ``class_names.txt`` (labelme) in ``root``.
 
     Raises:
-        ConfigError: nothing names the classes, or ``given`` is no class list.
+        ConfigError: nothing names the classes, or ``given`` is not a class list.
         DataError: ``labelmap.txt`` cannot be read.
     """
     if given is not None:

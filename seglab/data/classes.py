@@ -1,4 +1,4 @@
-"""Class lists, VOC's palette, and void: what a pixel's value means. Imports no torch."""
+"""Class lists, VOC's palette, and void: the meaning of pixel values. Imports no torch."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ Colour = tuple[int, int, int]
 def palette() -> list[Colour]:
     """Return VOC's 256 colours: entry ``i`` spreads the bits of ``i`` over red, green and blue.
 
-    The rule is the one of ``VOClabelcolormap.m`` in the PASCAL VOC development kit: bit ``3j + c``
+    The rule is that of ``VOClabelcolormap.m`` in the PASCAL VOC development kit: bit ``3j + c``
     of the index becomes bit ``7 - j`` of channel ``c``. Entry 255 (void) is (224, 224, 192).
     """
     return [
@@ -86,8 +86,8 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
     Returns the colour of each class, in the order of the file.
 
     Raises:
-        DataError: not a text file of at most 1 MiB, a line that is not of this form, too many, or
-            a name or colour that stands twice.
+        DataError: not a text file of at most 1 MiB, a malformed line, too many classes, or a
+            duplicate name or colour.
     """
     lines = read_lines(path, MAX_LABELMAP_BYTES, "a label map")
     colours: dict[str, Colour] = {}
@@ -123,8 +123,8 @@ def check_class_names(names: list[str] | tuple[str, ...], source: str) -> tuple[
     """Return ``names`` as a tuple; ``source`` names the key or file in the error.
 
     Raises:
-        DataError: fewer than two names, more than 255, a name that is empty, of more than 200
-            characters, or stands twice.
+        DataError: fewer than 2 or more than 255 names, or a name that is empty, longer than 200
+            characters or a duplicate.
     """
     if not 2 <= len(names) <= MAX_CLASSES:
         raise DataError(

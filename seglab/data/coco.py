@@ -1,4 +1,4 @@
-"""COCO's layout: a JSON file of polygons and run lengths beside a folder of images. No torch."""
+"""COCO's layout: a JSON file of polygons and run lengths, a folder of images. Imports no torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seglab.schema import DataConfig
 class CocoFiles(SplitFiles):
     """A split that ``ROOT/SPLIT.json`` lists, with its images in ``ROOT/SPLIT/``.
 
-    Categories that the classes leave out are not painted: what lies below them shows.
+    Categories that are not among the classes are not painted.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class CocoFiles(SplitFiles):
         return self._paint(source)[0]
 
     def read_instance_map(self, source: Source) -> np.ndarray:
-        """Paint the numbers of the annotated objects.
+        """Paint the ids of the annotated objects.
 
         Raises:
             TooManyObjectsError: there are more than 254.

@@ -1,7 +1,7 @@
 """COCO's JSON: categories, images, and the annotations of each. Imports neither torch nor numpy.
 
-A file of half a gigabyte takes seconds to parse: it is read once per process. What is kept of each
-image is one text, which loading processes receive as it is.
+A file of half a gigabyte takes seconds to parse, so it is read once per process. Each image is kept
+as one JSON string, which is cheap to pass to loading processes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True)
 class Listing:
-    """What a file lists.
+    """The content of a COCO file.
 
     Attributes:
         path: the file.
@@ -41,16 +41,16 @@ class Listing:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The background, then the categories by id."""
+        """``background``, then the categories by id."""
         names = [name for name in self.categories.values() if name != BACKGROUND]
         return check_class_names([BACKGROUND, *names], str(self.path))
 
 
 def read_listing(path: Path) -> Listing:
-    """Read a file, unless this process has read it already.
+    """Read a file, once per process.
 
     Raises:
-        DataError: missing, too large, no JSON, or not in COCO's form; names the file.
+        DataError: missing, too large, not JSON, or not in COCO's format; names the file.
     """
     try:
         stat = path.stat()
@@ -140,7 +140,7 @@ def _items(path: Path, content: dict[str, Any], key: str) -> Iterator[dict[str, 
 def _field(path: Path, item: dict[str, Any], key: str, kind: type[Any]) -> Any:
     value = item.get(key)
     if isinstance(value, float) and kind is int and value.is_integer():
-        return int(value)  # some tools write all numbers so
+        return int(value)  # some tools write all numbers as floats
     if not isinstance(value, kind) or isinstance(value, bool):
         what = "a whole number" if kind is int else "a text"
         raise DataError(f"{path}: {key!r} of {quoted(str(item))} should be {what}")

@@ -1,7 +1,7 @@
-"""Polygons and run lengths as COCO's tools draw them. Imports no torch.
+"""Polygons and run lengths, drawn as COCO's tools draw them. Imports no torch.
 
-Polygons are drawn by faster-coco-eval, a port of COCO's own C. It trusts what it is given, so what
-comes from a file is checked here first; run lengths, of which it believes any, are decoded here.
+Polygons are drawn by faster-coco-eval, a port of COCO's own C. It does not validate its input, so
+polygons are checked here first, and run lengths are decoded here.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from seglab.data.files import MAX_PIXELS
 def paint(entry: bytes, labels: Mapping[int, int | None]) -> tuple[np.ndarray, np.ndarray, int]:
     """Paint the objects of an image, the largest first, so that smaller ones are on top.
 
-    That is the order of COCO's panoptic tools. Crowds are void, and below everything.
+    COCO's panoptic tools use the same order. Crowds are void, below all objects.
 
     Args:
-        entry: of :class:`~seglab.data.coco_listing.Listing`.
-        labels: the label of each category; None: it is not painted.
+        entry: one of ``Listing.entries``; see :class:`~seglab.data.coco_listing.Listing`.
+        labels: the label of each category; None means not painted.
 
     Returns:
         The class map ``(H, W)`` uint8, 255 for void; the instance map ``(H, W)`` int32, ids from 1
-        in the order of the file, 255 for void; and the number of objects, with more than 254 of
-        which the instance map is of no use.
+        in the order of the file, 255 for void; and the number of objects. With more than 254
+        objects the instance map is unusable.
 
     Raises:
-        ValueError: a segmentation that is none, or does not fit the image; names the annotation.
+        ValueError: an invalid segmentation, or one that does not fit the image; names the
+            annotation.
     """
     content = json.loads(entry)
     height, width = content["size"]
@@ -55,7 +56,7 @@ def paint(entry: bytes, labels: Mapping[int, int | None]) -> tuple[np.ndarray, n
             number += 1
             identity = number
         shapes.append((not item["crowd"], -int(runs[1::2].sum()), label, identity, runs))
-    # Columns come first in run lengths.
+    # Run lengths are column-major.
     class_map = np.zeros(width * height, np.uint8)
     instance_map = np.zeros(width * height, np.int32)
     for _, _, label, identity, runs in sorted(shapes, key=lambda shape: shape[:2]):
@@ -67,7 +68,7 @@ def paint(entry: bytes, labels: Mapping[int, int | None]) -> tuple[np.ndarray, n
 
 
 def _runs(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """Return run lengths, column by column, beginning with those outside; they add up to H * W."""
+    """Return column-major run lengths, background first; they add up to H * W."""
     if isinstance(segmentation, dict):
         if segmentation.get("size") != [height, width]:
             raise ValueError(f"its size is {segmentation.get('size')}, not [{height}, {width}]")
@@ -97,7 +98,7 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
         or not all(type(value) in (int, float) and isfinite(value) for value in points)
     ):
         raise ValueError("a polygon is a list of numbers: x, y, x, y, …")
-    # Each edge is drawn pixel by pixel, wherever it leads.
+    # Each edge is drawn pixel by pixel, even outside the image.
     for axis, side in ((points[::2], width), (points[1::2], height)):
         if axis and (min(axis) < -side or max(axis) > 2 * side):
             raise ValueError(f"a polygon that leads far out of the image of {width}x{height}")
@@ -107,8 +108,8 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
 def _decompressed(text: str | bytes) -> list[int]:
     """Return the counts of COCO's compressed run lengths (``rleFrString`` in its maskApi.c).
 
-    Six bits per character: five of the number, the lowest first, and one that more follow. From the
-    fourth on, a count is the difference to the one before the last.
+    Six bits per character: five bits of the number, lowest first, and one continuation bit. From
+    the fourth count on, the difference to the count two places before is stored.
     """
     counts: list[int] = []
     value, shift = 0, 0

@@ -1,4 +1,4 @@
-"""What is wrong with splits whose every file is right: classes and images. Imports no torch."""
+"""Checks across files and splits: missing classes, equal images. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ EXAMPLE = "data.mask_values={0: background, 255: person}"
 
 
 def check_foreground(config: DataConfig, classes: Sequence[str], train: Record) -> None:
-    """Check that some pixel of the training split is of another class than the first.
+    """Check that some pixel of the training split is not of the first class.
 
     Raises:
-        DataError: none is; lists the values of the masks with their shares, and the way out.
+        DataError: there is none; lists the mask values with their shares, and the fix.
     """
     counts = train.counts or []
     if any(counts[1 : len(classes)]):
@@ -40,7 +40,7 @@ def check_foreground(config: DataConfig, classes: Sequence[str], train: Record) 
 
 
 def absent_classes(config: DataConfig, classes: Sequence[str], train: Record) -> list[str]:
-    """Return one line that names all classes without a pixel in the training split, or none."""
+    """Return one line that names all classes without a pixel in the training split, if any."""
     absent = [name for name, count in zip(classes, train.counts or [], strict=False) if not count]
     if not absent:
         return []
@@ -50,7 +50,7 @@ def absent_classes(config: DataConfig, classes: Sequence[str], train: Record) ->
 def equal_images(
     train_ids: Sequence[str], train: Record, val_ids: Sequence[str], val: Record
 ) -> list[tuple[str, str]]:
-    """Return the ids of each training and validation image whose files are equal, but not the ids.
+    """Return id pairs of training and validation images with equal files but different ids.
 
     Equal means the same first 16 hex digits of SHA-256.
     """

@@ -25,14 +25,14 @@ from seglab.schema import DataConfig
 
 
 class Batch(NamedTuple):
-    """What a task is given.
+    """A batch as a task receives it.
 
     Attributes:
         image: ``(B, C, H, W)`` uint8, RGB unless ``data.channels`` is not 3.
         class_map: ``(B, H, W)`` uint8, void 255.
-        position: ``(B,)`` int64, the place of each sample in its split.
+        position: ``(B,)`` int64, the index of each sample in its split.
         ids: the samples' ids.
-        instance_map: ``(B, H, W)`` uint8, ids from 1, void 255; None where no task asks for it.
+        instance_map: ``(B, H, W)`` uint8, ids from 1, void 255; None unless the task needs it.
     """
 
     image: Tensor
@@ -47,12 +47,12 @@ Item = tuple[int, str, Tensor, Tensor]
 
 
 def collate(samples: Sequence[Item]) -> Batch:
-    """Stack equal-sized samples to a batch; none make an empty one."""
+    """Stack equal-sized samples to a batch; no samples give an empty batch."""
     if not samples:
         nothing = torch.empty(0, dtype=torch.uint8)
         return Batch(nothing, nothing, nothing, [])
     indices, ids, images, maps = zip(*samples, strict=True)
-    # Decoded pixels lie row by row, colours together: stacked so, no byte changes its place, and
+    # Decoded pixels are (H, W, C): stacking them so moves no byte, and
     # the batch is channels_last, which convolutions on a CPU want.
     image = torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
     class_map, *instance_map = torch.stack(maps, 1)
@@ -101,12 +101,13 @@ class VOCDataModule(L.LightningDataModule):
 
     Args:
         config: the checked data configuration.
-        seed: order and augmentation follow from it.
-        progress: shows the pass that decodes and checks everything.
+        seed: determines order and augmentation.
+        progress: shows the pass that decodes and checks all samples.
         instances: batches hold instance maps too.
-        start: epoch, and batches of it that each process has done, at which training starts.
-        split: what is validated on, as a command names it.
-        augmentation: of training samples; None: seglab's own, with the settings of ``config``.
+        start: the epoch at which training starts, and how many of its batches each process has
+            done.
+        split: the split to validate on, as named on the command line.
+        augmentation: for training samples; None: seglab's own, with the settings in ``config``.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class VOCDataModule(L.LightningDataModule):
         return self.splits[name]
 
     def record(self, name: str) -> Record:
-        """Return what is known of a split once it has been checked; see ``seglab.data.records``.
+        """Return the record of a split, checking it on first use; see ``seglab.data.records``.
 
         Raises:
             ConfigError, DataError: as :meth:`split`.
@@ -166,13 +167,13 @@ class VOCDataModule(L.LightningDataModule):
 
     @property
     def divided(self) -> dict[str, list[str]]:
-        """The ids of both parts of a data set that ``data.val_fraction`` divides; else empty."""
+        """The ids of both parts of a data set divided by ``data.val_fraction``; otherwise empty."""
         if self.config.val_fraction is None:
             return {}
         return {name: self.split(name).ids for name in PARTS}
 
     def check(self) -> None:
-        """Decode and check both splits before anything is trained.
+        """Decode and check both splits before training.
 
         Raises:
             ConfigError, DataError: the data set cannot be used; names the key or file.
@@ -196,10 +197,10 @@ class VOCDataModule(L.LightningDataModule):
             )
         check_foreground(self.config, train.classes, self.record(self.train_split))
         if not isinstance(self.augmentation, JointTransform):
-            _ = TrainSet(train, self.augmentation, self.seed)[0, 0]  # a wrong one is found now
+            _ = TrainSet(train, self.augmentation, self.seed)[0, 0]  # a wrong one fails here
 
     def warnings(self) -> list[str]:
-        """Return what is doubtful about the two checked splits: at most one line of each kind."""
+        """Return warnings about the two checked splits, at most one line of each kind."""
         config = self.config
         train, val = self.record(self.train_split), self.record(self.val_split)
         train_split, val_split = self.split(self.train_split), self.split(self.val_split)

@@ -1,4 +1,4 @@
-"""The one pass over a split: decodes, checks and digests every sample. Imports no torch."""
+"""The single pass over a split that decodes, checks and digests every sample. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def decode(files: SplitFiles, tally: Tally, progress: Progress = no_progress) ->
     """Decode, check and digest every sample in order, on all cores, and yield its pixels.
 
     Raises:
-        DataError: after the last sample, the first problem found and how many more there are.
+        DataError: after the last sample; gives the first problem and the number of others.
     """
     problems: list[DataError] = []
 
@@ -45,7 +45,7 @@ def decode(files: SplitFiles, tally: Tally, progress: Progress = no_progress) ->
 
 
 def checked(files: SplitFiles, folder: Path | None, progress: Progress = no_progress) -> Record:
-    """Return the record of a split, after decoding all of it unless that was done before.
+    """Return the record of a split, decoding all samples unless that was done before.
 
     Raises:
         DataError: a sample cannot be used.
@@ -55,7 +55,7 @@ def checked(files: SplitFiles, folder: Path | None, progress: Progress = no_prog
     if record is not None:
         return record
     with alone(place):
-        record = place.find_checked()  # another process may have made it while this one waited
+        record = place.find_checked()  # another process may have written it while this one waited
         if record is None:
             tally = Tally(files)
             for _ in decode(files, tally, progress):
@@ -67,9 +67,9 @@ def checked(files: SplitFiles, folder: Path | None, progress: Progress = no_prog
 
 @contextmanager
 def alone(place: RecordFile) -> Iterator[None]:
-    """Hold the lock of a split's record, so that one process decodes and the others wait for it.
+    """Hold the lock of a split's record: one process decodes, the others wait.
 
-    Where the folder cannot be written, each decodes for itself.
+    If the folder cannot be written, every process decodes for itself.
     """
     if place.folder is None:
         yield
@@ -82,10 +82,10 @@ def alone(place: RecordFile) -> Iterator[None]:
 
 
 def lock_of(place: RecordFile, folder: Path) -> FileLock:
-    """Return the lock of whoever decodes a split.
+    """Return the lock for decoding a split.
 
     Raises:
-        DataError: a link is in its place, or others may write to it.
+        DataError: it is a symbolic link, or other users may write to it.
     """
     path = folder / f"{place.name}.lock"
     check_inside(path)

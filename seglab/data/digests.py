@@ -1,4 +1,4 @@
-"""Digests of a split's files, and what a record of it contains. Imports no torch."""
+"""Digests of a split's files, and the record of a split. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHORT = 16
 
 @dataclass(frozen=True)
 class Record:
-    """What is remembered of a split; see :mod:`seglab.data.records`."""
+    """The stored facts about a split; see :mod:`seglab.data.records`."""
 
     identity: str
     changes: str
@@ -34,7 +34,7 @@ class Record:
         return [text[start : start + SHORT] for start in range(0, len(text), SHORT)]
 
     def classes_present(self, samples: int) -> Iterator[frozenset[int]]:
-        """Yield the classes that each of so many samples contains."""
+        """Yield the classes of each of ``count`` samples."""
         digits = len(self.present) // samples
         known: dict[str, frozenset[int]] = {}
         for start in range(0, len(self.present), digits):
@@ -52,7 +52,7 @@ def presence_digits(files: SplitFiles) -> int:
 
 
 def digest_files(files: SplitFiles, index: int) -> list[str]:
-    """Return the hex SHA-256 of what each part of a sample comes from.
+    """Return the hex SHA-256 of the source of each part of a sample.
 
     Raises:
         DataError: a file that cannot be read.
@@ -67,7 +67,7 @@ def digest_file(path: Path) -> str:
     """Return the hex SHA-256 of a file.
 
     Raises:
-        DataError: it cannot be read, or is too large.
+        DataError: it cannot be read or is too large.
     """
     try:
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
@@ -79,7 +79,7 @@ def digest_file(path: Path) -> str:
 
 
 class Tally:
-    """Gathers what a record contains, sample by sample in the order of the list."""
+    """Builds a record, sample by sample in the order of the list."""
 
     def __init__(self, files: SplitFiles) -> None:
         self.files = files
@@ -92,7 +92,7 @@ class Tally:
         self.present: list[str] = []
 
     def __len__(self) -> int:
-        """Return how many samples have been added."""
+        """Return the number of added samples."""
         return len(self.short[0])
 
     def add(
@@ -101,7 +101,7 @@ class Tally:
         pixels: Pixels | None = None,
         counts: Sequence[int] | None = None,
     ) -> None:
-        """Take the next sample's digests, and what was seen of it, or of its class map alone."""
+        """Add the next sample's digests and its decoded pixels, or its class map alone."""
         name = self.files.ids[len(self)]
         self.hash.update(json.dumps([name, *digests]).encode())
         for kind, digest in zip(self.short, digests, strict=True):
@@ -116,7 +116,7 @@ class Tally:
             self.ambiguous += [name] * pixels.ambiguous
 
     def record(self, changes: str) -> Record:
-        """Return the record, once every sample has been added."""
+        """Return the record after every sample has been added."""
         assert len(self) == len(self.files)
         return Record(
             self.hash.hexdigest(),

@@ -1,8 +1,9 @@
-"""Divides images in training and validation: every class is trained on, and shared out evenly.
+"""Stratified split into training and validation: each class in training, in even proportions.
 
-Iterative stratification (Sechidis et al., ECML PKDD 2011): the rarest class is dealt out first,
-each image to the part that lacks most of it. scikit-learn does not have it, and the packages that
-do need scikit-learn. The result follows from ids, classes and seed alone, not from any order.
+Iterative stratification (Sechidis et al., ECML PKDD 2011): the rarest class is assigned first, each
+image to the part that lacks most of it. scikit-learn does not have it, and the packages that do
+depend on scikit-learn. The result depends on ids, classes and seed alone, not on the order of
+files.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ TRAIN, VAL = 0, 1
 def divide(
     present: Mapping[str, Set[int]], fraction: float, seed: int, group: str | None = None
 ) -> tuple[list[str], list[str]]:
-    """Divide ids in training and validation, each sorted.
+    """Split ids into training and validation, each sorted.
 
     Args:
-        present: the classes that each id's image contains.
-        fraction: of the images, for validation.
-        seed: another one gives another division.
+        present: the classes in the image of each id.
+        fraction: the share of the images for validation.
+        seed: of the division.
         group: a regular expression: ids with equal first groups, or equal whole matches where it
             has no group, stay together.
 
     Raises:
-        ConfigError: fewer than two groups; ``group`` is no expression, or an id does not match.
+        ConfigError: fewer than two groups; ``group`` is not a valid expression, or an id does not
+            match.
     """
     members: dict[str, list[str]] = defaultdict(list)
     for name in sorted(present):
@@ -38,7 +40,7 @@ def divide(
     if len(members) < 2:
         key, what = (f"data.group={group}", "group") if group else ("data.val_fraction", "image")
         raise ConfigError(f"{key}: there is one {what}; at least two are needed to divide")
-    # One for all images of the same classes: a million would keep the garbage collector busy.
+    # Shared by images of equal classes: a million sets would slow the garbage collector.
     alone = {labels: dict.fromkeys(labels, 1) for labels in {*map(frozenset, present.values())}}
     counts: dict[str, Mapping[int, int]] = {
         unit: alone[frozenset(present[names[0]])]
@@ -88,7 +90,7 @@ def _stratified(
     room = [share * sum(sizes.values()) for share in shares]
     part: dict[str, int] = {}
 
-    # What is left fits into what room is left, so that half a unit fits into one of the parts.
+    # The remaining units fit into the remaining room, so half a unit fits into some part.
     def put(unit: str, wanted: Sequence[float]) -> None:
         fits = [space > sizes[unit] / 2 - 1e-6 for space in room]
         first = (wanted[TRAIN], room[TRAIN]) >= (wanted[VAL], room[VAL])
@@ -105,7 +107,7 @@ def _stratified(
             if unit not in part:
                 put(unit, lacks[rarest])
     for unit in order:
-        if unit not in part:  # no class at all: nothing but void
+        if unit not in part:  # no class, only void
             put(unit, room)
     return part
 
@@ -113,7 +115,7 @@ def _stratified(
 def _cover(
     order: Sequence[str], counts: Mapping[str, Mapping[int, int]], part: dict[str, int]
 ) -> None:
-    """Move units so that training has every class, and neither part is empty."""
+    """Move units so that training contains every class and neither part is empty."""
     kept = [unit for unit in order if part[unit] == VAL]
     trained = {label for unit in order if part[unit] == TRAIN for label in counts[unit]}
     for unit in list(kept):

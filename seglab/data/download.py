@@ -1,4 +1,4 @@
-"""Fetches a VOC archive and puts it in place: checked, whole, or not at all."""
+"""Downloads a VOC archive, verifies it and moves it into place atomically."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE = 60.0
 
 
 class Source(NamedTuple):
-    """Where a year's archive is, what it must sum to, and the folder in it that is wanted."""
+    """The URL of a year's archive, its checksum, and the wanted folder in it."""
 
     url: str
     md5: str
@@ -37,22 +37,22 @@ def download_voc(
 ) -> Path:
     """Fetch VOC's training and validation data of a year and return its folder ``root/VOC<year>``.
 
-    Works in ``root/.download-<year>``, which is closed to others, and moves the finished folder in
-    place in one step. An archive that lies there complete, from a try that failed later or put
-    there by hand, is used again; nothing there is written through a link. A ``root/VOC<year>``
-    that holds segmentations is left as it is, and nothing is fetched.
+    Works in the private folder ``root/.download-<year>`` and moves the finished folder into place
+    in one step. A complete archive already there, from an earlier attempt or placed by hand, is
+    reused; nothing is written through a link. If ``root/VOC<year>`` already contains segmentations,
+    nothing is downloaded or changed.
 
     Args:
-        root: the folder that holds ``VOC2007`` and its like; made where it is missing.
+        root: the folder that contains ``VOC2007`` and other years; created if missing.
         year: 2007 to 2012.
-        base_url: a mirror: the folder that holds the archives under their usual names.
+        base_url: of a mirror that has the archives under their usual names.
         source: the archive; by default torchvision's address and checksum of that year.
 
     Raises:
         ConfigError: there is no such year.
-        DataError: the server or the disk fails, the checksum is wrong, the archive holds something
-            unsafe or lacks the wanted folder, or ``root/VOC<year>`` is something else; somebody
-            else made ``root/.download-<year>``, or it is or holds a link.
+        DataError: the server or the disk fails, the checksum is wrong, the archive contains unsafe
+            members or lacks the wanted folder, or ``root/VOC<year>`` is something else;
+            ``root/.download-<year>`` belongs to another user, or is or contains a link.
     """
     if year not in YEARS:
         raise ConfigError(f"year={year}: VOC has segmentations for {YEARS[0]} to {YEARS[-1]}")
@@ -76,7 +76,7 @@ def download_voc(
     try:
         work.mkdir(parents=True, exist_ok=True)
         work.chmod(0o700)
-        shutil.rmtree(unpacked, ignore_errors=True)  # the rest of a try that was killed
+        shutil.rmtree(unpacked, ignore_errors=True)  # left by a killed attempt
         _fetch(url, md5, archive)
         try:
             _unpack(archive, unpacked)
@@ -84,7 +84,7 @@ def download_voc(
                 raise DataError(f"{url}: the archive has no {base_dir}/ImageSets/Segmentation")
             (unpacked / base_dir).replace(target)
         except DataError:
-            archive.unlink()  # it will never do
+            archive.unlink()  # it cannot be repaired
             raise
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
@@ -98,10 +98,10 @@ def download_voc(
 
 
 def _check_work(work: Path) -> None:
-    """Check a working folder that is there: a received root may hold one, with links inside.
+    """Check an existing working folder: a root received from others may contain one with links.
 
     Raises:
-        DataError: it is a link or holds one, or somebody else made it.
+        DataError: it is or contains a link, or belongs to another user.
     """
     check_made(work, "give another data.root")
     try:
@@ -118,14 +118,14 @@ def _torchvision_source(year: int) -> Source:
 
 
 def _fetch(url: str, md5: str, archive: Path) -> None:
-    """Download with torchvision's loader, which shows progress, unless it is there whole."""
+    """Download with torchvision's loader, which shows progress, unless the archive is complete."""
     from torchvision.datasets.utils import check_integrity, download_url
 
     by_hand = f"; an archive fetched by other means may be put at {archive}"
     if archive.exists():
         if check_integrity(archive, md5):
             return
-        archive.unlink()  # the loader would write into it: a hard link has another name elsewhere
+        archive.unlink()  # the loader would write into it, and it may be a hard link
     whole = False
     try:
         with _patience(PATIENCE):
@@ -133,7 +133,7 @@ def _fetch(url: str, md5: str, archive: Path) -> None:
         whole = True
     except (OSError, HTTPException, RecursionError) as error:  # the last: too many redirects
         if isinstance(error, HTTPError):
-            error.close()  # it holds the server's answer, an open socket
+            error.close()  # it contains the server's response, an open socket
         raise DataError(f"{url}: cannot be fetched ({error}){by_hand}") from error
     except RuntimeError as error:
         raise DataError(f"{url}: what came has not the checksum {md5}; try again") from error
@@ -146,7 +146,7 @@ def _fetch(url: str, md5: str, archive: Path) -> None:
 
 @contextmanager
 def _patience(seconds: float) -> Iterator[None]:
-    """Let a silent connection fail: torchvision's loader sets no time limit of its own."""
+    """Set a timeout: torchvision's loader has none of its own."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -156,7 +156,7 @@ def _patience(seconds: float) -> Iterator[None]:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Extract files and folders, nothing else, and nothing outside ``folder``."""
+    """Extract regular files and folders only, and nothing outside ``folder``."""
     from rich.console import Console
     from rich.progress import open as open_with_progress
 

@@ -1,4 +1,4 @@
-"""One file at a time: decode a picture or an annotation, or say what is wrong with it."""
+"""Decodes a single picture or annotation, or reports what is wrong with it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 
 @cache
 def all_formats() -> tuple[str, ...]:
-    """Return every format that Pillow reads by itself: it runs Ghostscript on an EPS file."""
+    """Return every format that Pillow decodes itself: not EPS, for which it runs Ghostscript."""
     Image.init()
     return tuple(sorted({*Image.OPEN} - {*NO_PICTURES}))
 
@@ -62,7 +62,7 @@ def all_suffixes() -> frozenset[str]:
 _DECODER_ERRORS = (
     OSError,
     EOFError,
-    SyntaxError,  # Pillow's PNG reader, for a broken chunk
+    SyntaxError,  # from Pillow's PNG reader, for a broken chunk
     ValueError,
     IndexError,
     KeyError,
@@ -90,7 +90,7 @@ class Box:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Leave Pillow's warnings out: too many pixels are refused here, odd EXIF is ignored."""
+    """Silence Pillow's warnings: too many pixels are refused here, odd EXIF is ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -101,10 +101,10 @@ def _without_warnings() -> Iterator[None]:
 def open_picture(
     path: Path, formats: tuple[str, ...] = IMAGE_FORMATS, *, checksums: bool = True
 ) -> Iterator[ImageFile.ImageFile]:
-    """Open a picture; whatever a decoder throws becomes a DataError that names the file.
+    """Open a picture; any decoder error becomes a DataError that names the file.
 
-    Pillow does not look at the checksums of a PNG's pixels when it decodes them, so that a flipped
-    bit may give other pixels; with ``checksums`` they are verified first.
+    Pillow does not verify the checksums of a PNG's pixels, so a flipped bit may change pixels
+    silently; with ``checksums`` they are verified first.
     """
     try:
         with _without_warnings():
@@ -130,7 +130,7 @@ def open_picture(
 
 
 def _unidentified(path: Path, formats: tuple[str, ...]) -> str:
-    """Return why Pillow knows no reader for a file."""
+    """Return why Pillow cannot identify a file."""
     with path.open("rb") as file:
         if "TIFF" in formats and file.read(4) in (b"II*\0", b"MM\0*"):
             return f"a TIFF whose channels Pillow cannot read: {PAGES}"
@@ -140,22 +140,22 @@ def _unidentified(path: Path, formats: tuple[str, ...]) -> str:
 
 
 def _scans(path: Path) -> int:
-    """Return how often a JPEG's start-of-scan marker occurs (ITU T.81, table B.1)."""
+    """Count the start-of-scan markers of a JPEG (ITU T.81, table B.1)."""
     return path.read_bytes().count(b"\xff\xda") if path.stat().st_size <= MAX_FILE_BYTES else 0
 
 
 def orientation(picture: ImageFile.ImageFile) -> int:
-    """Return the EXIF orientation, 1 to 8, in which a picture wants to be shown.
+    """Return the EXIF orientation of a picture, 1 to 8.
 
-    1 (as stored) where there is none, or none that can be read: such a picture is shown as it is.
-    The header says, unless a PNG has metadata behind its pixels.
+    1 (as stored) if it is missing or unreadable. Only the header is read, unless a PNG has metadata
+    after its pixels.
     """
     if picture.format == "TIFF":
-        return 1  # Pillow turns it when it decodes, and its size is that of the turned picture
+        return 1  # Pillow rotates it when decoding, and reports the size of the rotated picture
     try:
         with _without_warnings():
             early = "exif" in picture.info or not _late_metadata(picture)
-            # Pillow decodes a PNG before it says that there is no EXIF; its base class does not.
+            # Pillow decodes a whole PNG to find that it has no EXIF; its base class does not.
             read = (
                 Image.Image.getexif if picture.format == "PNG" and early else type(picture).getexif
             )
@@ -186,22 +186,22 @@ def _late_metadata(picture: ImageFile.ImageFile) -> bool:
 
 
 def turn_upright(picture: ImageFile.ImageFile) -> int:
-    """Turn a picture in place as its EXIF orientation says, and return that orientation."""
+    """Rotate a picture in place by its EXIF orientation, and return that orientation."""
     turned = orientation(picture)
     if turned != 1:
         picture.load()
         picture.getexif()[ORIENTATION] = turned
         for key in ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"):
-            picture.info.pop(key, None)  # Pillow would write it anew, and fails where it is odd
+            picture.info.pop(key, None)  # Pillow rewrites it, and fails if it is malformed
         ImageOps.exif_transpose(picture, in_place=True)
     return turned
 
 
 def image_size(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[int, int]:
-    """Return (height, width) in pixels, of the picture as shown, from the file's header.
+    """Return (height, width) in pixels of the upright picture, from the file's header.
 
     Raises:
-        DataError: the file is no picture, or too large.
+        DataError: the file is not a picture, or too large.
     """
     with open_picture(path, formats, checksums=False) as picture:
         height, width = picture.height, picture.width
@@ -209,10 +209,10 @@ def image_size(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[in
 
 
 def read_image(path: Path, form: PixelFormat = RGB) -> np.ndarray:
-    """Decode a picture of any format to ``(H, W, C)`` uint8, as shown; see :func:`read_oriented`.
+    """Decode a picture of any format to upright ``(H, W, C)`` uint8; see :func:`read_oriented`.
 
     Raises:
-        DataError: the file is missing, damaged, no picture, too large, or not of this format.
+        DataError: the file is missing, damaged, not a picture, too large, or not of this format.
     """
     return read_oriented(path, form, all_formats())[0]
 
@@ -220,22 +220,22 @@ def read_image(path: Path, form: PixelFormat = RGB) -> np.ndarray:
 def read_oriented(
     path: Path, form: PixelFormat = RGB, formats: tuple[str, ...] = IMAGE_FORMATS
 ) -> tuple[np.ndarray, int]:
-    """Decode a picture to ``(H, W, C)`` uint8, and return its EXIF orientation with it.
+    """Decode a picture to upright ``(H, W, C)`` uint8; also return its EXIF orientation.
 
-    Cameras store some pictures turned and say so in EXIF. Labelling tools, browsers and viewers
-    show them upright, so masks are drawn on the upright picture, and that is what is returned.
+    Cameras store some pictures rotated and record that in EXIF. Labelling tools, browsers and
+    viewers show them upright, so masks are drawn on the upright picture.
 
     Raises:
-        DataError: the file is missing, damaged, no picture, too large, or not of this format.
+        DataError: the file is missing, damaged, not a picture, too large, or not of this format.
     """
     with open_picture(path, formats) as picture:
-        check_whole(picture, path)  # turning it forgets how it was stored
+        check_whole(picture, path)  # rotating resets the orientation
         turned = turn_upright(picture)
         return to_pixels(picture, path, form), turned
 
 
 def read_boxes(path: Path) -> tuple[Box, ...]:
-    """Read the objects of a VOC annotation; its corners are 1-based and inclusive.
+    """Read the objects of a VOC annotation, whose corners are 1-based and inclusive.
 
     Raises:
         DataError: malformed XML or more than 16 MiB of it, entity declarations, or an object

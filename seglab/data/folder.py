@@ -1,4 +1,4 @@
-"""PASCAL VOC's layout, and what CVAT and labelme export in it. Imports no torch."""
+"""PASCAL VOC's layout, and the exports of CVAT and labelme in it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LISTS = "ImageSets/Segmentation"
 
 
 class FolderFiles(MaskFiles):
-    """A split of a VOC year, or of a data set of one's own in the same layout.
+    """A split of a VOC year, or of your own data set in the same layout.
 
     Args:
-        root: the folder that holds ``VOC2007/`` and its like; without ``year`` the folder that
-            holds ``JPEGImages/`` itself.
-        year: 2007 to 2012, or None for a data set of one's own.
+        root: the folder that contains ``VOC2007/``; without ``year`` the folder that contains
+            ``JPEGImages/`` itself.
+        year: 2007 to 2012, or None for your own data set.
         split: the name of a list in ``ImageSets/Segmentation``, or the path of a list file.
         classes: names in the order of the labels; None means those of ``mask_values``, VOC's, or
             without a year those of ``labelmap.txt``.
@@ -38,14 +38,14 @@ class FolderFiles(MaskFiles):
             None means that mask values are labels, and colours those of ``labelmap.txt``.
         mask_dir: the folder of the class maps.
         instances: also read ``SegmentationObject/`` (required then) and ``Annotations/``.
-        missing_ok: leave it to reading a sample to say that a file of it is missing.
-        look: False: read the list alone, whatever files there are.
-        part: of ``split``, or of the only list, or of all images where there is none.
-        config: what else is configured: other folders, and what becomes of classes.
+        missing_ok: report a missing file only when its sample is read.
+        look: False: read the list alone, and do not look for files.
+        part: a part of ``split``, of the only list, or of all images if there is no list.
+        config: further settings: other folders, ignored and merged classes.
 
     Raises:
         ConfigError: a root that does not exist, an impossible year, unusable ``mask_values``.
-        DataError: a folder, list, image or mask is missing, an id stands twice, a list is empty.
+        DataError: a folder, list, image or mask is missing, an id is listed twice, a list is empty.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class FolderFiles(MaskFiles):
             self.folder / (config.instance_dir if config else "SegmentationObject")
         )
         self.split, self.instances, self.missing_ok = split, instances, missing_ok
-        # A VOC year has VOC's palette, whatever lies there.
+        # A VOC year has VOC's palette; a label map there is ignored.
         own = year is None or values is not None
         self.table = mask_table(self.folder, values, names) if own else None
         found = _find_list(self.folder, split, part)
@@ -122,12 +122,12 @@ class FolderFiles(MaskFiles):
         )
 
     def boxes(self, index: int) -> tuple[Box, ...]:
-        """Return the objects of the sample's annotation; none where it has no file."""
+        """Return the objects of the sample's annotation; empty if it has no file."""
         path = self.folder / "Annotations" / f"{self.ids[index]}.xml"
         return read_boxes(path) if path.is_file() else ()
 
     def instance_source(self, index: int) -> Path | None:
-        """Return the sample's file among the instance maps, if it has one."""
+        """Return the sample's instance map file, if it has one."""
         path = self.instance_folder / f"{self.ids[index]}.png"
         return path if path.is_file() else None
 
@@ -151,7 +151,7 @@ class FolderFiles(MaskFiles):
         for suffix in suffixes:
             if name + suffix in names:
                 return suffix
-        for suffix in suffixes:  # of few ids, or as a file system without case calls it
+        for suffix in suffixes:  # few ids, or a case-insensitive file system
             if (folder / f"{name}{suffix}").is_file():
                 return suffix
         if self.missing_ok:
@@ -177,13 +177,13 @@ def _data_folder(root: Path, year: int | None, images: str) -> Path:
 
 
 def _export(folder: Path) -> Path:
-    """Return the folder of the masks; labelme has arrays in the one, and PNGs beside it."""
+    """Return the folder of the masks: labelme has arrays in the usual one, and PNGs in another."""
     pictures = folder.with_name(f"{folder.name}PNG")
     return pictures if pictures.is_dir() else folder
 
 
 def _find_list(folder: Path, split: str, part: Part | None) -> Path | None:
-    """Return the file that lists a split; None: there is no list, and all images are divided."""
+    """Return the list file of a split; None: there is no list, and all images are divided."""
     official = folder / LISTS / f"{split}.txt"
     if official.is_file():
         return official

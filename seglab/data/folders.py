@@ -1,4 +1,4 @@
-"""The folders in which seglab keeps decoded data: nobody else may write there. Imports no torch."""
+"""The private folders for decoded data: no other user may write to them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ WAY_OUT = "give data.store.dir=DIR"
 
 
 def cache_folder() -> Path:
-    """Return this user's cache folder of seglab, closed to others; it need not exist.
+    """Return seglab's private cache folder of the user; it need not exist.
 
     Raises:
-        DataError: it belongs to somebody else.
+        DataError: it belongs to another user.
     """
     return _closed(user_cache_path("seglab", appauthor=False), "set XDG_CACHE_HOME")
 
@@ -30,7 +30,7 @@ def store_folder(folder: str | Path | None) -> Path:
     """Return the folder of stores and records: ``data.store.dir``, or one in the cache.
 
     Raises:
-        DataError: somebody else owns it or may write to it, so that what lies there may be forged.
+        DataError: another user owns it or may write to it, and could forge its content.
     """
     if folder is None:
         return _closed(cache_folder() / "store", WAY_OUT)
@@ -39,7 +39,7 @@ def store_folder(folder: str | Path | None) -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only this user can use, unless it is there; so is the cache above it."""
+    """Create a folder that only this user can access, and the cache above it, if missing."""
     cache = user_cache_path("seglab", appauthor=False)
     if cache in folder.parents:
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -47,17 +47,17 @@ def make_private(folder: Path) -> None:
 
 
 def check_private(folder: Path, way_out: str, what: str = "the data") -> None:
-    """Check that a folder is ours or root's, and that nobody else may write to it.
+    """Check that a folder belongs to this user or root, and that no other user may write to it.
 
     It may be a link, such as one to a scratch disk. A folder that does not exist is fine.
 
     Args:
-        folder: what is checked.
-        way_out: one way to do without it, for the error.
-        what: others could forge.
+        folder: to check.
+        way_out: an alternative to name in the error.
+        what: the content that others could forge, for the error.
 
     Raises:
-        DataError: it is not; says what to do.
+        DataError: it is not private; suggests a fix.
     """
     try:
         status = folder.stat()
@@ -73,7 +73,7 @@ def check_private(folder: Path, way_out: str, what: str = "the data") -> None:
 
 
 def check_inside(path: Path) -> None:
-    """Check a file or folder within a store folder: no link, and as private itself.
+    """Check that a file or folder within a store folder is private and not a link.
 
     Raises:
         DataError: it is not.
@@ -83,10 +83,10 @@ def check_inside(path: Path) -> None:
 
 
 def check_made(path: Path, way_out: str) -> None:
-    """Check that what is at ``path``, if anything is, is no link and was made by us or root.
+    """Check that ``path``, if it exists, is not a link and belongs to this user or root.
 
     Raises:
-        DataError: it is a link, or somebody else's; says what to do, ``way_out`` being one way.
+        DataError: it is a link or belongs to another user; suggests a fix, such as ``way_out``.
     """
     try:
         status = path.lstat()

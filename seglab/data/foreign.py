@@ -1,7 +1,7 @@
-"""Transforms of other libraries, and one's own, as augmentation.
+"""Transforms of other libraries, and your own, as augmentation.
 
-They draw from the random state of torch, numpy and Python. Within a sample that is a function of
-(seed, epoch, sample id); the process's own state is restored after it.
+They draw from the global random state of torch, numpy and Python. For each sample that state is
+seeded from (seed, epoch, sample id), and restored afterwards.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ returns both of another size at most: the class map, and the instance map if the
 
 @contextmanager
 def seeded(rng: np.random.Generator) -> Iterator[None]:
-    """Seed torch's CPU generator, numpy and Python from a stream, and restore them after it."""
+    """Seed torch's CPU generator, numpy and Python from a stream, and restore them afterwards."""
     seed = int(rng.integers(2**32))
     of_numpy, of_python = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):
@@ -52,7 +52,7 @@ class Foreign:
         fill: the colour of the padding; see :func:`seglab.data.transforms.pad`.
 
     Raises:
-        ConfigError: a transform that would fill class maps with a class.
+        ConfigError: the transform would fill class maps with a class.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Foreign:
         """Return both augmented.
 
         Raises:
-            ConfigError: the transform fails, or its result is no image and its maps; names the
+            ConfigError: the transform fails, or does not return an image and its maps; names the
                 sample.
         """
-        # Copies: what is given may be a view of memory-mapped pixels.
+        # Copies: the input may be a view of memory-mapped pixels.
         given = tv_tensors.Image(image.clone(memory_format=torch.contiguous_format))
         try:
             with seeded(rng):
@@ -116,14 +116,14 @@ def _problem(result: Any, image: Tensor, maps: Tensor) -> str | None:
 
 
 def check_fill(transform: Any) -> None:
-    """Check that a transform, and those within it, fill maps with void.
+    """Check that a transform and those nested in it fill maps with void.
 
     Raises:
-        ConfigError: names the transform, and what would be right.
+        ConfigError: it does not; names the transform and the fix.
     """
     name, mask = type(transform).__name__, tv_tensors.Mask
     fill = getattr(transform, "fill", None)
-    of_masks = getattr(transform, "fill_mask", None)  # of albumentations
+    of_masks = getattr(transform, "fill_mask", None)  # albumentations
     if of_masks not in (None, VOID):
         raise ConfigError(
             f"transforms: {name}.fill_mask={of_masks} is a class; give fill_mask: {VOID}"
@@ -161,7 +161,7 @@ class Albumentations:
     def __call__(
         self, image: tv_tensors.Image, maps: tv_tensors.Mask
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Return both transformed, by a generator seeded from numpy's."""
+        """Transform both, by a generator seeded from numpy's."""
         self.compose.set_random_seed(int(np.random.randint(2**31)))
         pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
         result = self.compose(image=pixels, masks=list(maps.numpy()))

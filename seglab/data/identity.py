@@ -10,7 +10,7 @@ from seglab.schema import DataConfig
 def data_identity(config: DataConfig, split: str, *, instances: bool) -> str:
     """Return the identity of a split of the configured data set: 64 hex digits.
 
-    From the record, or by reading the bytes of all files once; then it is remembered.
+    From the record, or by reading the bytes of all files once and storing the result.
 
     Raises:
         ConfigError, DataError: the data set cannot be used; names the key or file.

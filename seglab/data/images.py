@@ -1,4 +1,4 @@
-"""Photographs without any truth: what a trained model is shown."""
+"""Photographs without truth, for prediction."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Images(NamedTuple):
     """A batch of photographs.
 
     Attributes:
-        image: ``(B, C, H, W)`` uint8; B is 0 where none could be decoded.
+        image: ``(B, C, H, W)`` uint8; B is 0 if none could be decoded.
         ids: the files' names without suffix.
-        unreadable: what is wrong with each file of the batch that could not be decoded.
+        unreadable: the problem of each file of the batch that could not be decoded.
     """
 
     image: Tensor
@@ -31,16 +31,16 @@ class Images(NamedTuple):
 
 
 class ImageBatches(Dataset[Images]):
-    """Batches of equal-sized photographs, as an evaluation forms them, decoded when asked for.
+    """Batches of equal-sized photographs, formed as in evaluation and decoded lazily.
 
     Args:
         paths: the files.
-        batch_size: at most as many images.
-        form: what they are read as.
+        batch_size: the largest number of images.
+        form: the pixel format.
 
     Attributes:
-        readable: how many files have a header that can be read; the others are in no batch.
-        unreadable: what is wrong with each of the others.
+        readable: the number of files with a readable header; the others are in no batch.
+        unreadable: the problem of each other file.
     """
 
     def __init__(self, paths: Sequence[Path], batch_size: int, form: PixelFormat = RGB) -> None:
@@ -71,16 +71,16 @@ class ImageBatches(Dataset[Images]):
                 unreadable.append(str(error))
         empty = torch.empty((0, *self.sizes[paths[0]], self.form.channels), dtype=torch.uint8)
         pixels = torch.stack([*images.values()]) if images else empty
-        # Rows of pixels with their channels together, seen as (B, C, H, W), are channels_last.
+        # (B, H, W, C) pixels viewed as (B, C, H, W) are channels_last.
         return Images(pixels.permute(0, 3, 1, 2), [*images], unreadable)
 
 
 def find_images(source: Path) -> list[Path]:
-    """Return the images that ``source`` names: one file, or those of a folder by name.
+    """Return the images at ``source``: one file, or those of a folder sorted by name.
 
     Raises:
         ConfigError: no such file or folder.
-        DataError: a folder without images, or with two of one name.
+        DataError: a folder without images, or with two of the same name.
     """
     if source.is_file():
         return [source]

@@ -1,4 +1,4 @@
-"""Writes a data set of any layout in VOC's, whole or not at all. Imports no torch."""
+"""Converts a data set of any layout to VOC's, atomically. Imports no torch."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def open_splits(config: DataConfig) -> list[SplitFiles]:
 def write_folder(
     splits: Sequence[SplitFiles], output: Path, name: str, progress: Progress = no_progress
 ) -> Path:
-    """Write splits as ``data=folder`` reads them, beside ``output``, which then takes the name.
+    """Write splits for ``data=folder`` to a temporary folder, then rename it to ``output``.
 
     Args:
         splits: for training and for validation.
         output: must not exist, or be empty.
-        name: of the option that ``output/conf/data/`` gets.
-        progress: shows how far each split is.
+        name: of the option written to ``output/conf/data/``.
+        progress: shows the progress of each split.
 
     Returns:
         The file of the option.
@@ -64,7 +64,7 @@ def write_folder(
             making = Path(folder) / output.name
             shared = {*splits[0].ids} & {*splits[1].ids}
             for part, files in zip(("train", "val"), splits, strict=True):
-                # COCO's splits are folders of their own, in which names may be equal.
+                # COCO's splits are separate folders, whose names may clash.
                 prefix = f"{part}/" if shared else ""
                 ids = [prefix + one for one in files.ids]
                 for index, pixels in enumerate(decode(files, Tally(files), progress)):
@@ -112,7 +112,7 @@ def _write_sample(folder: Path, name: str, files: SplitFiles, index: int, pixels
 
 
 def _is_known(source: Path) -> bool:
-    """Return whether VOC's layout takes a file as it is, whatever its name says."""
+    """Return whether VOC's layout accepts a file unchanged, whatever its suffix."""
     try:
         return min(image_size(source)) > 0
     except DataError:
@@ -140,6 +140,6 @@ def _option(name: str, root: Path, classes: Sequence[str], form: PixelFormat) ->
 
 
 def option_name(output: Path, taken: Sequence[str]) -> str:
-    """Return a name for the option that is a word, and none of ``taken``."""
+    """Return a name for the option that is a word and not in ``taken``."""
     name = re.sub(r"\W+", "_", output.absolute().name, flags=re.ASCII).strip("_") or "data"
     return f"{name}_data" if name in taken else name
