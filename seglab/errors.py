@@ -1,11 +1,11 @@
-"""What can go wrong through no fault of the program: one clear line each, and an exit code."""
+"""User-facing errors: one clear line each, and an exit code."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class SeglabError(Exception):
-    """An error to be shown to the user as one line that names the file or key and what is right."""
+    """An error shown as one line that names the file or key and the fix."""
 
     exit_code = 1
 
@@ -29,7 +29,7 @@ class ProcessError(SeglabError):
 
 
 def options(wrong: str, known: Iterable[str]) -> str:
-    """Return the end of an error about a name: its nearest neighbours, or all names there are."""
+    """Return a hint for an unknown name: its nearest matches, or all known names."""
     names = list(known)
     close = difflib.get_close_matches(wrong, names, n=3)
     return f"nearest: {', '.join(close)}" if close else f"there is {', '.join(names) or 'none'}"

@@ -1,9 +1,9 @@
-"""What training minimises. Void pixels never change a loss or its gradient.
+"""Loss functions. Void pixels never change a loss or its gradient.
 
 Every loss maps logits ``(B, K, H, W)`` and a class map ``(B, H, W)`` of integers (void 255) to a
-scalar, zero with zero gradient where every pixel is void. The region losses (dice, Lovász) take the
-whole batch as one image and average over the classes that its truth holds, so that an absent class
-neither counts nor divides by zero.
+scalar, zero with zero gradient where every pixel is void. The region losses (dice, Lovász) treat
+the batch as one image and average over the classes in its truth, so an absent class neither counts
+nor divides by zero.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def cross_entropy_sum(
         if losses is not None:
             return losses.sum()
     if logits.is_contiguous(memory_format=torch.channels_last):
-        # Pixel by pixel, as they lie: torch would first turn all logits about, which costs as much
+        # In channels_last order: torch would first transpose all logits, which costs as much
         # again, forward and backward.
         logits, target = logits.permute(0, 2, 3, 1).flatten(0, 2), target.flatten()
     return F.cross_entropy(
@@ -132,7 +132,7 @@ def lovasz_softmax(logits: Tensor, target: Tensor) -> Tensor:
 
 def _jaccard_steps(foreground: Tensor) -> Tensor:
     """Return what each pixel, in this order, adds to ``1 - intersection / union``."""
-    # Counts in float64: a batch can hold more pixels than float32 can count.
+    # Counts in float64: a batch can have more pixels than float32 can count.
     hits = foreground.double().cumsum(0)
     total = hits[-1]
     misses = torch.arange(1, len(hits) + 1, device=hits.device, dtype=hits.dtype) - hits
@@ -170,7 +170,7 @@ class SegmentationLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.terms, self.label_smoothing = tuple(terms), label_smoothing
-        # No buffer: trainer.precision=bf16-true would round it to three digits.
+        # Not a buffer: trainer.precision=bf16-true would round it to three digits.
         self.class_weights = None if class_weights is None else torch.tensor(class_weights)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -202,8 +202,8 @@ class SegmentationLoss(nn.Module):
             target: ``(1, H, W)`` integers, void 255.
 
         Returns:
-            ``(T, 2)`` float64, a numerator, times the weight of its term, and a denominator for
-            each of the T terms.
+            ``(T, 2)`` float64, per term a numerator, already multiplied by the term's weight, and a
+            denominator.
         """
         logits, weights = self._prepared(logits)
         counts = target.flatten().bincount(minlength=VOID + 1)[: logits.shape[1]].double()
@@ -234,8 +234,8 @@ class SegmentationLoss(nn.Module):
 def image_fractions(loss: Loss, logits: Tensor, target: Tensor) -> Tensor:
     """Return what one image adds to the loss of a split; see :meth:`SegmentationLoss.fractions`.
 
-    Of any other loss that is the loss of the image as a batch of one over 1, or 0 over 0 where all
-    is void: the mean over the images with valid pixels.
+    For any other loss, the loss of the image as a batch of one over 1, or 0 over 0 if all pixels
+    are void: the mean over the images with valid pixels.
 
     Args:
         loss: the loss.

@@ -1,6 +1,6 @@
-"""Fast CPU kernels. Each says which plain formula it equals; tests hold it to that.
+"""Fast CPU kernels. Each names the plain formula that it equals; tests compare the two.
 
-They exist for their speed alone: ``benchmarks/`` has what each saves.
+They exist only for speed; ``benchmarks/`` measures each.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from torch import Tensor
 
 
 def resize_nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize ``(…, H, W)`` uint8 to ``(…, *size)``, each pixel that of the nearest centre.
+    """Resize ``(…, H, W)`` uint8 to ``(…, *size)`` by nearest pixel centres.
 
     Equals ``F.interpolate(maps, size, mode="nearest-exact")``, in a third of its time.
     """
     rows, columns = (_nearest(old, new) for old, new in zip(maps.shape[-2:], size, strict=True))
     pixels = maps.numpy()
-    if len(columns) > maps.shape[-1]:  # rows are copied whole, so that they come last when growing
+    if len(columns) > maps.shape[-1]:  # whole rows are copied, so rows come last when enlarging
         return torch.from_numpy(pixels.take(columns, -1, mode="clip").take(rows, -2, mode="clip"))
     return torch.from_numpy(pixels.take(rows, -2, mode="clip").take(columns, -1, mode="clip"))
 
 
 def _nearest(old: int, new: int) -> npt.NDArray[np.intp]:
-    """Return which of ``old`` pixels each of ``new`` ones takes, rounded as torch rounds."""
+    """Return the source index of each of ``new`` pixels among ``old``, rounded as in torch."""
     places = torch.arange(old, dtype=torch.float32)[None, None]
     taken: npt.NDArray[np.float32] = F.interpolate(places, new, mode="nearest-exact").numpy()
     return np.asarray(taken[0, 0], dtype=np.intp)
@@ -51,7 +51,7 @@ def argmax_planes(logits: Tensor) -> Tensor:
 def normalise_channels_last(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Return ``(image - mean) / std`` as floats, for ``(B, C, H, W)`` uint8 in channels_last.
 
-    Equals the formula bit by bit, a row at a time: pixel by pixel the loops would be C long.
+    Bitwise equal to the formula, computed row by row: broadcasting would loop over C only.
 
     Args:
         image: strides of channels_last.
@@ -71,9 +71,8 @@ def normalise_channels_last(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def cross_entropy_each(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor | None:
     """Return the cross entropy of each pixel without a gradient; None where it needs a shift.
 
-    Equals ``F.cross_entropy`` up to rounding, in half its time: torch seeks the largest logit of
-    each pixel and subtracts it before it exponentiates. Not needed while no sum of exponentials
-    comes near the end of float's range.
+    Equals ``F.cross_entropy`` up to rounding, in half its time: torch first subtracts the largest
+    logit of each pixel, which is unnecessary while no sum of exponentials overflows or underflows.
 
     Args:
         logits: ``(B, H, W, K)`` floating point.

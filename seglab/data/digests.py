@@ -34,7 +34,7 @@ class Record:
         return [text[start : start + SHORT] for start in range(0, len(text), SHORT)]
 
     def classes_present(self, samples: int) -> Iterator[frozenset[int]]:
-        """Yield the classes of each of ``count`` samples."""
+        """Yield the classes in each of the samples."""
         digits = len(self.present) // samples
         known: dict[str, frozenset[int]] = {}
         for start in range(0, len(self.present), digits):
@@ -101,7 +101,7 @@ class Tally:
         pixels: Pixels | None = None,
         counts: Sequence[int] | None = None,
     ) -> None:
-        """Add the next sample's digests and its decoded pixels, or its class map alone."""
+        """Add the next sample's digests, with its pixels or the counts of its class map."""
         name = self.files.ids[len(self)]
         self.hash.update(json.dumps([name, *digests]).encode())
         for kind, digest in zip(self.short, digests, strict=True):

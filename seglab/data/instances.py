@@ -1,4 +1,4 @@
-"""Objects of an image, read from its class map and its instance map."""
+"""The objects of an image, from its class map and instance map."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Instances:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The N objects that a model finds in one image, the surest first.
+    """The N objects that a model detects in one image, by descending score.
 
     Attributes:
         masks: ``(N, H, W)`` bool, at the image's own size; they may overlap.
@@ -60,12 +60,12 @@ class Detections:
         return len(self.scores)
 
     def above(self, threshold: float) -> Detections:
-        """Return those that score at least ``threshold``."""
+        """Return the objects with a score of at least ``threshold``."""
         count = int((self.scores >= threshold).sum())
         return Detections(*(getattr(self, name)[:count] for name in self.__slots__))
 
     def paint(self, values: Sequence[int] | Tensor) -> Tensor:
-        """Paint a value for each object, the surest on top: ``(H, W)`` uint8, 0 where none is."""
+        """Paint a value per object, the highest score on top: ``(H, W)`` uint8, 0 elsewhere."""
         values = torch.as_tensor(values, dtype=torch.uint8, device=self.masks.device)
         painted = torch.zeros(self.masks.shape[1:], dtype=torch.uint8, device=self.masks.device)
         for mask, value in zip(self.masks.flip(0), values.flip(0), strict=True):
@@ -81,10 +81,9 @@ def find_instances(
 ) -> Instances:
     """Return the objects of an image.
 
-    An object's class is the one that most of its pixels have in the class map, the lower index
-    where two are even; its pixels that are void there are left out. An object that is mostly
-    background, or nothing but void, is none. Annotated objects only lend their flags: what an
-    object is and where follows from the masks, whatever the annotation says.
+    An object's class is that of most of its pixels in the class map (the lower index in a tie); its
+    void pixels are left out. Objects that are mostly background or entirely void are dropped.
+    Annotations only contribute flags: class and position of an object come from the masks.
 
     Args:
         class_map: ``(H, W)`` uint8, void 255.
@@ -110,7 +109,7 @@ def find_instances(
 def _matches(
     labels: Tensor, boxes: Tensor, annotated: Sequence[Box], classes: Sequence[str]
 ) -> Iterator[tuple[int, Box]]:
-    """Yield pairs of one class whose boxes share half their union or more, the closest first."""
+    """Yield pairs of one class with a box IoU of at least 0.5, the highest first."""
     if not len(labels) or not annotated:
         return
     corners = torch.tensor([[box.x0, box.y0, box.x1, box.y1] for box in annotated])
@@ -126,11 +125,11 @@ def _matches(
 def tight_boxes(masks: Tensor) -> Tensor:
     """Return the smallest boxes around masks ``(N, H, W)`` bool of at least a pixel each.
 
-    ``(N, 4)`` float32 ``x0, y0, x1, y1``, with the outer edges of the last pixels: torchvision's
-    ``masks_to_boxes`` gives their inner ones, and a box without area for a line of one pixel.
+    ``(N, 4)`` float32 ``x0, y0, x1, y1``, to the outer edge of the last pixel. torchvision's
+    ``masks_to_boxes`` returns the index of that pixel, so a line of one pixel has no area.
     """
     edges = []
-    for axis in (1, 2):  # over rows, which leaves columns; over columns
+    for axis in (1, 2):  # reduce over rows, then over columns
         line = masks.any(axis).to(torch.uint8)
         first = line.argmax(1)
         last = line.shape[1] - line.flip(1).argmax(1)

@@ -1,4 +1,4 @@
-"""What all layouts share: the samples of a split, decoded and checked. Imports no torch."""
+"""The base of all layouts: the samples of a split, decoded and checked. Imports no torch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Pixels:
         instance_map: ``(H, W)`` uint8, instance ids from 1, 0 background, 255 void; None unless
             the split was opened with ``instances=True``.
         counts: the number of pixels of each value 0..255 of ``class_map``.
-        ambiguous: EXIF turns the image, and its mask would fit the stored one as well.
+        ambiguous: EXIF rotates the image, and its mask would fit the stored orientation too.
     """
 
     image: np.ndarray
@@ -52,11 +52,11 @@ Source = Path | bytes
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a split that divides all samples in two.
+    """One part of a data set divided into training and validation.
 
     Attributes:
-        name: of the part.
-        ids: of its samples; None: of all that can be divided.
+        name: ``train`` or ``val``.
+        ids: of its samples; None: of all samples to be divided.
         source: the file that lists them, for errors; None: they were computed.
     """
 
@@ -68,7 +68,7 @@ class Part:
         """Return those of ``ids`` that are in this part.
 
         Raises:
-            DataError: it has others.
+            DataError: the part has ids that are not in ``ids``.
         """
         if self.ids is None:
             return list(ids)
@@ -78,21 +78,21 @@ class Part:
 
 
 class SplitFiles(ABC):
-    """The image, class map, and on demand instance map of each id of a split.
+    """The image, class map and optional instance map of each id of a split.
 
-    A layout is a subclass: it finds the ids and says where the maps of each come from.
+    Each layout is a subclass that finds the ids and the sources of their maps.
 
     Attributes:
-        split: the split's name, as it is shown.
+        split: the split's name for display.
         folder: of the data set.
-        image_folder: what ids are relative to: equal ids in one folder are one image.
-        list_file: what lists the ids, for errors.
+        image_folder: the folder that ids are relative to; equal ids in one folder are one image.
+        list_file: the list of the ids, for errors.
         ids: the names of the samples.
         images: the file of each.
-        names: of the classes that the masks have, in the order of their labels.
-        classes: those that remain of them, in the order of the labels.
+        names: the classes in the masks, in the order of their labels.
+        classes: those that remain after ignoring and merging, in the order of the labels.
         instances: whether instance maps are read too.
-        form: what the images are read as.
+        form: the pixel format of the images.
     """
 
     formats: tuple[str, ...] = IMAGE_FORMATS
@@ -105,7 +105,7 @@ class SplitFiles(ABC):
     instances: bool
 
     def __init__(self, names: Sequence[str], config: DataConfig | None = None) -> None:
-        """Take the classes in the order of the labels, and what ``config`` makes of them."""
+        """Set the classes in the order of the labels, then ignore and merge as in ``config``."""
         ignore, merge = (config.ignore_classes, config.merge_classes) if config else (None, None)
         self.form = PixelFormat.configured(config) if config else RGB
         self.names = tuple(names)
@@ -133,26 +133,26 @@ class SplitFiles(ABC):
             config: the checked data configuration.
             split: the name of a list, or its file.
             instances: also read instance maps (required then).
-            missing_ok: leave it to reading a sample to say that a file of it is missing.
-            look: False: check the classes and the list alone, whatever files there are.
-            part: of ``split`` or, if there is no such list, of all samples.
+            missing_ok: report a missing file only when its sample is read.
+            look: False: check the classes and the list alone, and do not look for files.
+            part: a part of ``split`` or, if there is no such list, of all samples.
 
         Raises:
             ConfigError: ``data.root`` is not set or does not exist, or another key is wrong.
-            DataError: the data set cannot be used; says which file.
+            DataError: the data set cannot be used; names the file.
         """
 
     @abstractmethod
     def maps(self, index: int) -> list[Source]:
-        """Return what the class map, and with instances the instance map, comes from."""
+        """Return the sources of the class map and, with instances, of the instance map."""
 
     @abstractmethod
     def instance_source(self, index: int) -> Source | None:
-        """Return what an instance map would come from, also of a split opened without them."""
+        """Return the source of an instance map, even if the split was opened without instances."""
 
     @abstractmethod
     def read_class_map(self, source: Source) -> np.ndarray:
-        """Return labels ``(H, W)`` uint8, 255 for void; may hold labels that are no class."""
+        """Return labels ``(H, W)`` uint8, 255 for void; labels may be out of range."""
 
     @abstractmethod
     def read_instance_map(self, source: Source) -> np.ndarray:
@@ -160,16 +160,16 @@ class SplitFiles(ABC):
 
     @abstractmethod
     def rule(self) -> object:
-        """Return what turns the sources into labels, as plain data; None: nothing does."""
+        """Return the mapping from sources to labels, as plain data; None: the identity."""
 
     def meaning(self) -> object:
-        """Return what turns the sources into classes, as plain data; None: nothing does."""
+        """Return the mapping from sources to classes, as plain data; None: the identity."""
         if self.new_labels is None:
             return self.rule()
         return [self.rule(), self.names, self.new_labels.tolist()]
 
     def read_values(self, index: int) -> dict[str, int]:
-        """Return how many pixels of the class map have each stored value, whatever it means.
+        """Count the pixels of each stored value in the class map, with or without a meaning.
 
         Raises:
             DataError: the class map cannot be decoded.
@@ -178,11 +178,11 @@ class SplitFiles(ABC):
         return {str(value): count for value, count in enumerate(counts) if count}
 
     def label_of(self, value: str) -> int | None:
-        """Return the label of a stored value; None: it has none."""
+        """Return the label of a stored value, or None."""
         return int(value)
 
     def class_of(self, value: str) -> str | None:
-        """Return the class that a stored value stands for, or void; None: neither."""
+        """Return the class or void that a stored value means; None: neither."""
         label = self.label_of(value)
         if label is None or len(self.names) <= label < VOID:
             return None
@@ -191,11 +191,11 @@ class SplitFiles(ABC):
         return "void" if label == VOID else self.classes[label]
 
     def boxes(self, index: int) -> tuple[Box, ...]:
-        """Return the annotated objects of a sample; most layouts know none beside the masks."""
+        """Return the annotated objects of a sample; most layouts have none."""
         return ()
 
     def listings(self) -> list[Path]:
-        """Return the files that hold what ``maps`` returns as bytes."""
+        """Return the files with the data that ``maps`` returns as bytes."""
         return []
 
     def __len__(self) -> int:
@@ -203,11 +203,11 @@ class SplitFiles(ABC):
         return len(self.ids)
 
     def files(self, index: int) -> list[Source]:
-        """Return what a sample's pixels come from: image, class map, instance map."""
+        """Return the sources of a sample: image, class map, instance map."""
         return [self.images[index], *self.maps(index)]
 
     def size(self, index: int) -> tuple[int, int]:
-        """Return height and width of an image, as shown, from its header."""
+        """Return height and width of an upright image, from its header."""
         return image_size(self.images[index], self.formats)
 
     @property
@@ -216,9 +216,9 @@ class SplitFiles(ABC):
         return self.form.channels + (2 if self.instances else 1)
 
     def decoded_bytes(self, index: int) -> int:
-        """Return how much memory a decoded sample takes, from its image's header.
+        """Return the memory of a decoded sample in bytes, from its image's header.
 
-        0 where that cannot be read: decoding it reports that.
+        0 if the header is unreadable; decoding reports that.
         """
         try:
             height, width = self.size(index)
@@ -250,24 +250,24 @@ class SplitFiles(ABC):
         return Pixels(image, class_map, instance_map, counts, ambiguous)
 
     def read_classes(self, index: int) -> tuple[np.ndarray, list[int]]:
-        """Decode and check the class map alone; return it, and its pixels of each value.
+        """Decode and check the class map alone; return it and its pixel counts per value.
 
         Raises:
-            DataError: as :meth:`read`.
+            DataError: see :meth:`read`.
         """
         return self._classes_of(self.read_class_map(self.maps(index)[0]), index)
 
     def stat_keys(self) -> tuple[str, str]:
-        """Return two digests that follow from the files' stats, without reading one.
+        """Return two digests of the files' stats, without reading any file.
 
-        The first covers classes, ids, and the size and modification time of every file, so that an
-        edited or replaced file is noticed, and a folder that was merely moved, or copied with its
-        times, is not. The second covers which inodes the files are and when they last changed,
-        which nobody can set: where it is another, files of the same sizes and times may hold
-        something else. Times alone do not tell data sets apart that one clock tick saw written.
+        The first covers classes, ids, and the size and modification time of every file. It changes
+        if a file is edited or replaced, but not if the folder is moved or copied with its times.
+        The second covers the inodes and their change times (ctime), which users cannot set. If it
+        differs, files of equal size and time may have other content: modification times can be set,
+        and files written within one clock tick share them.
 
         Raises:
-            DataError: a file that is gone.
+            DataError: a file is missing.
         """
         stats = hashlib.sha256(repr((self.classes, self.meaning(), *self.form.meaning())).encode())
         changes = hashlib.sha256()
@@ -297,17 +297,17 @@ class SplitFiles(ABC):
         return stats.hexdigest(), changes.hexdigest()
 
     def path_texts(self, index: int) -> list[str]:
-        """Return the files of a sample as texts, those that :meth:`files` has."""
+        """Return the paths of :meth:`files` as strings."""
         return [str(source) for source in self.files(index) if isinstance(source, Path)]
 
     def named(self, source: Source, index: int) -> str:
-        """Return how an error names a source."""
+        """Return the name of a source for errors."""
         if isinstance(source, Path):
             return str(source)
         return f"{self.list_file}: {self.images[index].relative_to(self.image_folder)}"
 
     def _classes_of(self, stored: np.ndarray, index: int) -> tuple[np.ndarray, list[int]]:
-        """Return the class map of stored labels, once they are checked, and its counts."""
+        """Check stored labels; return the class map and its counts."""
         counts = value_counts(stored)
         wrong = [label for label in range(len(self.names), VOID) if counts[label]]
         if wrong:
@@ -339,7 +339,7 @@ class SplitFiles(ABC):
 
 
 def value_counts(labels: np.ndarray) -> list[int]:
-    """Return how many pixels of ``(H, W)`` uint8 have each value 0..255.
+    """Count the pixels of ``(H, W)`` uint8 per value 0..255.
 
     Pillow's histogram takes half the time of ``np.bincount``.
     """

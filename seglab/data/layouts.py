@@ -1,4 +1,4 @@
-"""Which layout a configured data set has, and what is checked of its lists. Imports no torch."""
+"""Opens the configured layout, and checks its lists. Imports no torch."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def open_files(
 ) -> SplitFiles:
     """Open a split of the configured data set; see :meth:`SplitFiles.configured`.
 
-    With ``data.val_fraction``, ``train`` and ``val`` are the parts of what is divided: the list
-    ``data.train_split``, or the only list, or all images.
+    With ``data.val_fraction``, ``train`` and ``val`` are the two parts of the list
+    ``data.train_split``, of the only list, or of all images.
 
     Raises:
         ConfigError, DataError: the data set cannot be used; names the key or file.
@@ -87,7 +87,7 @@ def open_as(
 
 
 def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[str]]:
-    """Return the ids of both parts; which classes an image contains is read once and remembered."""
+    """Return the ids of both parts; the classes in each image are read once and cached."""
     assert config.val_fraction is not None, "something is divided"
     if _DIVIDED and _DIVIDED[0][0] is config:
         return _DIVIDED[0][1]
@@ -96,7 +96,7 @@ def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[st
     record = place.find()
     if record is None or not record.present:
         with alone(place):
-            record = place.find()  # another process may have made it while this one waited
+            record = place.find()  # another process may have written it while this one waited
             if record is None or not record.present:
                 record = _seen(files, place, record, progress)
     present = dict(zip(files.ids, record.classes_present(len(files)), strict=True))
@@ -108,7 +108,7 @@ def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[st
 def _seen(
     files: SplitFiles, place: RecordFile, before: Record | None, progress: Progress
 ) -> Record:
-    """Read all class maps; return the record, which is written, with the classes of each image."""
+    """Read all class maps; write and return the record with the classes in each image."""
     tally = Tally(files)
 
     def load(index: int) -> tuple[list[str], list[int]]:
@@ -125,10 +125,10 @@ def _seen(
 
 
 def check_lists(config: DataConfig, *splits: str) -> None:
-    """Check root, folders, classes and the lists of ``splits``, before anything slow is done.
+    """Check root, folders, classes and the lists of ``splits``, before any slow work.
 
     Raises:
-        ConfigError, DataError: says which key, folder or list is wrong.
+        ConfigError, DataError: names the wrong key, folder or list.
     """
     for split in dict.fromkeys(splits):
         open_files(config, split, look=False)
@@ -137,7 +137,7 @@ def check_lists(config: DataConfig, *splits: str) -> None:
 def check_training_lists(config: DataConfig) -> None:
     """Check the lists of the training and the validation split; see :func:`check_lists`.
 
-    Parts are not computed yet: what is divided is opened alone.
+    The division is not computed yet: only the list to be divided is opened.
 
     Raises:
         ConfigError, DataError: as :func:`check_lists` and :func:`check_overlap`.

@@ -1,4 +1,4 @@
-"""Lists of ids, and where a configured data set is. Imports no torch."""
+"""Lists of ids, and the root of a configured data set. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from seglab.data.texts import read_lines
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
-MAX_ID_BYTES = 200  # most file systems take 255, a suffix included
-MAX_LIST_BYTES = 128 * 2**20  # some million ids, and read within a few times as much memory
+MAX_ID_BYTES = 200  # most file systems allow 255, suffix included
+MAX_LIST_BYTES = 128 * 2**20  # some million ids; reading takes a few times as much memory
 
 
 def comparable(name: str) -> str:
-    """Return an id in the form in which file systems take two of them for one file's name."""
+    """Return an id normalised so that ids equal to a file system compare equal."""
     return unicodedata.normalize("NFC", posixpath.normpath(name))
 
 
@@ -25,14 +25,14 @@ SYNTHETIC_LISTS = ("train", "val", "trainval")
 
 
 def built_in_root(config: DataConfig) -> Path:
-    """Return where the built-in data set is, or will be made."""
+    """Return the root of the built-in data set, which need not exist yet."""
     assert config.synth is not None
     spec = synthetic.SyntheticSpec(**vars(config.synth))
     return Path(config.root) if config.root else synthetic.default_root(spec)
 
 
 def configured_root(config: DataConfig) -> Path:
-    """Return the root of the configured data set; the built-in one is made on first use."""
+    """Return the root of the configured data set; the built-in one is created on first use."""
     if config.synth is not None:
         spec = synthetic.SyntheticSpec(**vars(config.synth))
         return synthetic.ensure(built_in_root(config), spec)
@@ -45,11 +45,11 @@ def configured_root(config: DataConfig) -> Path:
 
 
 def read_ids(path: Path) -> list[str]:
-    """Read a list of ids, one a line; stray spaces, blank lines and CRLF do not matter.
+    """Read a list of ids, one per line; stray spaces, blank lines and CRLF are ignored.
 
     Raises:
-        DataError: an empty list or one of over 128 MiB, an id that stands twice or leads out of
-            its folder.
+        DataError: the list is empty or larger than 128 MiB, or an id is listed twice or leads out
+            of its folder.
     """
     lines = read_lines(path, MAX_LIST_BYTES, "a list of ids")
     ids = [_unquoted(line.strip()) for line in lines if line.strip()]
@@ -63,15 +63,15 @@ def read_ids(path: Path) -> list[str]:
             raise DataError(f"{path}: id {name!r} stands twice")
         seen.add(name)
         if "/" not in name and "\0" not in name and name.strip("."):
-            continue  # PurePosixPath takes its time
+            continue  # PurePosixPath is slow
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
             raise DataError(f"{path}: id {name!r} leads out of its folder")
-        if PurePosixPath(name).as_posix() != name:  # ./a, a//b, a/: the same image once more
+        if PurePosixPath(name).as_posix() != name:  # ./a, a//b, a/ name the same image
             plain = PurePosixPath(name).as_posix()
             raise DataError(f"{path}: id {name!r} is another spelling of {plain!r}; give that")
     return ids
 
 
 def _unquoted(line: str) -> str:
-    """Return an id that CVAT has put in quotes, because there is a space in it."""
+    """Remove the quotes that CVAT puts around ids with spaces."""
     return line[1:-1] if " " in line and line[0] == line[-1] == '"' else line

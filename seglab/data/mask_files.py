@@ -22,7 +22,7 @@ from seglab.data.masks import (
 def mask_table(
     folder: Path, mask_values: Mapping[str, str] | None, names: Sequence[str]
 ) -> LabelTable | None:
-    """Return what values and colours of masks mean: ``mask_values``, or what a label map says."""
+    """Return the meaning of mask values and colours: ``mask_values``, or a label map."""
     if mask_values is not None:
         return value_table(mask_values, names)
     labelmap = folder / LABELMAP
@@ -30,13 +30,13 @@ def mask_table(
 
 
 class MaskFiles(SplitFiles):
-    """A split with one mask file per image, and with instances one more.
+    """A split with a mask file per image and, with instances, an instance map file.
 
     Attributes:
-        table: what values and colours of masks mean; None: values are labels.
+        table: the meaning of mask values and colours; None: values are labels.
         masks: the class map of each id.
         instance_maps: the instance map of each id; empty without instances.
-        mask_formats: what a mask may be, as Pillow names formats.
+        mask_formats: allowed formats of masks, by Pillow's names.
     """
 
     mask_formats: tuple[str, ...] = ("PNG",)
@@ -59,16 +59,16 @@ class MaskFiles(SplitFiles):
         return read_instances(source, self.mask_formats)
 
     def read_values(self, index: int) -> dict[str, int]:
-        """Return how many pixels of the mask have each value or colour."""
+        """Count the pixels of the mask per value or colour."""
         return stored_values(self.masks[index], self.table, self.mask_formats)
 
     def label_of(self, value: str) -> int | None:
-        """Return the label of a value or colour, as ``data.mask_values`` writes it."""
+        """Return the label of a value or colour written as in ``data.mask_values``."""
         key = parse_value(value)
         if self.table is None:
             return key if isinstance(key, int) else None
         return self.table.label(key)
 
     def rule(self) -> object:
-        """Return what values and colours of masks mean."""
+        """Return the meaning of mask values and colours."""
         return self.table and self.table.meaning()

@@ -1,4 +1,4 @@
-"""Mask files: what their values and colours mean, and one decoded to labels. Imports no torch."""
+"""Mask files: the meaning of their values and colours, and decoding to labels. Imports no torch."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ BLOCK_PIXELS = 2**20
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What the pixels of a mask file mean.
+    """The meaning of the pixels of a mask file.
 
     Attributes:
-        values: the label of each grey or palette value; None: the values are the labels, or, of a
-            table that only knows colours, are looked up as the colours that they show.
+        values: the label of each grey or palette value. None: values are labels or, if the table
+            has only colours, are looked up by the colour that they display.
         colours: the label of each RGB colour.
-        source: the key or file that made the table, named in errors.
+        source: the key or file that defines the table, for errors.
     """
 
     values: Mapping[int, int] | None
@@ -44,23 +44,23 @@ class LabelTable:
 
     @property
     def plain(self) -> bool:
-        """Whether grey and palette values are labels themselves."""
+        """Whether grey and palette values are the labels."""
         return self.values is None and self.source != MASK_VALUES
 
     def label(self, value: int | Colour) -> int | None:
-        """Return the label of a grey or palette value, or of a colour; None: it has none."""
+        """Return the label of a grey or palette value, or of a colour, or None."""
         if isinstance(value, tuple):
             return self.colours.get(value)
         return value if self.values is None else self.values.get(value)
 
     def meaning(self) -> list[object]:
-        """Return values and colours with their labels, as plain data of one order."""
+        """Return values and colours with their labels, as sorted plain data."""
         values = None if self.values is None else sorted(self.values.items())
         return [self.plain, values, sorted(self.colours.items())]
 
 
 def labelmap_table(colours: Mapping[str, Colour], classes: Sequence[str]) -> LabelTable:
-    """Return the table of a label map: colours for RGB masks, palette values as they are."""
+    """Return the table of a label map: colours for RGB masks, palette values as labels."""
     table = {palette()[VOID]: VOID}
     for name, colour in colours.items():
         if name in classes:
@@ -71,9 +71,9 @@ def labelmap_table(colours: Mapping[str, Colour], classes: Sequence[str]) -> Lab
 
 
 def value_table(mask_values: Mapping[str, str], classes: Sequence[str]) -> LabelTable:
-    """Return the table of ``data.mask_values``, whose names are classes or mean void.
+    """Return the table of ``data.mask_values``, whose names are classes or void.
 
-    A grey value also stands for the grey of an RGB mask.
+    A grey value also matches that grey in an RGB mask.
 
     Raises:
         ConfigError: a key that is neither a value nor a colour.
@@ -91,12 +91,13 @@ def value_table(mask_values: Mapping[str, str], classes: Sequence[str]) -> Label
 def read_mask(
     path: Path, table: LabelTable | None = None, formats: tuple[str, ...] = ("PNG",)
 ) -> np.ndarray:
-    """Decode a mask to ``(H, W)`` uint8 labels, turned as its own EXIF orientation says.
+    """Decode a mask to ``(H, W)`` uint8 labels, upright by its own EXIF orientation.
 
     Without a table, a palette or greyscale mask holds the labels themselves.
 
     Raises:
-        DataError: damaged, an RGB mask without colours, an unlisted value or colour, another mode.
+        DataError: damaged, an RGB mask without colours, an unlisted value or colour, or an
+            unsupported mode.
     """
     with _open_mask(path, formats) as picture:
         if picture.mode in ("P", "L"):
@@ -116,11 +117,11 @@ def read_mask(
 def read_instances(path: Path, formats: tuple[str, ...] = ("PNG",)) -> np.ndarray:
     """Decode an instance map to ``(H, W)`` uint8 ids, 0 for background and 255 for void.
 
-    A colour stands for its index in VOC's palette, whose rule gives every colour one; where such
-    an index is larger than 255, ids are counted from 1 in the order of the indices.
+    A colour means its index in VOC's palette, whose rule extends to every colour. If an index
+    exceeds 255, ids are numbered from 1 in the order of the indices.
 
     Raises:
-        DataError: damaged, or another mode.
+        DataError: damaged, or an unsupported mode.
         TooManyObjectsError: more than 254 objects.
     """
     with _open_mask(path, formats) as picture:
@@ -140,7 +141,7 @@ def read_instances(path: Path, formats: tuple[str, ...] = ("PNG",)) -> np.ndarra
 
 
 class TooManyObjectsError(DataError):
-    """An image with more objects than an instance map holds; class maps can be used."""
+    """An image has more objects than an instance map can hold; its class map is usable."""
 
     def __init__(self, name: str, objects: int) -> None:
         self.objects = objects
@@ -153,10 +154,10 @@ class TooManyObjectsError(DataError):
 def stored_values(
     path: Path, table: LabelTable | None = None, formats: tuple[str, ...] = ("PNG",)
 ) -> dict[str, int]:
-    """Return how many pixels of a mask have each value or colour, written as in mask_values.
+    """Count the pixels of a mask per value or colour, written as in mask_values.
 
     Raises:
-        DataError: damaged, or another mode.
+        DataError: damaged, or an unsupported mode.
     """
     with _open_mask(path, formats) as picture:
         if picture.mode in ("P", "L") and (table is None or table.plain or table.values):
@@ -172,7 +173,7 @@ def stored_values(
 
 @contextmanager
 def _open_mask(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
-    """Open a mask of 8 bits a pixel or of colours, upright."""
+    """Open a mask of 8 bits per pixel or of colours, upright."""
     with open_picture(path, formats) as picture:
         arguments = getattr(picture, "tile")[0].args  # noqa: B009
         stored = arguments[0] if isinstance(arguments, tuple) else arguments

@@ -14,8 +14,8 @@ def merged(
 ) -> tuple[tuple[str, ...], list[int]]:
     """Return the classes that remain, and the new label of each of ``names``.
 
-    The order stays: a merged class stands where the first of its members stood. A name that is a
-    class itself is one of its members.
+    The order stays: a merged class takes the position of its first member. A new name that is
+    already a class is one of its own members.
 
     Args:
         names: the classes in the order of the labels.
@@ -23,7 +23,7 @@ def merged(
         merge: new names, each with its members.
 
     Raises:
-        ConfigError: a name that is no class, or one that is in two places; fewer than two remain.
+        ConfigError: a name that is not a class or is used twice; fewer than two classes remain.
     """
     becomes: dict[str, str | None] = {}
     groups: list[tuple[str | None, Sequence[str]]] = [(None, ignore or ()), *(merge or {}).items()]

@@ -19,11 +19,11 @@ LOSSY = ("JPEG", "MPO")
 
 
 class PairFiles(MaskFiles):
-    """A split of the images in ``data.image_dir``, whose masks are those of the same name.
+    """A split of the images in ``data.image_dir``, with masks of the same name.
 
-    An id is an image's path in its folder, without ``data.image_suffix`` and the file's suffix. A
-    split is a list of ids, ``ROOT/SPLIT.txt`` or any file; or the sub-folder ``SPLIT`` of the
-    images and of the masks; or, where ``data.image_dir`` contains ``{split}``, a folder of its own.
+    An id is an image's path in its folder, without ``data.image_suffix`` and the file suffix. A
+    split is a list of ids (``ROOT/SPLIT.txt`` or any file), the sub-folder ``SPLIT`` of images and
+    masks, or a separate folder if ``data.image_dir`` contains ``{split}``.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class PairFiles(MaskFiles):
         return cls(config, split, instances=instances, missing_ok=missing_ok, look=look, part=part)
 
     def instance_source(self, index: int) -> Path | None:
-        """Return the sample's file among the instance maps, if it has one."""
+        """Return the sample's instance map file, if it has one."""
         return self.instance_files.get(self.ids[index])
 
     def _check_pairs(
@@ -128,16 +128,16 @@ def _lists(root: Path, split: str) -> list[Path]:
 def _index(
     folder: Path, suffix: str, others: Sequence[Path] = (), other_suffix: str = ""
 ) -> dict[str, Path]:
-    """Return the pictures in a folder and below by their ids.
+    """Return the pictures in and below a folder by id.
 
     Args:
-        folder: which.
-        suffix: ends the names of all that count, and is no part of an id.
-        others: folders in it that hold something else.
-        other_suffix: ends the names of something else in the same folder.
+        folder: searched recursively.
+        suffix: required at the end of a name, and not part of the id.
+        others: sub-folders to skip.
+        other_suffix: marks names in the same folder to skip.
 
     Raises:
-        DataError: two pictures have one id.
+        DataError: two pictures have the same id.
     """
     files: dict[str, Path] = {}
     skipped = {path for path in others if path != folder}

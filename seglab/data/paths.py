@@ -1,4 +1,4 @@
-"""The files of many ids in a folder: a million of them open in seconds. Imports no torch."""
+"""Paths for many ids in a folder: a million of them open in seconds. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MANY = 1000
 
 
 class Paths(Sequence[Path]):
-    """Paths made when asked for: those of a million ids take a gigabyte.
+    """Lazily created paths: a million of them would take a gigabyte.
 
     Args:
-        folder: of all.
+        folder: the common folder.
         ids: the paths within it, without suffixes.
         suffixes: of each.
     """
@@ -30,21 +30,21 @@ class Paths(Sequence[Path]):
         return len(self.suffixes)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return one path, or those of a slice."""
+        """Return one path, or the paths of a slice."""
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         return Path(self.text(index))
 
     def text(self, index: int) -> str:
-        """Return one path as text."""
+        """Return one path as a string."""
         return f"{self.prefix}{self.ids[index]}{self.suffixes[index]}"
 
 
 def listed(folder: Path, ids: Sequence[str]) -> set[str]:
-    """Return the files in the folders of ``ids``; none where there are few ids.
+    """List the files in the folders of ``ids``; empty for few ids.
 
-    To list a folder takes microseconds per file; to ask for a file takes a round trip of a network
-    drive for each suffix that it might have.
+    Listing a folder takes microseconds per file. Testing for a single file takes a round trip to a
+    network drive for each possible suffix.
     """
     names: set[str] = set()
     for inner in {name.rpartition("/")[0] for name in ids} if len(ids) >= MANY else ():

@@ -1,7 +1,7 @@
-"""What an image's pixels become: ``(H, W, C)`` uint8, of any channel count and depth.
+"""Converts images of any channel count and bit depth to ``(H, W, C)`` uint8.
 
-Pillow reads many TIFFs in part: it takes the first three of four samples, and the upper byte of
-16-bit colours. Such files are refused here. Imports no torch.
+Pillow reads many TIFFs only in part: the first three of four samples, the upper byte of 16-bit
+colours. Such files are refused here. Imports no torch.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PAGES = "write each channel as a page of a greyscale TIFF"
 
 @dataclass(frozen=True, slots=True)
 class PixelFormat:
-    """The pixels that a data set is read as.
+    """The pixel format of a data set.
 
     Attributes:
-        channels: C. With 3, every 8-bit image is converted to RGB; otherwise its channels are
-            taken as they are, or its pages where it has several.
-        value_range: of images with more than 8 bits, the values that become 0 and 255. Values
-            between are scaled linearly and rounded, values outside are clipped. None: only images
-            of 8 bits are read.
+        channels: C. With 3, every 8-bit image is converted to RGB; otherwise its channels, or its
+            pages if it has several, are read unchanged.
+        value_range: the values that become 0 and 255 in images of more than 8 bits. Values between
+            are scaled linearly and rounded, values outside are clipped. None: only 8-bit images are
+            read.
     """
 
     channels: int = 3
@@ -45,7 +45,7 @@ class PixelFormat:
         return cls(config.channels, (low_high[0], low_high[1]) if low_high else None)
 
     def meaning(self) -> list[Any]:
-        """Return what the digest of a data set covers: nothing for RGB of 8 bits."""
+        """Return the format as part of a data set's digest; empty for 8-bit RGB."""
         return [] if self == PixelFormat() else [self.channels, self.value_range]
 
 
@@ -56,7 +56,7 @@ def to_pixels(picture: Image.Image, path: Path | str, form: PixelFormat = RGB) -
     """Return the pixels of an opened picture, upright: ``(H, W, C)`` uint8.
 
     Raises:
-        DataError: names ``path``, what does not fit, and the key or the change that would.
+        DataError: names ``path``, the problem, and the key or the change that fixes it.
     """
     pages = _count_pages(picture, form.channels)
     if pages > 1:
@@ -70,10 +70,10 @@ def to_pixels(picture: Image.Image, path: Path | str, form: PixelFormat = RGB) -
         return np.repeat(_scaled(picture, path, form)[..., None], _copies(path, form), -1)
     _check_8_bits(path, form)
     if form.channels == 3:
-        # With transparency, Pillow warns without the detour.
+        # Pillow warns about transparency without this detour.
         transparent = "transparency" in picture.info
         picture = picture.convert("RGBA") if transparent else picture
-        # Converting RGB to RGB would copy it.
+        # Converting RGB to RGB would copy.
         return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
     if picture.mode in ("1", "L") and form.channels == 1:
         return np.array(picture.convert("L"))[..., None]
@@ -114,7 +114,7 @@ def _count_pages(picture: Image.Image, most: int) -> int:
 
 
 def check_whole(picture: Image.Image, path: Path | str) -> None:
-    """Check that Pillow reads every channel, and every bit of it.
+    """Check that Pillow reads every channel at full depth.
 
     Raises:
         DataError: it does not.
@@ -136,14 +136,14 @@ def check_whole(picture: Image.Image, path: Path | str) -> None:
 
 
 def _raw_mode(picture: Image.Image) -> str:
-    """Return what Pillow calls the pixels in the file; empty for a picture that is no file."""
+    """Return Pillow's raw mode of the file; empty for a picture in memory."""
     tiles: Any = getattr(picture, "tile", None)
     arguments = tiles[0].args if tiles else ""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
 def _scaled(picture: Image.Image, path: Path | str, form: PixelFormat) -> np.ndarray:
-    """Return ``(H, W)`` of more than 8 bits as uint8."""
+    """Scale ``(H, W)`` of more than 8 bits to uint8."""
     values = np.array(picture).astype(np.float32)
     if not np.isfinite(values).all():
         raise DataError(f"{path}: contains NaN or infinity")
@@ -160,7 +160,7 @@ def _scaled(picture: Image.Image, path: Path | str, form: PixelFormat) -> np.nda
 
 
 def _copies(path: Path | str, form: PixelFormat) -> int:
-    """Return how often a grey plane occurs in the result: RGB takes it three times."""
+    """Return how often a grey plane is repeated: three times for RGB."""
     if form.channels not in (1, 3):
         raise _wrong_count(path, "1 channel", form)
     return form.channels

@@ -1,4 +1,4 @@
-"""Which layout a folder has: the keys of ``data`` that open it. Imports no torch."""
+"""Detects the layout of a folder: the keys of ``data`` that open it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Layout(NamedTuple):
     """A recognised layout.
 
     Attributes:
-        name: of the layout, for a reader.
+        name: of the layout, for display.
         data: the option of the group ``data``.
-        keys: of ``data``, and their values.
+        keys: of ``data``, with their values.
     """
 
     name: str
@@ -48,7 +48,7 @@ def recognise(source: Path) -> Layout:
     """Return the layout of a folder.
 
     Raises:
-        DataError: none is known; says which there are.
+        DataError: the layout is unknown; lists the known ones.
     """
     if not source.is_dir():
         raise DataError(f"{source}: no such folder")
@@ -119,7 +119,7 @@ def _pairs(source: Path) -> Layout | None:
 
 
 def _places(source: Path) -> Iterator[tuple[str, str, str | None]]:
-    """Yield the folders that may hold images, class maps and instance maps."""
+    """Yield candidate folders of images, class maps and instance maps."""
     for folder, prefix in ((source, ""), (source / TRAIN[0], "{split}/")):
         names = {name.lower(): prefix + name for name in sorted(_folders(folder))}
         images, masks, objects = (
@@ -132,12 +132,12 @@ def _places(source: Path) -> Iterator[tuple[str, str, str | None]]:
 
 
 def _suffixes(images: set[str], masks: set[str], mixed: bool) -> tuple[str, str] | None:
-    """Return what image and mask names end with beyond what they share; None: they do not fit.
+    """Return the differing ends of image and mask names; None: the names do not match.
 
     Args:
-        images: the names in the folder of the images.
-        masks: those in the folder of the masks.
-        mixed: it is the same folder, where masks end with a word that means one.
+        images: the names in the image folder.
+        masks: the names in the mask folder.
+        mixed: both are in one folder, where mask names end in a word for masks.
     """
     ends = [
         sorted({"", *(match[0] for name in names if (match := SUFFIX.search(name)))})
@@ -156,7 +156,7 @@ def _suffixes(images: set[str], masks: set[str], mixed: bool) -> tuple[str, str]
 
 
 def _names(folder: Path) -> set[str]:
-    """Return the paths of the pictures in a folder and below, without their suffixes."""
+    """Return the paths of the pictures in and below a folder, without suffixes."""
     paths = (path for path in folder.rglob("*") if path.suffix.lower() in all_suffixes())
     return {path.relative_to(folder).with_suffix("").as_posix() for path in paths}
 
@@ -166,7 +166,7 @@ def _folders(folder: Path) -> set[str]:
 
 
 def _splits(names: set[str], only: bool = False) -> dict[str, str]:
-    """Return the keys of the splits among ``names``; without two, what there is is divided."""
+    """Return the keys of the splits among ``names``; without two of them, the data is divided."""
 
     def first(known: Sequence[str]) -> str | None:
         return next((name for name in known if name in names), None)

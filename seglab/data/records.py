@@ -1,19 +1,20 @@
-"""What data is: a digest of classes, ids and file bytes, remembered next to the stores.
+"""The identity of data: a digest of classes, ids and file bytes, stored next to the stores.
 
-A record is one JSON file, ``v2-KEY.json``, in the folder of the stores. KEY follows from classes,
+A record is one JSON file, ``v2-KEY.json``, in the folder of the stores. KEY is a digest of classes,
 ids, and the files' sizes and times (``SplitFiles.stat_keys``). It contains:
 
 - ``identity``: hex SHA-256 over classes, meaning of mask values, and for each sample its id and
-  the SHA-256 of its files. A moved or copied data set has the same, whatever its files' times.
-- ``changes``: which inodes the files are, and when they last changed. Where it is another now, as
-  for a copy, the bytes are read again before the record is believed.
-- ``counts``: pixels of each value 0..255 over all class maps; null until all have been decoded
-  and checked.
+  the SHA-256 of its files. A moved or copied data set has the same identity, whatever its files'
+  times.
+- ``changes``: a digest of the files' inodes and change times. If it differs, as for a copy, the
+  bytes are read again before the record is trusted.
+- ``counts``: pixels of each value 0..255 over all class maps; null until all are decoded and
+  checked.
 - ``files``: the first 16 hex digits of the SHA-256 of each sample's files, one string for images,
   one for class maps, one for instance maps if they are read.
-- ``present``: hex digits per sample, as many as all classes need bits: which classes it contains;
-  empty until its class maps have been read.
-- ``ambiguous``: ids of images that EXIF turns and whose masks would fit either way.
+- ``present``: per sample, a bit set of its classes as hex digits; empty until the class maps have
+  been read.
+- ``ambiguous``: ids of images that EXIF rotates and whose masks fit either orientation.
 
 Imports no torch.
 """
@@ -38,14 +39,14 @@ FORMAT = 2
 
 
 class RecordFile:
-    """The place of a split's record.
+    """The file of a split's record.
 
     Args:
         files: the split; its files' stats are read once, here.
-        folder: the folder of the stores; None: nothing is remembered.
+        folder: the folder of the stores; None: nothing is stored.
 
     Raises:
-        DataError: a file of the split cannot be looked at.
+        DataError: a file of the split is inaccessible.
     """
 
     def __init__(self, files: SplitFiles, folder: Path | None) -> None:
@@ -55,7 +56,7 @@ class RecordFile:
         self.path = folder / f"{self.name}.json" if folder else None
 
     def read(self) -> Record | None:
-        """Return the record as it stands, or None where there is none that can be used.
+        """Return the stored record without checking the files, or None if there is no usable one.
 
         Raises:
             DataError: it is a link, or others may write to it.
@@ -67,10 +68,10 @@ class RecordFile:
             record = Record(**json.loads(self.path.read_text(encoding="utf-8")))
             return record if _is_whole(record, self.files) else None
         except (OSError, ValueError, TypeError):
-            return None  # cut off or of another make: it is made anew
+            return None  # torn or from another version: rebuilt
 
     def find(self) -> Record | None:
-        """Return the record if the files still are what it says.
+        """Return the record if it still matches the files.
 
         Raises:
             DataError: it is a link, or others may write to it; a file cannot be read.
@@ -85,16 +86,16 @@ class RecordFile:
         return now
 
     def find_checked(self) -> Record | None:
-        """Return the record if all samples have been decoded and checked, and still are the same.
+        """Return the record if all samples were decoded and checked, and are unchanged.
 
         Raises:
-            DataError: as :meth:`find`.
+            DataError: see :meth:`find`.
         """
         record = self.find()
         return record if record is not None and record.counts is not None else None
 
     def write(self, record: Record) -> None:
-        """Remember ``record``, whole or not at all; a folder that cannot be written is none."""
+        """Write ``record`` atomically; does nothing if the folder is not writable."""
         if self.path is None or self.folder is None:
             return
         check_inside(self.path)
@@ -107,7 +108,7 @@ class RecordFile:
 
 
 def _is_whole(record: Record, files: SplitFiles) -> bool:
-    """Return whether a record read from a file has the types and lengths of this split's."""
+    """Return whether a stored record has the types and lengths that this split needs."""
     texts = [record.identity, record.changes, record.present, *record.files, *record.ambiguous]
     length = len(files) * SHORT
     return (
@@ -125,10 +126,10 @@ def _is_whole(record: Record, files: SplitFiles) -> bool:
 
 
 def usable_folder(config: DataConfig) -> Path | None:
-    """Return the folder of the records, or None where it must not be used.
+    """Return the folder of the records, or None if it is unsafe.
 
     Raises:
-        DataError: it must not be used, but the store, which needs it, is enabled.
+        DataError: it is unsafe, but the store, which needs it, is enabled.
     """
     try:
         return store_folder(config.store.dir)

@@ -1,4 +1,4 @@
-"""Which samples make a batch: a function of seed and epoch in training, of sizes in evaluation."""
+"""Batch sampling: a function of seed and epoch in training, of image sizes in evaluation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch.utils.data import Sampler
 
 
 class EpochOrder(Sampler[tuple[int, int]]):
-    """Shuffled (epoch, index) pairs: the order of an epoch follows from (seed, epoch) alone.
+    """Shuffled (epoch, index) pairs; the order is a function of (seed, epoch) alone.
 
-    An epoch that a run has begun before goes on where it was, at ``start`` (epoch, samples of this
-    process); its length stays that of a whole epoch, as Lightning counts.
+    A resumed epoch continues at ``start`` (epoch, samples of this process); its length stays that
+    of a whole epoch, as Lightning expects.
 
-    Each process takes every ``world_size``-th sample. What does not fill a global batch is left
-    out, so that all processes take equally many steps; other samples are left out each epoch.
+    Each process takes every ``world_size``-th sample. An incomplete last global batch is dropped,
+    so that all processes take the same number of steps; the dropped samples differ per epoch.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class EpochOrder(Sampler[tuple[int, int]]):
         self.length, self.seed, self.rank, self.world_size = length, seed, rank, world_size
         self.used = length // (batch_size * world_size) * batch_size * world_size
         self.start = start
-        self.epoch = start[0]  # loading processes ask for it before Lightning sets it
+        self.epoch = start[0]  # read by loading processes before Lightning sets it
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls this before each."""
+        """Set the epoch; Lightning calls this before each."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -51,7 +51,7 @@ class EpochOrder(Sampler[tuple[int, int]]):
 def evaluation_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
     """Group indices into batches of images of one size, without padding or repetition.
 
-    The batches follow from sizes and batch size alone, never from the number of processes.
+    The batches depend on sizes and batch size alone, not on the number of processes.
     """
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, size in enumerate(sizes):
@@ -64,6 +64,6 @@ def evaluation_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> lis
 
 
 def spread(total: int, count: int) -> set[int]:
-    """Return ``count`` of the positions 0..total-1 (all if there are fewer), evenly spread."""
+    """Return ``count`` evenly spaced indices of 0..total-1 (all if there are fewer)."""
     chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int)
     return set(chosen.tolist())

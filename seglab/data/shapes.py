@@ -1,8 +1,8 @@
 """Draws the pictures of the built-in data set: textured shapes on textured grounds.
 
-They overlap and leave the picture. Outline and surface tell what an object is, as a zebra is known
-by both; the objects of all classes take their colours from one distribution, and grounds theirs
-from a paler one: colour hints at *whether* there is an object, never at *what* it is.
+Shapes overlap and extend beyond the picture. Outline and texture determine the class. All classes
+share one colour distribution and grounds have a paler one, so colour hints at *whether* there is an
+object, never at *which*.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def draw(
 ) -> tuple[Bytes, Bytes, list[tuple[int, bool]]]:
     """Draw image ``index``: RGB ``(H, W, 3)``, instance ids ``(H, W)``, (label, truncated) each.
 
-    Its random stream follows from (seed, index), so more images change none of the others. One
-    image in four has another size than ``width`` by ``height``.
+    Its random stream is a function of (seed, index), so adding images changes no others. One image
+    in four differs from ``width`` by ``height``.
     """
     rng = np.random.default_rng([seed, index])
     radius = void_radius(width, height)
@@ -41,15 +41,15 @@ def draw(
     owner = np.zeros((height, width), np.uint8)  # the topmost object of a pixel
     band = np.zeros((height, width), bool)
     objects: list[tuple[int, bool]] = []
-    areas: list[float] = []  # of whole outlines, whatever hides of them
-    # Six images share out every class twice, so that splits are balanced at any length.
+    areas: list[float] = []  # of whole outlines, hidden parts included
+    # Every six images contain each class twice, so splits of any length are balanced.
     block, place = divmod(index, 6)
     shuffle = np.random.default_rng([seed, block, 1])
     counts = shuffle.permutation([1, 1, 1, 2, 3, 4])
     labels = np.concatenate([shuffle.permutation(6), shuffle.permutation(6)]) + 1
     first = int(counts[:place].sum())
     for label in labels[first : first + int(counts[place])].tolist():
-        for _ in range(30):  # places; where too little of some object would be seen, try the next
+        for _ in range(30):  # positions; try the next if too little of an object is visible
             distance, area = _shape(rng, label, height, width)
             inside = distance < 0
             next_owner = np.where(inside, np.uint8(len(areas) + 1), owner)
@@ -79,7 +79,7 @@ def draw(
 def _shape(rng: np.random.Generator, label: int, height: int, width: int) -> tuple[Floats, float]:
     """Place one object: signed distances ``(H, W)`` to its outline, negative inside; its area.
 
-    Distances and area are in pixels. Sizes differ by class so that visible areas do not.
+    Distances and area are in pixels. Sizes differ by class so that visible areas are equal.
     """
     name = SYNTHETIC_CLASSES[label]
     growth = {"circle": 0.85, "square": 1.0, "ring": 1.05, "cross": 1.15, "star": 1.4}.get(
@@ -88,7 +88,7 @@ def _shape(rng: np.random.Generator, label: int, height: int, width: int) -> tup
     radius = min(height, width) * rng.uniform(0.2, 0.315) * growth
     x = np.arange(width) + 0.5 - width * rng.uniform(0.08, 0.92)
     y = np.arange(height)[:, None] + 0.5 - height * rng.uniform(0.08, 0.92)
-    thin = rng.uniform(0.42, 0.52)  # a ring's hole, a star's inner corners, the arms of a cross
+    thin = rng.uniform(0.42, 0.52)  # a ring's hole, a star's inner corners, a cross's arms
     turn = radius * np.exp(1j * rng.uniform(0, 2 * np.pi))
     if name == "circle":
         return np.hypot(x, y) - radius, np.pi * radius**2
@@ -130,7 +130,7 @@ def _ground(rng: np.random.Generator, height: int, width: int) -> Floats:
 
 
 def _surface(rng: np.random.Generator, label: int, height: int, width: int) -> Floats:
-    """Return ``(H, W, 3)`` colours of an object: its class's pattern, turned and scaled."""
+    """Return ``(H, W, 3)`` colours of an object: its class's pattern, rotated and scaled."""
     angle, period = rng.uniform(-0.4, 0.4), rng.uniform(6, 8)
     u, v = (
         2 * np.pi * _across(rng, height, width, turn) / period for turn in (angle, angle + 1.57)

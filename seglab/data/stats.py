@@ -1,4 +1,4 @@
-"""What a data set contains, whatever is wrong with it: sizes, pixels, objects, values. No torch."""
+"""Statistics of a data set, even a faulty one: sizes, pixels, objects, values. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ POWER = 0.5
 
 @dataclass(frozen=True)
 class SampleStats:
-    """What one sample contains.
+    """Statistics of one sample.
 
     Attributes:
-        size: height and width of the image as shown; zeros where it cannot be read.
+        size: height and width of the upright image; zeros if it is unreadable.
         values: pixels of each value in the mask.
         pixels: ``(K,)`` int64, pixels of each class.
         objects: ``(K,)`` int64, objects of each class; None without a usable instance map.
-        digest: of the image file; empty where it cannot be read.
-        problems: what cannot be read, and values that fit no class.
+        digest: of the image file; empty if it is unreadable.
+        problems: unreadable files, and values without a class.
     """
 
     size: tuple[int, int]
@@ -43,11 +43,11 @@ class SampleStats:
 
 @dataclass(frozen=True)
 class SplitStats:
-    """What a split contains; arrays have a row per sample.
+    """Statistics of a split; arrays have a row per sample.
 
     Attributes:
         files: the split.
-        samples: what each contains.
+        samples: the statistics of each.
     """
 
     files: SplitFiles
@@ -60,7 +60,7 @@ class SplitStats:
 
     @cached_property
     def objects(self) -> np.ndarray:
-        """``(N, K)`` int64, objects of each class; 0 where they are not known."""
+        """``(N, K)`` int64, objects of each class; 0 if unknown."""
         nothing = np.zeros(len(self.files.classes), np.int64)
         known = (sample.objects for sample in self.samples)
         return np.stack([nothing if one is None else one for one in known])
@@ -72,16 +72,16 @@ class SplitStats:
 
     @property
     def sizes(self) -> Counter[str]:
-        """How many images have each size, as WIDTHxHEIGHT."""
+        """The number of images of each size, as WIDTHxHEIGHT."""
         return Counter(f"{width}x{height}" for height, width in (s.size for s in self.samples))
 
     @property
     def problems(self) -> list[str]:
-        """What cannot be read, and values that fit no class."""
+        """Unreadable files, and values without a class."""
         return [line for sample in self.samples for line in sample.problems]
 
     def values(self) -> list[tuple[str, str | None, int, int]]:
-        """Return each value in the masks: its class, its pixels, and the images that have it."""
+        """Return each value in the masks with its class, its pixels, and the images with it."""
         pixels: Counter[str] = Counter()
         images: Counter[str] = Counter()
         for sample in self.samples:
@@ -94,13 +94,13 @@ class SplitStats:
 
     @property
     def crowds(self) -> np.ndarray:
-        """``(N,)``: the number of objects, or of classes where nothing has instance maps."""
+        """``(N,)``: the number of objects or, without instance maps, of classes."""
         crowds: np.ndarray = (self.objects if self.has_objects else self.pixels > 0).sum(1)
         return crowds
 
     @property
     def foreground(self) -> np.ndarray:
-        """``(N,)``: the share of valid pixels that are not of the first class; NaN of none."""
+        """``(N,)``: the share of valid pixels not of the first class; NaN without valid pixels."""
         pixels = self.pixels
         with np.errstate(invalid="ignore"):
             share: np.ndarray = pixels[:, 1:].sum(1) / pixels.sum(1)
@@ -108,10 +108,9 @@ class SplitStats:
 
     @property
     def oddness(self) -> np.ndarray:
-        """``(N,)``: how far the classes of a sample are from those of the split, in bits.
+        """``(N,)``: divergence of a sample's class shares from the split's, in bits.
 
-        The Kullback-Leibler divergence of the sample's class shares from the split's; NaN of a
-        sample without valid pixels.
+        The Kullback-Leibler divergence; NaN for a sample without valid pixels.
         """
         pixels = self.pixels
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -122,18 +121,18 @@ class SplitStats:
 
     @property
     def weights(self) -> list[float]:
-        """Class weights as ``loss.class_weights=auto`` computes them of a training split."""
+        """Class weights as computed by ``loss.class_weights=auto`` from a training split."""
         return class_weights(self.pixels.sum(0).tolist(), POWER)
 
 
 def read_stats(files: SplitFiles, progress: Progress = no_progress) -> SplitStats:
-    """Read the masks of a split, and of its images the headers and bytes."""
+    """Read the masks of a split, and the headers and bytes of its images."""
     reading = in_order(lambda index: _sample(files, index), len(files))
     return SplitStats(files, [*progress(reading, len(files), f"reading {files.split}")])
 
 
 def equal_images(splits: Sequence[SplitStats]) -> list[tuple[str, str]]:
-    """Return pairs of images of different splits whose files are equal."""
+    """Return pairs of images in different splits with equal files."""
     first: dict[str, tuple[SplitStats, str]] = {}
     pairs = []
     for split in splits:
@@ -173,10 +172,10 @@ def _sample(files: SplitFiles, index: int) -> SampleStats:
 
 
 def _objects(class_map: np.ndarray, instance_map: np.ndarray) -> np.ndarray:
-    """Count the objects of each label ``(256,)``; an object is what most of its pixels are.
+    """Count the objects per label ``(256,)``; an object has the label of most of its pixels.
 
-    As :func:`seglab.data.instances.find_instances` has it: void pixels do not count, and what is
-    mostly background is no object.
+    As in :func:`seglab.data.instances.find_instances`: void pixels are ignored, and mostly
+    background is not an object.
     """
     ids = np.where(class_map == VOID, 0, instance_map).astype(np.int64)
     pairs = np.bincount((ids * 256 + class_map).ravel(), minlength=256 * 256).reshape(256, 256)

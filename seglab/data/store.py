@@ -1,16 +1,17 @@
-"""Decoded pixels, memory-mapped: a data set is decoded and checked once, not once an epoch.
+"""Decoded pixels, memory-mapped: a data set is decoded and checked once, not once per epoch.
 
 A store is a folder ``v2-IDENTITY``, the first 24 hex digits of the data's identity (see
-:mod:`seglab.data.records`, whose records lie beside it), so that equal data share one and no
-other data is ever taken for it. It contains ``00000.safetensors`` and so on, with the tensors
+:mod:`seglab.data.records`, whose records are in the same folder), so equal data share a store and
+different data never do. It contains ``00000.safetensors`` and so on, with the tensors
 ``INDEX/image`` ``(H, W, C)``, ``INDEX/class_map`` and ``INDEX/instance_map`` ``(H, W)``, all uint8,
 and ``index.json``: ``shards``, the number of the file of each sample, and ``sizes``, ``[H, W]`` of
 each.
 
 The files are safetensors: memory-mapped without a copy, no pickle, one library that torch's users
 know. Of the others looked at, LMDB needs its size declared ahead and misbehaves on network file
-systems, Arrow and Zarr are an order heavier to install for the same flat bytes, and the streaming
-formats (WebDataset, LitData, FFCV) give no random access without decoding or are no longer kept.
+systems, Arrow and Zarr are ten times as large to install for the same flat bytes, and the streaming
+formats (WebDataset, LitData, FFCV) have no random access without decoding or are no longer
+maintained.
 """
 
 from __future__ import annotations
@@ -46,23 +47,23 @@ SHARD_BYTES = 64 * 2**20
 
 
 class Cached(Dataset[Sample]):
-    """A data set whose samples come as views of memory-mapped uint8 pixels.
+    """A data set whose samples are views of memory-mapped uint8 pixels.
 
-    The first opening decodes and checks everything; the result is remembered under the data's
-    identity, so that the next one costs a few milliseconds. Workers and processes share the
-    pages. Two makers of one store: one works, the other waits and uses it.
+    The first use decodes and checks everything and stores it under the data's identity; later ones
+    open in a few milliseconds. Workers and processes share the pages. If two processes need the
+    same store, one writes it and the other waits.
 
     Args:
         files: what to decode.
-        folder: where stores are kept; None means this user's cache folder.
-        max_bytes: bound of the whole folder; the stores used longest ago make room.
+        folder: of the stores; None means the user's cache folder.
+        max_bytes: limit of the whole folder; least recently used stores are deleted.
         progress: shows the pass over the samples.
 
     Attributes:
-        record: what is known of the data; see :mod:`seglab.data.records`.
+        record: of the data; see :mod:`seglab.data.records`.
 
     Raises:
-        DataError: a sample cannot be used, the folder cannot be written, or others may write to it.
+        DataError: a sample is unusable, or the folder is not writable or not private.
         ConfigError: the data set alone needs more than ``max_bytes``.
     """
 
@@ -86,8 +87,8 @@ class Cached(Dataset[Sample]):
                 "data.store.dir=DIR, or data.store.enabled=false to do without"
             ) from None
         check_inside(self.path / "index.json")
-        with suppress(OSError):  # a store that others may only read serves as well
-            os.utime(self.path / "index.json")  # the stores used longest ago make room first
+        with suppress(OSError):  # a read-only store works as well
+            os.utime(self.path / "index.json")  # mtime is the last use; see _make_room
         try:
             index = json.loads((self.path / "index.json").read_text())
             self.shards: list[int] = [int(shard) for shard in index["shards"]]
@@ -110,8 +111,8 @@ class Cached(Dataset[Sample]):
         return self.record.identity
 
     def __getitem__(self, index: int) -> Sample:
-        """Return a sample whose tensors are views of the store; they must not be written to."""
-        index = range(len(self))[index]  # counts from the end, and ends, as a list does
+        """Return a sample whose tensors are read-only views of the store."""
+        index = range(len(self))[index]  # negative indices and IndexError, as for a list
         shard = self.shards[index]
         path = self._file(shard)
         try:
@@ -128,21 +129,21 @@ class Cached(Dataset[Sample]):
             raise DataError(f"{path}: damaged store: {error}; delete {self.path}") from None
 
     def size(self, index: int) -> tuple[int, int]:
-        """Return height and width of an image without touching its pixels."""
+        """Return height and width of an image without reading its pixels."""
         return self.sizes[index]
 
     def _file(self, shard: int) -> Path:
         return self.path / f"{shard:05d}.safetensors"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the open files behind: each process maps them for itself."""
+        """Drop the open files: each process maps them itself."""
         return {**self.__dict__, "_open": {}}
 
 
 def _open_or_make(
     files: SplitFiles, folder: Path, max_bytes: int, progress: Progress
 ) -> tuple[Record, Path]:
-    """Return the record of ``files`` and the path of their store, made unless it is there."""
+    """Return the record of ``files`` and the path of their store, writing it if missing."""
     place = RecordFile(files, folder)
 
     def find() -> tuple[Record, Path] | None:
@@ -154,17 +155,17 @@ def _open_or_make(
     if ready is None:
         make_private(folder)
         with lock_of(place, folder):
-            ready = find()  # another process may have made it while this one waited
+            ready = find()  # another process may have written it while this one waited
             if ready is None:
                 ready = _fill(place, folder, max_bytes, progress)
     return ready
 
 
 def store_path(folder: Path, record: Record) -> Path:
-    """Return where the store of some data is.
+    """Return the path of the store for a record.
 
     Raises:
-        DataError: a link is there, or others may write to it.
+        DataError: it is a link, or other users may write to it.
     """
     path = folder / f"v{FORMAT}-{record.identity[:24]}"
     check_inside(path)
@@ -174,7 +175,7 @@ def store_path(folder: Path, record: Record) -> Path:
 def _fill(
     place: RecordFile, folder: Path, max_bytes: int, progress: Progress
 ) -> tuple[Record, Path]:
-    """Write the store of a split and its record, whole or not at all."""
+    """Write the store of a split and its record atomically."""
     files = place.files
     sizes = [_size(files, index) for index in range(len(files))]
     needed = sum(height * width for height, width in sizes) * files.bytes_per_pixel
@@ -191,7 +192,7 @@ def _fill(
             "data.store.dir=DIR, or data.store.enabled=false to do without"
         )
     for left_over in folder.glob(f".{place.name}.*"):
-        if left_over.is_dir():  # the lock is ours, so its maker has died
+        if left_over.is_dir():  # we hold the lock, so its writer has died
             shutil.rmtree(left_over, ignore_errors=True)
     making = folder / f".{place.name}.{os.getpid()}"
     making.mkdir(mode=0o755)
@@ -203,8 +204,8 @@ def _fill(
             file.chmod(0o644)
         record = tally.record(place.changes)
         path = store_path(folder, record)
-        if not (path / "index.json").is_file():  # else it is a copy's, and the same
-            shutil.rmtree(path, ignore_errors=True)  # of a process that died deleting it
+        if not (path / "index.json").is_file():  # otherwise a copy of the data has written the same
+            shutil.rmtree(path, ignore_errors=True)  # left by a process killed while deleting
             making.rename(path)
         place.write(record)
         return record, path
@@ -216,11 +217,11 @@ def _size(files: SplitFiles, index: int) -> tuple[int, int]:
     try:
         return files.size(index)
     except DataError:
-        return 0, 0  # decode() reports it, with all the others
+        return 0, 0  # decode() reports it with the others
 
 
 def _write_shards(samples: Iterator[Pixels], folder: Path) -> list[int]:
-    """Write the samples in order to numbered files and return the file of each."""
+    """Write the samples in order to numbered files; return the file number of each."""
     shards: list[int] = []
     tensors: dict[str, torch.Tensor] = {}
     shard, gathered = 0, 0
@@ -241,9 +242,9 @@ def _write_shards(samples: Iterator[Pixels], folder: Path) -> list[int]:
 
 
 def _make_room(folder: Path, budget: int) -> None:
-    """Delete the stores and records used longest ago until the rest fit into ``budget`` bytes.
+    """Delete the least recently used stores and records until the rest fit into ``budget`` bytes.
 
-    A process that has one mapped keeps its pages: on POSIX a deleted file lives until it is closed.
+    Processes that have one mapped keep their pages: on POSIX a deleted file exists until closed.
     """
     entries = {
         path: (path / "index.json" if path.is_dir() else path).stat().st_mtime

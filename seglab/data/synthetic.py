@@ -1,4 +1,4 @@
-"""A small data set in VOC's own layout, drawn from a seed: the default data, and the tests' too."""
+"""A small data set in VOC's layout, generated from a seed: the default data, also used by tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-import xml.etree.ElementTree as ET  # only builds annotations; strangers' are read with defusedxml
+import xml.etree.ElementTree as ET  # only writes; untrusted files are read with defusedxml
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ _YEAR = "VOC2007"
 
 @dataclass(frozen=True)
 class SyntheticSpec:
-    """What to draw: images per split, the usual size in pixels, and the seed.
+    """The settings: images per split, the usual size in pixels, and the seed.
 
-    About one image in four has another size, upright or flatter, as VOC has many sizes.
+    About one image in four has another size or orientation, because VOC has many sizes.
 
     Raises:
         DataError: an empty split, a side under 32 pixels, or a negative seed.
@@ -49,10 +49,10 @@ class SyntheticSpec:
 
 
 def default_root(spec: SyntheticSpec) -> Path:
-    """Return the folder in the user's cache that belongs to ``spec``; makes nothing.
+    """Return the folder for ``spec`` in the user's cache, without creating it.
 
     Raises:
-        DataError: what is there was made by somebody else.
+        DataError: it exists and belongs to another user.
     """
     key = json.dumps([FORMAT_VERSION, asdict(spec)], sort_keys=True).encode()
     root = cache_folder() / f"synthetic-{hashlib.sha256(key).hexdigest()[:8]}"
@@ -62,10 +62,10 @@ def default_root(spec: SyntheticSpec) -> Path:
 
 
 def ensure(root: Path, spec: SyntheticSpec) -> Path:
-    """Make ``root/VOC2007`` unless it is there already, and return ``root``.
+    """Create ``root/VOC2007`` if missing, and return ``root``.
 
-    Safe if several processes do it at once: one draws, the others wait. What is there is taken as
-    it is, whatever ``spec`` says, and is always whole: the folder gets its name when complete.
+    Safe with several processes: one draws, the others wait. An existing folder is used as it is,
+    whatever ``spec``; it is always complete, because it is renamed only when finished.
 
     Raises:
         DataError: the folder cannot be written.
@@ -75,7 +75,7 @@ def ensure(root: Path, spec: SyntheticSpec) -> Path:
 
 
 def write_tree(root: Path, spec: SyntheticSpec) -> None:
-    """Write ``root/VOC2007`` in VOC's own layout; the bytes follow from ``spec`` alone.
+    """Write ``root/VOC2007`` in VOC's layout; the bytes depend on ``spec`` alone.
 
     ``JPEGImages`` holds RGB JPEGs; ``SegmentationClass`` and ``SegmentationObject`` palette PNGs of
     uint8 labels (0..6) and instance ids (1..n), 255 void around every object; ``Annotations`` one
@@ -102,7 +102,7 @@ def _make(root: Path, spec: SyntheticSpec, keep: bool) -> None:
                 return
             if final.exists():
                 raise DataError(f"{final} exists already and is not overwritten")
-            for left in root.glob(f".{_YEAR}.*.tmp"):  # its maker is dead: the lock is ours
+            for left in root.glob(f".{_YEAR}.*.tmp"):  # its writer has died: we hold the lock
                 shutil.rmtree(left)
             try:
                 _write(temporary, spec)
@@ -140,7 +140,7 @@ def _write(folder: Path, spec: SyntheticSpec) -> None:
 
 
 def _build(builder: ET.TreeBuilder, tag: str, content: Any) -> None:
-    """Add an element: of other elements if ``content`` is a list of (tag, content), or of text."""
+    """Add an element with text or, if ``content`` is a list of (tag, content), with children."""
     builder.start(tag, {})
     if isinstance(content, list):
         for inner in content:
@@ -154,7 +154,7 @@ def _annotation(
     name: str, instances: Bytes, objects: list[tuple[int, bool]], radius: float
 ) -> ET.ElementTree[ET.Element]:
     height, width = instances.shape
-    margin = int(radius)  # the outline runs in the middle of the void band
+    margin = int(radius)  # the outline is the middle of the void band
 
     content: list[tuple[str, Any]] = [
         ("folder", _YEAR),

@@ -1,4 +1,4 @@
-"""Small text files of a data set, which may come from a stranger: read within bounds."""
+"""Reads small, untrusted text files of a data set, limited in size."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def read_lines(path: Path, most: int, kind: str) -> list[str]:
-    """Read the lines of a UTF-8 file of at most ``most`` bytes; ``kind`` is what it should be.
+    """Read the lines of a UTF-8 file of at most ``most`` bytes; ``kind`` names it in errors.
 
     Raises:
-        DataError: it is larger, cannot be read, or is no text.
+        DataError: it is larger, unreadable, or not text.
     """
     try:
         return read_bytes(path, most).decode("utf-8-sig").splitlines()
@@ -34,5 +34,5 @@ def read_lines(path: Path, most: int, kind: str) -> list[str]:
 
 
 def quoted(text: str, most: int = 80) -> str:
-    """Return a text in quotes, for an error, cut where it is long."""
+    """Quote a text for an error, truncated if long."""
     return repr(text) if len(text) <= most else f"{text[:most]!r}…"

@@ -1,7 +1,7 @@
 """Joint augmentation of an image and its class map: uint8 in, uint8 out.
 
-Each is a pure function of the pixels and a random generator; the generator is a pure function of
-(seed, epoch, sample id), so a sample looks the same whatever worker or process makes it.
+Each is a pure function of the pixels and a random generator. The generator is a pure function of
+(seed, epoch, sample id), so a sample is the same in any worker or process.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _YIQ = torch.tensor(
 
 
 class Augmentation(Protocol):
-    """What makes a training sample of a decoded one."""
+    """Turns a decoded sample into a training sample."""
 
     def __call__(
         self, image: Tensor, maps: Tensor, rng: np.random.Generator, sample_id: str
     ) -> tuple[Tensor, Tensor]:
-        """Return both augmented, without changing what is given.
+        """Return both augmented, without changing the inputs.
 
         Args:
             image: ``(C, H, W)`` uint8.
@@ -44,17 +44,17 @@ class Augmentation(Protocol):
             sample_id: for errors.
 
         Returns:
-            ``(C, S, S)`` and ``(N, S, S)`` uint8, S of the training crops.
+            ``(C, S, S)`` and ``(N, S, S)`` uint8, with S the crop size.
         """
 
 
 class JointTransform:
-    """seglab's own augmentation: random resizing, crop, mirror image, colours, padding.
+    """seglab's own augmentation: random resize, crop, horizontal flip, colours, padding.
 
     Args:
         crop_size: side of the square, in pixels.
-        scale: range of the factor of the resizing.
-        flip: probability of a mirror image.
+        scale: range of the resize factor.
+        flip: probability of a horizontal flip.
         photometric: strength of the colour changes, 0 to 1.
         fill: the colour of the padding, a value per channel; those of :data:`FILL` in turn if None.
     """
@@ -93,11 +93,10 @@ def scale_and_crop(
     scale: Sequence[float],
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Zoom by a random factor and cut a random square out of the result.
+    """Resize by a random factor and take a random square crop.
 
-    The part of the source that the square will show is cut out first and only that is resized,
-    which is the same to within a pixel of rounding and costs a fraction.
-    :func:`pad` fills the square where the result is smaller.
+    The source is cropped first and only the crop is resized: the same up to one pixel of rounding,
+    at a fraction of the cost. If the result is smaller than the square, :func:`pad` fills it.
 
     Args:
         image: ``(C, H, W)`` uint8.
@@ -117,8 +116,8 @@ def scale_and_crop(
     maps = maps[..., top : top + rows, left : left + columns]
     size = min(crop, max(1, round(rows * factor))), min(crop, max(1, round(columns * factor)))
     if size != (rows, columns):
-        # A batch of one with its colours side by side; torch takes an `image[None]` for one without
-        # and answers colour by colour, which costs three times as much here and in what follows.
+        # A channels_last batch of one; torch takes an `image[None]` for a contiguous one
+        # and returns planes, which costs three times as much here and later.
         batch = image.permute(1, 2, 0)[None].contiguous().permute(0, 3, 1, 2)
         image = F.interpolate(batch, size, mode="bilinear", antialias=True, align_corners=False)[0]
         maps = resize_nearest(maps, size)
@@ -132,9 +131,9 @@ def pad(
     rng: np.random.Generator,
     fill: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Fill up to a square, at a random one of the two sides of each axis.
+    """Pad to a square, at a randomly chosen side of each axis.
 
-    It comes after the photometric changes: in evaluation, padding is exactly the mean colour.
+    Applied after the photometric changes, so padding is exactly the mean colour, as in evaluation.
 
     Args:
         image: ``(C, h, w)`` uint8.
@@ -162,7 +161,7 @@ def pad(
 
 @cache
 def _blank(side: int, colour: tuple[int, ...]) -> Tensor:
-    """Return a square of one colour, ``(side, side, C)`` uint8; a copy of it is a quick start."""
+    """Return a square of one colour, ``(side, side, C)`` uint8; cached, as copying is fast."""
     return torch.tensor(colour, dtype=torch.uint8).expand(side, side, -1).contiguous()
 
 
@@ -197,7 +196,7 @@ def photometric(image: Tensor, strength: float, rng: np.random.Generator) -> Ten
     grey = _LUMA.expand(3, 3)
     saturate = grey + (1 + 0.5 * saturation) * (torch.eye(3) - grey)
     matrix = saturate @ torch.linalg.inv(_YIQ) @ rotation @ _YIQ * (1 + 0.5 * contrast)
-    # Contrast turns about mid-grey; greys map to themselves under saturation and hue.
+    # Contrast pivots about mid-grey; saturation and hue leave greys unchanged.
     offset = 128 - (1 + 0.5 * contrast) * (128 - 32 * brightness)
     pixels = image.permute(1, 2, 0).reshape(-1, 3).float()
     changed = torch.addmm(torch.full((3,), offset), pixels, matrix.T)

@@ -27,16 +27,16 @@ class Sample:
     """One image and its truth.
 
     Attributes:
-        id: the name in the list, which is the stem of the files' names.
+        id: the name in the list, the stem of the file names.
         image: ``(C, H, W)`` uint8, RGB unless ``data.channels`` is not 3, at the image's original
-            size. Not to be written to: it may be a view of memory-mapped pixels.
+            size. Read-only: it may be a view of memory-mapped pixels.
         class_map: ``(H, W)`` uint8, class indices ``0..K-1`` and 255 for void.
         instance_map: ``(H, W)`` uint8, instance ids from 1, 0 for background, 255 for void; None
             unless the data set was opened with ``instances=True``.
         boxes: the annotated objects; empty unless opened with ``instances=True``.
         classes: their names, in the order of the values.
 
-    It unpacks into image and class map: ``image, maps = data[3]``. Notebooks show it as a picture.
+    It unpacks into image and class map: ``image, maps = data[3]``. Notebooks display it.
     """
 
     id: str
@@ -51,12 +51,12 @@ class Sample:
 
     def show(self, title: str = "") -> Image.Image:
         """Draw the image with its boxes, the class map, the instances if read, and a legend."""
-        # The room that draws is above this one: it is named, not imported.
+        # Imported by name: the drawing package is in a higher layer.
         picture: Image.Image = resolve_name("seglab.drawing.pictures:draw_sample")(self, title)
         return picture
 
     def _repr_png_(self) -> bytes:
-        """Return the picture for a notebook, as IPython's display protocol names it."""
+        """Return the picture for IPython's display protocol."""
         self.show(self.id).save(file := BytesIO(), format="PNG")
         return file.getvalue()
 
@@ -67,7 +67,7 @@ class Sample:
 
 
 class Samples(SplitFiles, Dataset[Sample]):
-    """A split as a data set of torch's."""
+    """A split as a torch data set."""
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
@@ -81,7 +81,7 @@ class Samples(SplitFiles, Dataset[Sample]):
         return self.sample(index, self.read(index))
 
     def sample(self, index: int, pixels: Pixels) -> Sample:
-        """Return sample ``index`` made of its decoded pixels."""
+        """Return sample ``index`` with the given decoded pixels."""
         instances = pixels.instance_map
         return Sample(
             self.ids[index],
@@ -94,18 +94,18 @@ class Samples(SplitFiles, Dataset[Sample]):
 
 
 class VOCSegmentation(FolderFiles, Samples):
-    """The segmentation part of a VOC year, or a data set of one's own in the same layout.
+    """The segmentation part of a VOC year, or your own data set in the same layout.
 
     Arguments and errors are those of :class:`~seglab.data.folder.FolderFiles`.
     """
 
 
 class PairSamples(PairFiles, Samples):
-    """Images beside masks of the same name."""
+    """Images and masks of the same name, in two folders."""
 
 
 class CocoSamples(CocoFiles, Samples):
-    """Images that a JSON file of COCO's form lists."""
+    """Images listed by a JSON file in COCO's format."""
 
 
 DATASETS: Mapping[str, type[Samples]] = {

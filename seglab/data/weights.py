@@ -34,7 +34,7 @@ def balanced(config: TrainConfig, train: Record) -> TrainConfig:
     """Return a configuration whose ``loss.class_weights`` are numbers, if they were ``auto``.
 
     Args:
-        config: what is trained or evaluated.
+        config: of the training or evaluation.
         train: the record of the checked training split.
 
     Raises:

@@ -42,12 +42,12 @@ def _font(size: float) -> ImageFont.FreeTypeFont:
 
 
 def _line(text: str) -> str:
-    """Return any text as one that can be drawn in a line: no breaks, no lone surrogates."""
+    """Return text drawable on one line: without line breaks and lone surrogates."""
     return " ".join(text.encode("utf-8", "replace").decode().split())
 
 
 def draw_tags(photo: Image.Image, tags: Sequence[Tag]) -> None:
-    """Write each tag above the upper left corner of its box, unless it would cover another."""
+    """Draw each tag above the upper left corner of its box, unless it would cover another."""
     draw, font = ImageDraw.Draw(photo), _font(max(11, photo.width // 36))
     written: list[tuple[int, int, int]] = []
     for text, colour, left, top, _, _ in tags:
@@ -66,9 +66,9 @@ def draw_tags(photo: Image.Image, tags: Sequence[Tag]) -> None:
 def lay_out(
     columns: Sequence[tuple[str, Image.Image]], entries: Sequence[tuple[int, str]], title: str
 ) -> Image.Image:
-    """Set a title, pictures of one height under their headings, and a legend on white paper.
+    """Compose a title, pictures of equal height under their headings, and a legend on white.
 
-    The legend names the values of ``entries``; there is none without any.
+    The legend lists ``entries``; without entries there is no legend.
     """
     unit = min(40, max(15, columns[0][1].width // 24))  # the size of text, and every distance
     font, large = _font(unit), _font(round(unit * 1.25))

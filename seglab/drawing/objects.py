@@ -21,7 +21,7 @@ from seglab.runtime.files import write_json
 def object_overlay(
     image: Pixels, masks: np.ndarray, texts: Sequence[str], boxes: np.ndarray
 ) -> Image.Image:
-    """Lay objects over their image, each in a colour of its own, with a tag.
+    """Overlay objects on their image, each in its own colour, with a tag.
 
     Args:
         image: (H, W, 3) uint8.
@@ -53,7 +53,7 @@ def object_panel(
     Args:
         image: (H, W, 3) uint8.
         truth: None leaves its column out.
-        found: those to show; their tags hold class and score.
+        found: the detections to show; their tags contain class and score.
         classes: the names of the classes 0..K-1.
         title: above the picture; wraps where it is long.
     """
@@ -74,7 +74,7 @@ def _objects(count: int) -> str:
 
 
 def _painted(masks: np.ndarray) -> Pixels:
-    """Return the number from 1 of the topmost object of each pixel, 0 where none is."""
+    """Return the 1-based index of the topmost object per pixel, 0 elsewhere."""
     numbers = np.zeros(masks.shape[1:], np.uint8)
     for place in reversed(range(len(masks))):
         numbers[masks[place]] = 1 + place % (VOID - 1)
@@ -84,10 +84,9 @@ def _painted(masks: np.ndarray) -> Pixels:
 class ObjectFiles:
     """Writes the objects of photographs: a palette PNG per image, and one JSON of them all.
 
-    ``folder/instances/ID.png`` holds 1 for the surest object that is sure enough to be painted, 2
-    for the next, and so on, 0 elsewhere. ``folder/instances.json`` is a COCO data set with a score
-    to each annotation, so that its ``annotations`` are what COCO's tools load as results; every
-    object is in it, painted or not.
+    ``folder/instances/ID.png`` numbers the objects above the score threshold from 1, by descending
+    score, 0 elsewhere. ``folder/instances.json`` is a COCO data set with a score per annotation, so
+    COCO's tools load its ``annotations`` as results; it contains all objects.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
@@ -100,8 +99,8 @@ class ObjectFiles:
 
         Args:
             name: the image's id.
-            found: its objects.
-            sure: those of them that are painted.
+            found: all detections.
+            sure: the detections above the threshold.
         """
         height, width = found.masks.shape[1:]
         self.images.append(

@@ -1,1 +1,1 @@
-"""Where metrics go besides the run folder's own files."""
+"""Loggers: metrics.csv, W&B, and others of Lightning."""

@@ -1,4 +1,4 @@
-"""Hands what Lightning logs to the run folder's history."""
+"""Passes Lightning's metrics to the run folder's history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seglab.run.folder import Run
 
 
 class PlainLogger(Logger):
-    """What Lightning asks of every logger: a name, a version, and to take the configuration."""
+    """The parts of Lightning's logger interface without effect here."""
 
     name = "seglab"
     version = 0
@@ -21,13 +21,13 @@ class PlainLogger(Logger):
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:
-        """Ignore them: the configuration is in the run folder, and a W&B run starts with it."""
+        """Ignored: the run folder contains the configuration, and a W&B run starts with it."""
 
 
 class HistoryLogger(PlainLogger):
     """Writes ``metrics.csv`` through :class:`~seglab.run.history.History`, each step once.
 
-    Lightning's own CSVLogger deletes the file of a run that is resumed.
+    Lightning's CSVLogger deletes the file of a resumed run.
     """
 
     def __init__(self, run: Run) -> None:

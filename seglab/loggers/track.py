@@ -1,4 +1,4 @@
-"""Where a job's numbers and pictures go besides its run folder, as ``logger`` says."""
+"""Logs a job's metrics and pictures beyond its run folder, by the ``logger`` setting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from seglab.schema import TrainConfig
 
 
 class Tracking:
-    """A job that is logged nowhere else; :class:`WandbTracking` does more."""
+    """Logs nothing beyond the run folder; the base of the other classes."""
 
     def __init__(self) -> None:
         self.loggers: list[Logger] = []
@@ -41,12 +41,12 @@ class Tracking:
         """What shows a validation; see ``seglab.callbacks.validated``."""
 
     def prepare(self, folder: Path, classes: tuple[str, ...], total: int) -> None:
-        """Make loggers and callbacks; nothing is written yet.
+        """Create loggers and callbacks; nothing is written yet.
 
         Args:
             folder: the run folder.
             classes: names in the order of the values.
-            total: how many samples are validated or predicted.
+            total: the number of validated or predicted samples.
 
         Raises:
             ConfigError: the job cannot be logged as it is configured.
@@ -60,31 +60,31 @@ class Tracking:
         data: Mapping[str, Record],
         extra: Mapping[str, Any] | None = None,
     ) -> Iterator[None]:
-        """Log what happens in the block, and whether it ended well.
+        """Log what happens in the block, and its status at the end.
 
         Args:
-            trainer: what works.
-            net: what it works on.
-            data: the splits that it uses, by name.
-            extra: configuration besides the job's own.
+            trainer: runs the job.
+            net: the model.
+            data: the splits in use, by name.
+            extra: configuration in addition to the job's own.
         """
         yield
 
     def results(self, metrics: Mapping[str, float], checkpoints: Path | None = None) -> None:
-        """Log what the job came to: its final metrics and, if it made any, its checkpoints."""
+        """Log the results of the job: final metrics and checkpoints, if any."""
 
 
 def track(
     config: TrainConfig, job_type: str, folder: Path, overrides: Sequence[str], console: Console
 ) -> Tracking:
-    """Start to look for W&B's key and server, beside whatever is done until the run starts.
+    """Create the tracking; for W&B, look up key and server in the background.
 
     Args:
-        config: what the job does.
+        config: of the job.
         job_type: train, evaluate or predict.
         folder: the run folder.
         overrides: the command line's.
-        console: where the one line about the run is said.
+        console: prints one line about the run.
 
     Raises:
         ConfigError: another logger than W&B's that cannot be built.
@@ -97,10 +97,10 @@ def track(
 
 
 class LightningTracking(Tracking):
-    """A job that another of Lightning's loggers logs, in the first process.
+    """Logs a job with another of Lightning's loggers, on rank zero.
 
     Raises:
-        ConfigError: an argument that the logger does not take or refuses; no logger.
+        ConfigError: an unknown or rejected argument, or not a logger.
     """
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
@@ -121,7 +121,7 @@ class LightningTracking(Tracking):
         data: Mapping[str, Record],
         extra: Mapping[str, Any] | None = None,
     ) -> Iterator[None]:
-        """Log the configuration, and whether the job ended well."""
+        """Log the configuration, and the status at the end."""
         status = "failed"
         for logger in self.loggers:
             logger.log_hyperparams({**dict(flatten(asdict(self.config))), **(extra or {})})
@@ -139,7 +139,7 @@ class LightningTracking(Tracking):
 
 
 class WandbTracking(Tracking):
-    """A job that is logged to W&B by its first process; see :func:`track`."""
+    """Logs a job to W&B, on rank zero; see :func:`track`."""
 
     def __init__(
         self, config: TrainConfig, job_type: str, overrides: Sequence[str], console: Console
@@ -152,7 +152,7 @@ class WandbTracking(Tracking):
         self.connection: Future[Connection] = Future()
         self.first = rank() == 0
         if self.first:
-            # A daemon: a job that ends before it needs the answer does not wait for it.
+            # A daemon: a job that ends early does not wait for the connection.
             threading.Thread(target=self._connect, name="wandb", daemon=True).start()
 
     def prepare(self, folder: Path, classes: tuple[str, ...], total: int) -> None:
@@ -179,7 +179,7 @@ class WandbTracking(Tracking):
         data: Mapping[str, Record],
         extra: Mapping[str, Any] | None = None,
     ) -> Iterator[None]:
-        """Start a W&B run and finish it whatever happens: exit code 0, 1, or 130 if interrupted."""
+        """Start a W&B run and always finish it: exit code 0, 1, or 130 if interrupted."""
         self.trainer = trainer
         if not self.first:
             yield
@@ -189,7 +189,7 @@ class WandbTracking(Tracking):
         about = {"name": self.name, "job_type": self.job_type, "config": settings}
         self.session.start(self.connection, define_metrics, **about)
         if self.config.data.num_workers:
-            self.session.started()  # a process is not to be forked beside a thread that imports
+            self.session.started()  # no fork while a thread is importing
         exit_code = 1
         try:
             yield
@@ -202,7 +202,7 @@ class WandbTracking(Tracking):
             self.session.finish(exit_code)
 
     def results(self, metrics: Mapping[str, float], checkpoints: Path | None = None) -> None:
-        """Log tables and charts, the best epoch and, if it is asked for, the checkpoints."""
+        """Log tables and charts, the best epoch and, if configured, the checkpoints."""
         if not self.first:
             return
         self.logger.flush()
@@ -228,10 +228,10 @@ class WandbTracking(Tracking):
             seconds = min(PROBE_SECONDS, self.config.logger.init_timeout)
             mode = chosen_mode(self.config.logger.mode)
             self.connection.set_result(connect(mode, seconds))
-        except BaseException as error:  # raised where the answer is asked for
+        except BaseException as error:  # raised where the connection is used
             self.connection.set_exception(error)
 
 
 def artifact_name(config: TrainConfig, run_id: str) -> str:
-    """Return what a run's model artifact is called: its model, its data and its id."""
+    """Return the name of a run's model artifact: model, data and run id."""
     return re.sub(r"[^\w.-]+", "-", f"{config.model.name}-{config.data.name}-{run_id}")

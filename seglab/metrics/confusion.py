@@ -97,8 +97,8 @@ def split_loss(fractions: Tensor) -> float:
     """Return the loss of a split from its images' ``(N, T, 2)`` float64 fractions.
 
     Each of the T terms is the sum of its numerators over the sum of its denominators, and the loss
-    is the sum of the terms. ``math.fsum`` rounds once, so the order of the images is of no account.
-    NaN if a term's denominators sum to 0, as where the split has no valid pixel at all.
+    is the sum of the terms. ``math.fsum`` rounds once, so the order of the images is irrelevant.
+    NaN if a term's denominators sum to 0, for example if the split has no valid pixel.
     """
     total = 0.0
     for numerators, denominators in fractions.permute(1, 2, 0).tolist():
@@ -109,7 +109,7 @@ def split_loss(fractions: Tensor) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What the scores of a split were computed from, on the CPU, in the order of the split.
+    """The counts behind the scores of a split, on the CPU, in the order of the split.
 
     Attributes:
         confusion: ``(K, K)`` int64, pixels by true class (row) and predicted class (column).
@@ -127,7 +127,7 @@ class Evaluation:
 
 
 class SegmentationMetrics(Metric):
-    """Gathers class maps and losses, and computes :func:`scores` of them all, as plain floats.
+    """Accumulates class maps and losses, and computes :func:`scores` as plain floats.
 
     Args:
         classes: the names of the K classes, in the order of their values.
@@ -143,7 +143,7 @@ class SegmentationMetrics(Metric):
     full_state_update = False
     higher_is_better = True
     is_differentiable = False
-    update_called = True  # a process without an image joins `compute` all the same: no warning
+    update_called = True  # a process without an image must join `compute` too: no warning
     confusion: Tensor
 
     def __init__(self, classes: Sequence[str], per_image: bool = False, terms: int = 1) -> None:
@@ -155,7 +155,7 @@ class SegmentationMetrics(Metric):
         size = len(self.classes)
         self.latest = torch.empty(0, 3, size, dtype=torch.int64)
         self.add_state("confusion", torch.zeros(size, size, dtype=torch.int64), "sum")
-        self._no_rows = {  # of lists with a row for each image: more in one process than another
+        self._no_rows = {  # lists with a row per image, of different lengths per process
             "index": torch.empty(0, dtype=torch.int64),
             "counts": torch.empty(0, 3, size, dtype=torch.int64),
             "loss": torch.empty(0, terms, 2, dtype=torch.float64),
@@ -177,10 +177,10 @@ class SegmentationMetrics(Metric):
             target: classes in 0..K-1, or 255 for void.
             loss: (B, T, 2) float64, what each image adds to :func:`split_loss`.
             index: (B,) int64, each image's position in the split, so that the order of arrival is
-                of no account; needed with ``loss`` and with ``per_image``.
+                irrelevant; required with ``loss`` and with ``per_image``.
 
         Raises:
-            ValueError: as :func:`confusion_matrix`; no index; not one row for each image.
+            ValueError: see :func:`confusion_matrix`; a missing index; not one row per image.
         """
         if index is None and (self.per_image or loss is not None):
             raise ValueError("losses and per-image counts need the index of each image")

@@ -1,4 +1,4 @@
-"""What follows from the pixels that each image has of each class: IoU, mIoU, intervals.
+"""Statistics of per-image pixel counts: IoU, mIoU, intervals.
 
 ``counts`` is ``(N, 3, K)`` int64 throughout: the pixels of each class in truth, in prediction and
 in both, for each of N images, void left out. Knows no torch, so that runs are compared at once.
@@ -51,8 +51,8 @@ def miou(counts: npt.NDArray[np.generic]) -> Floats:
 def jackknife_interval(counts: Counts, *, confidence: float = 0.95) -> tuple[float, float]:
     """Return the interval of mIoU over images, by the jackknife.
 
-    The images are taken for a random sample of all images that could have been drawn in their
-    place; the model is fixed, so what another training would change is not in the interval.
+    The images are treated as a random sample of all images. The model is fixed, so the interval
+    does not cover the variance of training.
 
     With m_i the mIoU of all N images but the i-th and m their mean, the jackknife's standard error
     of mIoU is s = sqrt((N - 1) / N * sum (m_i - m)^2), and its estimate of mIoU's bias b =
@@ -101,7 +101,7 @@ def unreliable(counts: Counts) -> bool:
 def _without_each(counts: Counts) -> Floats:
     """Return the mIoU of all images but the i-th, for each i, ``(N,)`` float64."""
     total = counts.sum(0)
-    parts = np.array_split(counts, len(counts) // 4096 + 1)  # little memory for many images
+    parts = np.array_split(counts, len(counts) // 4096 + 1)  # in chunks, to save memory
     return np.concatenate([miou(total - part) for part in parts])
 
 

@@ -1,16 +1,16 @@
-"""How good the masks of single objects are: COCO's average precision, the same on any processes.
+"""COCO's average precision of instance masks, equal on any number of processes.
 
 faster-coco-eval does the counting, as for torchmetrics' MeanAveragePrecision, which is not used:
-it leaves out what is found in images without a true object, takes thresholds and results through
-float32 (an IoU of 4/5 misses 0.8), and gathers as if every process had seen as many images.
+it ignores detections in images without a true object, rounds thresholds and results to float32 (an
+IoU of 4/5 misses 0.8), and gathers as if every process had the same number of images.
 
 Source: cocodataset.org, "Detection Evaluation": AP is the mean over classes, and over IoU
 thresholds 0.50 to 0.95 in steps of 0.05, of the precision at 101 recalls; AP50 at IoU 0.50 alone.
 The 100 detections of highest score per image are counted, which is the library's default too.
 
-Void pixels are ignored, as in mIoU: they are taken out of a found mask before its IoU is computed,
-and a mask with nothing left is neither a hit nor a false alarm. COCO has no such pixels; without
-them the result is COCO's.
+Void pixels are ignored, as in mIoU: they are removed from a predicted mask before its IoU is
+computed, and a mask that becomes empty is neither a true nor a false positive. COCO has no void
+pixels; without them the result is COCO's.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ImageObjects:
     Attributes:
         index: the image's place in the split.
         size: its height and width in pixels.
-        found: (class, score, run-length code) of each object that a model found, void left out.
+        found: (class, score, run-length code) of each detection, without void pixels.
         true: (class, run-length code) of each true one.
     """
 
@@ -50,13 +50,13 @@ class ImageObjects:
     true: list[tuple[int, bytes]]
 
     def plain(self) -> list[Any]:
-        """Return what JSON can hold; run-length codes are ASCII."""
+        """Return JSON-compatible data; run-length codes are ASCII."""
         found = [(label, score, code.decode("ascii")) for label, score, code in self.found]
         return [self.index, self.size, found, [(x, code.decode("ascii")) for x, code in self.true]]
 
     @classmethod
     def of(cls, plain: Sequence[Any]) -> ImageObjects:
-        """Read what :meth:`plain` returned."""
+        """Restore from the data that :meth:`plain` returned."""
         index, (height, width), found, true = plain
         return cls(
             index,
@@ -75,20 +75,20 @@ def encode(masks: Tensor) -> list[bytes]:
 
 
 def void_pixels(class_map: Tensor, instance_map: Tensor) -> Tensor:
-    """Return where an image's truth is not known: ``(H, W)`` bool.
+    """Return where an image's truth is unknown: ``(H, W)`` bool.
 
-    That is where either map ``(H, W)`` uint8 is 255: without a class (which mIoU ignores too) or
-    without an id, a pixel cannot be told to be of an object or not.
+    That is where either map ``(H, W)`` uint8 is 255: without a class (ignored by mIoU too) or
+    without an id, it is unknown whether a pixel belongs to an object.
     :func:`~seglab.data.instances.find_instances` leaves the same pixels out of true masks.
     """
     return (class_map == VOID) | (instance_map == VOID)
 
 
 def without_void(found: Detections, void: Tensor) -> Detections:
-    """Return what was found less its void pixels, without the masks that have no others.
+    """Remove void pixels from detections, and detections with only void pixels.
 
     Args:
-        found: N objects of one image; a mask without any pixel stays, as a false alarm.
+        found: N detections in one image; an empty mask stays, as a false positive.
         void: ``(H, W)`` bool.
     """
     masks = found.masks & ~void
@@ -155,7 +155,7 @@ def _silent(*_: object) -> None:
 
 
 class MaskAP:
-    """Gathers the objects of a split, image by image and process by process.
+    """Accumulates the objects of a split over images and processes.
 
     Args:
         classes: the names of the K classes, background first, in the order of their values.
@@ -169,7 +169,7 @@ class MaskAP:
         """Add an image.
 
         Args:
-            found: the objects that a model found in it.
+            found: the detections.
             truth: the true ones; none of their pixels is void.
             void: ``(H, W)`` bool, :func:`void_pixels`.
             index: the image's place in the split.

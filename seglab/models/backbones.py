@@ -16,9 +16,9 @@ class Backbone(nn.Module):
     """A classification net without its head, read at several resolutions.
 
     Its parameters keep torchvision's names, so that ImageNet weights load unchanged. VGG is read
-    after its last three poolings, and the last of them goes on through fc6 and fc7 as
-    convolutions (Long, Shelhamer and Darrell, CVPR 2015, section 4.1); any other net is read
-    after the last layer of each resolution.
+    after its last three poolings; the last one is followed by fc6 and fc7 as convolutions (Long,
+    Shelhamer and Darrell, CVPR 2015, section 4.1); any other net is read after the last layer of
+    each resolution.
 
     Args:
         name: one of torchvision's classification nets, such as ``resnet50``.
@@ -94,7 +94,7 @@ def find_taps(
         training = layer.training
         try:
             map_ = layer.eval()(map_)
-        except (AssertionError, RuntimeError):  # wants no map, such as a transformer's encoder
+        except (AssertionError, RuntimeError):  # takes no map: a transformer's encoder
             break
         finally:
             layer.train(training)

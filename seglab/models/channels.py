@@ -1,4 +1,4 @@
-"""Nets of RGB images for images of other channels: only the first convolution differs."""
+"""Adapts RGB nets to other channel counts; only the first convolution differs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RGB = 3
 
 
 def first_convolution(net: nn.Module) -> tuple[str, nn.Conv2d] | None:
-    """Return the first convolution of a net in the order of its modules, and its name."""
+    """Return the first convolution of a net, in module order, and its name."""
     named = net.named_modules()
     return next(((name, part) for name, part in named if isinstance(part, nn.Conv2d)), None)
 
@@ -17,7 +17,7 @@ def first_convolution(net: nn.Module) -> tuple[str, nn.Conv2d] | None:
 def with_channels(net: nn.Module, channels: int) -> nn.Module:
     """Return a net whose first convolution takes ``channels`` channels, changed in place.
 
-    Its weights are those that it had for RGB, by :func:`adapted`.
+    Its RGB weights are converted by :func:`adapted`.
 
     Raises:
         ValueError: the net does not begin with a convolution of RGB, or of as many channels.

@@ -15,9 +15,9 @@ from seglab.models.backbones import STRIDES, Backbone
 class FCN(nn.Module):
     """FCN-32s, FCN-16s and FCN-8s: coarse class scores, refined by scores of finer maps.
 
-    All score layers start at zero (section 4.1 and 4.2), so that training starts from even odds
-    and a skip adds nothing at first. The upsampling by two starts as bilinear and is learned,
-    one kernel a class; the last one, to the pixels, stays bilinear (section 4.2).
+    All score layers start at zero (section 4.1 and 4.2), so that training starts from uniform
+    probabilities and skips add nothing at first. The upsampling by two starts as bilinear and is
+    learned, one kernel a class; the last one, to the pixels, stays bilinear (section 4.2).
 
     Args:
         num_classes: K, the number of output channels.
@@ -58,7 +58,7 @@ class FCN(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map normalised images ``(B, 3, H, W)`` of any size to logits ``(B, K, H, W)``."""
         height, width = image.shape[-2:]
-        # Zeros, the mean colour, up to whole cells of the coarsest map: the grids then lie exactly.
+        # Pad with zeros, the mean colour, to a multiple of 32, so that the grids align exactly.
         padded = F.pad(image, (0, -width % 32, 0, -height % 32))
         at8, at16, at32 = self.backbone(padded)
         score: Tensor = self.score32(self.dropout(at32))

@@ -29,7 +29,7 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)
 
 
 class FeaturePyramid(nn.Module):
-    """A backbone whose maps are brought to one width and carry what the coarser ones saw.
+    """A backbone with a feature pyramid: maps of one width, merged top-down.
 
     Args:
         name: one of torchvision's classification nets, such as ``mobilenet_v2``.
@@ -56,13 +56,12 @@ class FeaturePyramid(nn.Module):
 class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
     """RoI align over the levels of a pyramid whose strides are known.
 
-    torchvision infers the strides from the first image that it sees, and keeps them. Padded to
-    whole cells, an image of less than 78 pixels seems to have others, so that results would depend
-    on which image came first.
+    torchvision infers the strides from its first image and keeps them. For a padded image of less
+    than 78 pixels it infers wrong strides, so results would depend on the order of images.
 
     Args:
         strides: of the levels, finest first: powers of two.
-        output_size: height and width of what is taken from a level, in pixels.
+        output_size: height and width of the output, in pixels.
     """
 
     def __init__(self, strides: Sequence[int], output_size: int) -> None:
@@ -73,7 +72,7 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
 
 
 class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
-    """torchvision's Mask R-CNN over a :class:`FeaturePyramid`, images taken at the size they have.
+    """torchvision's Mask R-CNN over a :class:`FeaturePyramid`, without resizing the images.
 
     It takes a list of normalised images ``(C, H, W)`` float32 and, in training, as many targets
     (``boxes``, ``labels``, ``masks``); it returns the losses by name or, in evaluation mode, each
@@ -91,8 +90,8 @@ class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
         **settings: torchvision's, such as ``rpn_post_nms_top_n_test``, ``box_score_thresh``.
 
     Raises:
-        ValueError: a net without maps at these strides, anchors that do not fit the levels, or a
-            setting that torchvision's does not have and would pass over.
+        ValueError: a net without maps at these strides, anchors that do not fit the levels, or an
+            unknown setting, which torchvision would ignore.
     """
 
     def __init__(

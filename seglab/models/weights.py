@@ -1,6 +1,6 @@
 """Pretrained weights: torchvision's, or a local file of a backbone, a whole net, or a checkpoint.
 
-Nothing is unpickled, and nothing is passed over in silence: see :class:`LoadReport`.
+No pickle is loaded, and no tensor is skipped silently: see :class:`LoadReport`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from seglab.schema import DEFAULT, is_torchvisions
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every tensor.
+    """The fate of every tensor of the net and the source.
 
     Attributes:
         source: the file, or torchvision's name of the weights.
         loaded: names in the net that were filled.
-        missing: names in the net that the source does not have; they stay as initialised.
-        replaced: names in both of another shape, such as a head for other classes; they stay as
-            initialised too.
+        missing: names in the net that are not in the source; they stay as initialised.
+        replaced: names in both with different shapes, such as a head for other classes; they stay
+            as initialised too.
         unexpected: names that only the source has; they are not used.
         adapted: of ``loaded``, the weights of RGB that were adapted to other channels.
     """
@@ -85,7 +85,7 @@ def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> Lo
             f"model.weights={weights}: {chosen.url} refused: holds more than tensors and plain "
             "data; give a local file: model.weights=FILE"
         ) from None
-    except (OSError, RuntimeError) as error:  # no network, no room; another file than was meant
+    except (OSError, RuntimeError) as error:  # no network, no space, wrong checksum
         raise RunError(
             f"model.weights={weights}: {chosen.url} cannot be had ({error}); "
             "give a local file: model.weights=FILE"
@@ -94,7 +94,7 @@ def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> Lo
 
 
 def check_weights(net: nn.Module, node: Mapping[str, Any], weights: str) -> None:
-    """Find what :func:`load_pretrained` would refuse, without fetching anything.
+    """Check ``weights`` as :func:`load_pretrained` does, without downloading.
 
     Raises:
         ConfigError, RunError: as :func:`load_pretrained`.
@@ -136,7 +136,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise RunError(
             f"model.weights={path}: refused: no weights, or more than tensors and plain data"
         ) from None
-    except Exception as error:  # a damaged pickle may end in any of them
+    except Exception as error:  # a damaged pickle may raise any of these
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(f"model.weights={path}: damaged, or no weights: {reason}") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):

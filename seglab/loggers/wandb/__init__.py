@@ -1,1 +1,1 @@
-"""Weights & Biases: one run a job, which nothing that W&B or its server does can stop or slow."""
+"""Weights & Biases: one run per job; no failure of W&B or its server stops or slows a job."""

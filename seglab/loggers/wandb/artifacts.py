@@ -1,4 +1,4 @@
-"""Checkpoints as W&B model artifacts: up at the end of a run, down for evaluate and predict."""
+"""Checkpoints as W&B model artifacts: uploaded after a run, downloaded to evaluate and predict."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PREFIX = "wandb:"
 def upload_checkpoints(
     run: Run, name: str, folder: Path, last: Mapping[str, Any], best: Mapping[str, Any]
 ) -> None:
-    """Log ``last.ckpt`` and ``best.ckpt`` as versions of one model artifact, under these aliases.
+    """Log ``last.ckpt`` and ``best.ckpt`` as versions of one artifact, aliased last and best.
 
     Args:
-        run: the W&B run that made them.
+        run: the W&B run that wrote them.
         name: of the artifact; letters, digits, ``-``, ``_`` and ``.``.
-        folder: where the checkpoints lie.
-        last, best: what to tell of them, such as epoch and mIoU.
+        folder: contains the checkpoints.
+        last, best: their metadata, such as epoch and mIoU.
     """
     import wandb
 
@@ -38,21 +38,21 @@ def upload_checkpoints(
     versions = [(paths[0], "best", best), (paths[1], "last", last)]
     for path, alias, metadata in versions[same:]:
         artifact = wandb.Artifact(name, type="model", metadata=dict(metadata))
-        # The file lies in the run folder for good; a copy would only cost its space.
+        # The file stays in the run folder; a copy would only waste space.
         artifact.add_file(str(path), name="model.ckpt", policy="immutable")
         run.log_artifact(artifact, aliases=["best", "last"] if same else [alias])
 
 
 def local_checkpoint(reference: str) -> Path:
-    """Return the path of a checkpoint: ``reference`` itself, or where its artifact was loaded to.
+    """Return the path of a checkpoint: ``reference`` itself, or its downloaded artifact.
 
     Args:
-        reference: a file, or ``wandb:ENTITY/PROJECT/ARTIFACT:ALIAS``. An artifact is kept in this
-            user's cache folder by its digest, and loaded once.
+        reference: a file, or ``wandb:ENTITY/PROJECT/ARTIFACT:ALIAS``. An artifact is downloaded
+            once and cached by its digest in the user's cache folder.
 
     Raises:
         ConfigError: not of this form, or no key for the server.
-        RunError: no such artifact, or one that holds no checkpoint.
+        RunError: no such artifact, or one without a checkpoint.
     """
     if not reference.startswith(PREFIX):
         return Path(reference)
@@ -70,7 +70,7 @@ def local_checkpoint(reference: str) -> Path:
         artifact = wandb.Api(timeout=30).artifact(name, type="model")
         folder = cache_folder() / "artifacts" / artifact.digest
         found = sorted(Path(artifact.download(root=str(folder))).glob("*.ckpt"))
-    except Exception as error:  # the client has no common kind for what server and network do
+    except Exception as error:  # the client has no common base class for server and network errors
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(f"checkpoint={reference}: cannot be loaded: {reason}") from None
     if len(found) != 1:

@@ -1,4 +1,4 @@
-"""What Lightning does not log of itself: pictures with masks, results, speed, GPU memory."""
+"""Logs to W&B what Lightning does not: pictures with masks, results, speed, GPU memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from seglab.schema import PicturesConfig
 class WandbResults(L.Callback):
     """Logs the same fixed samples every few epochs, and tables and charts at the end.
 
-    In every process, because each has seen a part of the samples; the logger is rank zero's.
+    Runs on every rank, because each has a part of the samples; only rank zero has a logger.
 
     Args:
-        logger: where the values go.
+        logger: receives the values.
         classes: names in the order of the values.
-        total: how many samples there are.
-        pictures: how many of them to log, and how often.
-        table_images: how many the table of results shows.
+        total: the number of samples.
+        pictures: how many samples to log, and how often.
+        table_images: the number of samples in the table of results.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class WandbResults(L.Callback):
         self.samples: list[Sample] = []
         self.scores: dict[str, float] = {}
         self.evaluation: Evaluation | None = None
-        self.logged = False  # whether the pictures of the last validation are
+        self.logged = False  # whether the last validation's pictures are logged
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
@@ -67,7 +67,7 @@ class WandbResults(L.Callback):
         self.logger.log_metrics(values)
 
     def show(self, validated: Validated) -> None:
-        """Log the pictures if they are due, and the scores where the task has not."""
+        """Log the pictures if due, and the scores if the task has not logged them."""
         self.samples = validated.samples
         self.scores, self.evaluation = validated.scores, validated.evaluation
         every = self.pictures.every_n_epochs
@@ -111,7 +111,7 @@ class WandbResults(L.Callback):
         return values
 
     def _pictures(self) -> dict[str, Any]:
-        # Each under a name of its own: W&B shows lists of images only if they are of one size.
+        # One key per image: W&B shows a list of images only if their sizes are equal.
         return {
             "predictions/" + re.sub(r"[^\w-]+", "_", sample.id): media.masked_image(
                 sample, self.classes

@@ -1,6 +1,6 @@
-"""Whether a run is logged online, found out beside the checks of the data: key first, then server.
+"""Decides whether a run is logged online, while the data is checked: key first, then server.
 
-W&B's own ``init`` answers both questions too, by a prompt and by waiting.
+By hand, because W&B's ``init`` would prompt for the key and wait for the server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROBE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Connection:
-    """How to log: ``online`` to a ``server``, or offline and ``why``."""
+    """``online`` logging to a ``server``, or offline logging with the reason ``why``."""
 
     online: bool
     why: str = ""
@@ -31,13 +31,13 @@ class Connection:
 
 
 def chosen_mode(configured: str | None) -> str | None:
-    """Return ``logger.mode``, or what W&B's own variable WANDB_MODE says; None leaves it to us."""
+    """Return ``logger.mode``, or else WANDB_MODE; None: online if there is a key."""
     said = configured or os.environ.get("WANDB_MODE")
     return {"run": "online", "shared": "online", "dryrun": "offline"}.get(said or "", said)
 
 
 def connect(mode: str | None, timeout: float = PROBE_SECONDS) -> Connection:
-    """Import wandb and find out whether a run can be logged online.
+    """Import wandb and test whether a run can be logged online.
 
     Args:
         mode: ``online``, ``offline``, or None: online if there is a key.
@@ -46,7 +46,7 @@ def connect(mode: str | None, timeout: float = PROBE_SECONDS) -> Connection:
     Raises:
         ConfigError: ``online`` was asked for, and there is no key.
     """
-    # W&B reports its errors to its server; one that does not answer would hold up our exit.
+    # W&B reports errors to its server; an unresponsive one would delay our exit.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
@@ -64,15 +64,15 @@ def connect(mode: str | None, timeout: float = PROBE_SECONDS) -> Connection:
 
 
 def missing_key(online: bool = True) -> str:
-    """Log in with the key that is there, without a prompt; say what is wrong if there is none."""
+    """Log in with an existing key, without a prompt; return the problem if there is none."""
     import wandb
     from wandb.errors.term import termsetup
 
-    # WANDB_MODE=offline would keep the key from being looked for; logger.mode has overruled it.
+    # WANDB_MODE=offline would skip the key lookup; logger.mode takes precedence.
     settings: dict[str, Any] = {"mode": "online"} if online else {}
     session = wandb.setup(wandb.Settings(**settings))
     silent = session.settings.silent
-    # Or it would say where it found the key, and ask the server for the user's name.
+    # Otherwise it prints where it found the key, and asks the server for the user's name.
     session.settings.update_from_dict({"silent": True})
     termsetup(session.settings, None)
     try:
@@ -85,7 +85,7 @@ def missing_key(online: bool = True) -> str:
 
 
 def unreachable(server: str, timeout: float) -> str:
-    """Ask a server for anything; return why it is of no use, or nothing if it answers."""
+    """Send a request to a server; return why it is unreachable, or an empty string."""
 
     class Unfollowed(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *arguments: Any) -> None:
@@ -99,7 +99,7 @@ def unreachable(server: str, timeout: float) -> str:
         return f"{server} answers {error.code}" if error.code >= 500 else ""
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(reason, ssl.SSLError):  # W&B may have been told of certificates that we lack
+        if isinstance(reason, ssl.SSLError):  # W&B may know certificates that we lack
             return ""
         if isinstance(reason, TimeoutError):
             return f"{server} does not answer within {timeout:g} s"

@@ -1,4 +1,4 @@
-"""What a W&B run is called, and what it was made of besides its configuration."""
+"""The name of a W&B run, and its metadata beyond the configuration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST = 128
 
 
 def run_name(model: str, data: str, overrides: Sequence[str]) -> str:
-    """Return a readable name: model, data, and the overrides that matter, by their last part.
+    """Return a readable name: model, data, and relevant overrides by the last part of their key.
 
     >>> run_name("fcn8s", "voc2007", ["experiments=fcn8s_voc2007", "optimizer.lr=0.1", "seed=1"])
     'fcn8s voc2007 lr=0.1 seed=1'
@@ -46,7 +46,7 @@ def run_name(model: str, data: str, overrides: Sequence[str]) -> str:
 
 
 def facts(net: nn.Module, device: torch.device, data: Mapping[str, Record]) -> dict[str, Any]:
-    """Return what to filter and compare runs by, under flat names.
+    """Return metadata for filtering and comparing runs, under flat names.
 
     Args:
         net: its parameters are counted.

@@ -1,4 +1,4 @@
-"""Hands what Lightning logs to a W&B run: one row a step, the step as a value of it."""
+"""Passes Lightning's metrics to a W&B run: one row per step, with the step as a value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HIGHEST = ("mIoU", "pixel_accuracy", "mean_accuracy", "fw_IoU", "mask_AP", "mask
 
 
 def define_metrics(run: Run) -> None:
-    """Tell W&B what each metric is drawn over, and which value of it a table of runs shows."""
+    """Define the x-axis of each metric, and its summary value in the runs table."""
     run.define_metric(STEP, hidden=True)
     for name in ("epoch", "train/*", "val/*", "lr/*", "speed/*", "gpu/*", "predictions/*"):
         run.define_metric(name, step_metric=STEP)
@@ -33,8 +33,8 @@ def define_metrics(run: Run) -> None:
 class WandbLogger(PlainLogger):
     """Gathers the values of a step and logs them as one row.
 
-    Lightning's own needs a run that has been started, logs a row per call, and cannot go on with
-    another part of the run once the server is lost.
+    Lightning's own logger needs a started run, logs a row per call, and cannot continue offline
+    once the server is lost.
     """
 
     def __init__(self, session: Session) -> None:
@@ -51,7 +51,7 @@ class WandbLogger(PlainLogger):
         self.row |= metrics
 
     def flush(self) -> None:
-        """Log the row; the next one keeps its step until it is given another."""
+        """Log the row; the next row keeps the step until a new one is given."""
         if self.row.keys() - {STEP}:
             self.session.log(self.row)
         self.row = {name: value for name, value in self.row.items() if name == STEP}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def masked_image(sample: Sample, classes: Sequence[str]) -> wandb.Image:
-    """Return a photograph with its class maps as masks that W&B can switch on and off."""
+    """Return an image with its class maps as masks that can be toggled in W&B."""
     import wandb
 
     labels = {**dict(enumerate(classes)), VOID: "void"}
@@ -48,7 +48,7 @@ def results_table(
 
 
 def iou_chart(scores: Mapping[str, float], classes: Sequence[str]) -> Any:
-    """Return a bar chart of each class's IoU, with the table that it is drawn from."""
+    """Return a bar chart of the IoU per class, with its table."""
     import wandb
 
     rows = [[name, scores[f"val/IoU/{name}"]] for name in classes]
@@ -57,7 +57,7 @@ def iou_chart(scores: Mapping[str, float], classes: Sequence[str]) -> Any:
 
 
 def confusion_chart(evaluation: Evaluation, classes: Sequence[str]) -> Any:
-    """Return the ``K x K`` confusion matrix, each row as shares of that class's true pixels.
+    """Return the ``K x K`` confusion matrix, each row normalised by the class's true pixels.
 
     A class that does not occur in the truth has a row of zeros.
     """

@@ -1,7 +1,7 @@
-"""One W&B run from start to finish: whatever W&B does, training goes on and nothing logged is lost.
+"""One W&B run from start to finish; if W&B fails, training continues and no logged value is lost.
 
-What the SDK (0.31) does of its own: it waits 90 s for a server at the start and for ever at the
-end, and raises once its service process has died.
+The SDK (0.31) alone waits 90 s for a server at the start and forever at the end, and raises once
+its service process has died.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ RUN_FOLDER = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-([a-z0-9]{8})")
 
 
 class Session:
-    """A W&B run in a run folder; does nothing any more once W&B has failed.
+    """A W&B run in a run folder; a no-op once W&B has failed.
 
     Args:
         folder: the run folder; W&B's files go to ``folder/wandb``.
-        config: project, group and the like, and how long the server may take.
-        console: where the one line about the run is said.
-        resumes: whether this job resumes the run of the folder, so that what lies in ``wandb`` is
-            of the same run; otherwise it is left alone.
+        config: project, group and so on, and the timeouts.
+        console: prints one line about the run.
+        resumes: whether this job resumes the folder's run, whose files are in ``wandb``; otherwise
+            those files are ignored.
     """
 
     def __init__(
@@ -59,21 +59,21 @@ class Session:
     def start(
         self, connection: Future[Connection], prepare: Callable[[Run], object], **arguments: Any
     ) -> None:
-        """Start the run, or go on with the one whose files lie in the folder.
+        """Start the run, or resume the one whose files are in the folder.
 
-        W&B takes seconds to import and to start. They pass beside the first training steps:
-        whatever uses the run waits for it.
+        Importing and starting W&B takes seconds, so it happens in a thread during the first
+        training steps; any use of the run waits for it.
 
         Args:
             connection: online, or offline and why.
-            prepare: what to tell W&B first.
+            prepare: called with the started run.
             arguments: name, group, job type and the like, as ``wandb.init`` takes them.
         """
 
         def begin() -> None:
             try:
                 self._begin(connection.result(), prepare, arguments)
-            except Exception as error:  # W&B's, of whatever kind
+            except Exception as error:  # any error of W&B
                 self._failed(error)
 
         # Tables and checkpoints to be uploaded are kept with the run and not in the home; the
@@ -119,7 +119,7 @@ class Session:
         self._do(prepare)
 
     def do(self, action: Callable[[Run], object]) -> None:
-        """Do something with the run; what W&B cannot do is said once, and costs only itself."""
+        """Call a function with the run; a failure is reported once and stops nothing else."""
         self.started()
         self._do(action)
 
@@ -128,7 +128,7 @@ class Session:
             return
         try:
             action(self.run)
-        except Exception as error:  # W&B's, of whatever kind: it must not end the training
+        except Exception as error:  # any error of W&B: training must not stop
             self._failed(error)
 
     def log(self, values: Mapping[str, Any]) -> None:
@@ -136,10 +136,10 @@ class Session:
         self.do(lambda run: run.log(dict(values)))
 
     def do_for_sure(self, action: Callable[[Run], object]) -> None:
-        """Do what the SDK asks the server for first, such as logging a table or an artifact.
+        """Call a function that needs the server, such as logging a table or an artifact.
 
-        If the server is lost, the run is ended and goes on offline, in a second part that is
-        uploaded with the first.
+        If the server is lost, the run continues offline, in a second part that is uploaded with the
+        first.
         """
         self.started()
         if self.run is not None and not self.run.offline:
@@ -158,7 +158,7 @@ class Session:
         self.do(action)
 
     def finish(self, exit_code: int) -> None:
-        """End the run within ``finish_timeout`` and say how to upload what is not on the server."""
+        """Finish the run within ``finish_timeout``, and print how to upload missing data."""
         self.started()
         self._end(exit_code)
         if self.said is not None and self.files():
@@ -208,13 +208,13 @@ class Session:
 
         settings = wandb.Settings(
             silent=True,
-            console="off",  # the terminal stays the user's
+            console="off",  # do not capture the terminal
             init_timeout=self.config.init_timeout,
             finish_timeout=self.config.finish_timeout,
             finish_timeout_raises=True,
-            reinit="create_new",  # a caller's own run is let be
+            reinit="create_new",  # the caller's own run is left alone
             symlink=False,
-            disable_git=True,  # the configuration says what we know of code and packages
+            disable_git=True,  # the configuration has the facts about code and packages
             x_save_requirements=False,
             disable_code=True,
         )
@@ -241,13 +241,13 @@ class Session:
 
 
 def _gist(error: Exception) -> str:
-    """Return the first line of what an error says."""
+    """Return the first line of an error's message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def _take_down() -> None:
-    """Take W&B's service process down, so that the next run has a new one."""
+    """Stop W&B's service process, so that the next run starts a new one."""
     import wandb
 
     with suppress(Exception):  # the process may be gone
