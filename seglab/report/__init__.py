@@ -29,7 +29,7 @@ def build(folders: Sequence[Path], output: Path) -> Comparison:
 
     Args:
         folders: run folders, sweeps, or folders of them.
-        output: made if it does not exist.
+        output: created if missing.
 
     Raises:
         ConfigError: a folder that does not exist or contains no run.
@@ -55,7 +55,7 @@ def write_report(folder: Path) -> Path:
 
 @contextmanager
 def reported(run: Run, console: Console) -> Iterator[Run]:
-    """Own a run folder as ``with run`` does, and write its ``report.html`` however that ends.
+    """Own a run folder as ``with run`` does, and always write its ``report.html`` at the end.
 
     A page that cannot be written is reported, and does not change the status of the run.
     """

@@ -1,4 +1,4 @@
-"""What a comparison of runs shows: rank, differing settings, seeds, intervals. Imports no torch."""
+"""Comparison of runs: rank, differing settings, seeds, intervals. Imports no torch."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Comparison:
 
     Attributes:
         runs: the best first; those without a result last.
-        differing: the settings that differ; the data and what overrides name first.
-        named: how many of ``differing`` those are.
+        differing: the settings that differ; first the data and the keys of overrides.
+        named: the number of those first ones.
         intervals: of mIoU over images, for each of ``runs``.
         groups: runs that differ only in their seed, two seeds or more, the best first.
-        repeats: runs that differ in nothing.
-        pair: for two results on the same images, their difference.
+        repeats: runs without any difference.
+        pair: the difference of two results on the same images.
     """
 
     runs: list[RunRecord]
@@ -71,7 +71,7 @@ def compare(runs: Iterable[RunRecord]) -> Comparison:
 
 
 def interval(run: RunRecord) -> Interval:
-    """Return the interval of a finished run's mIoU, from its counts if it has them."""
+    """Return the interval of a finished run's mIoU, from its counts if available."""
     if math.isnan(run.miou):
         return Interval(math.nan, math.nan)
     if run.evaluation is None:

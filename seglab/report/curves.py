@@ -1,4 +1,4 @@
-"""The history of a run, as few points as a page needs. Imports no torch."""
+"""The history of a run, downsampled for a page. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DRAWN = ("train/loss", "val/loss", "val/mIoU", "val/mask_AP", "lr/")
 
 
 def read_curves(path: Path) -> Curves:
-    """Read the drawn columns of a ``metrics.csv``; empty where there is none.
+    """Read the columns to plot from ``metrics.csv``; empty if it does not exist.
 
     Raises:
-        ValueError: a value that is no number, or no column ``step``.
+        ValueError: a value is not a number, or the column ``step`` is missing.
     """
     if not path.is_file():
         return {}
@@ -49,7 +49,7 @@ def read_curves(path: Path) -> Curves:
 
 
 def thin(points: Sequence[tuple[float, float]], most: int) -> Curve:
-    """Return at most ``most`` points, each the mean of as many neighbours."""
+    """Return at most ``most`` points, each the mean of an equal number of neighbours."""
     size = math.ceil(len(points) / most)
     if size <= 1:
         return list(points)

@@ -1,8 +1,8 @@
-"""The page: one HTML file with everything in it. A run's page is a comparison of one.
+"""The page: one self-contained HTML file. A run's page is a comparison of one run.
 
-The data are JSON in an element that no browser runs, and the scripts beside this file write them
-with ``textContent`` only, so that no name from a configuration or a data set can become markup. A
-content security policy keeps the page from loading anything.
+The data are JSON in a non-executable element, and the page's scripts insert them with
+``textContent`` only, so no name from a configuration or a data set can become markup. A content
+security policy prevents the page from loading anything.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def title(comparison: Comparison) -> str:
 
 
 def payload(comparison: Comparison) -> dict[str, Any]:
-    """Return everything that a page shows, as plain data."""
+    """Return the content of a page as plain data."""
     runs = comparison.runs
     pictures, uris, left_out = samples(runs)
     places = {id(run): place for place, run in enumerate(runs)}
@@ -125,7 +125,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
 
 
 def columns(runs: Iterable[RunRecord]) -> list[str]:
-    """Return the metrics that a table of runs shows: all but those of single classes."""
+    """Return the metrics in the table of runs: all but those per class."""
     metrics = dict.fromkeys(name for run in runs for name in run.metrics)
     best = [name for name in metrics if name == "best/val/mIoU"]
     shown = [name for name in metrics if name.count("/") < 2]

@@ -1,4 +1,4 @@
-"""The kept samples of runs, each picture once in a page however many runs show it."""
+"""The samples of runs; a picture shared by several runs is embedded once."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BUDGET = 20_000_000
 
 
 class Pictures:
-    """Collects picture files, each content once, up to a budget in bytes."""
+    """Collects picture files without duplicates, up to a budget in bytes."""
 
     def __init__(self, budget: int) -> None:
         self.left = budget
         self.places: dict[bytes, int] = {}
 
     def add(self, paths: Sequence[Path]) -> list[int] | None:
-        """Return the places in :meth:`uris` of a sample's pictures; None beyond the budget."""
+        """Return the indices of a sample's pictures in :meth:`uris`; None beyond the budget."""
         contents = [path.read_bytes() for path in paths]
         size = sum(map(len, {*contents} - self.places.keys()))
         if size > self.left:
@@ -50,15 +50,15 @@ def samples(
 
     Returns:
         For each run ``{"fixed": […], "worst": […]}`` of samples ``{"id", "miou", "at"}``, the worst
-        first, ``at`` being the places of image, truth and prediction among the data URIs; the data
-        URIs; and how many samples exceeded the budget.
+        first, where ``at`` has the indices of image, truth and prediction in the data URIs; the
+        data URIs; and the number of samples beyond the budget.
     """
     pictures = Pictures(budget)
     left_out = 0
     result: list[dict[str, Any]] = [{"fixed": [], "worst": []} for _ in runs]
     for kind, where in (("fixed", FIXED), ("worst", WORST)):
         for run, entry in zip(runs, result, strict=True):
-            if run.state == UNREADABLE:  # there may be links in its folder
+            if run.state == UNREADABLE:  # its folder may contain links
                 continue
             mious = run.evaluation.mious() if run.evaluation else {}
             mious = {name.replace("/", "_"): value for name, value in mious.items()}
@@ -66,7 +66,7 @@ def samples(
             for photo in sorted((run.folder / where).glob("*.jpg")):
                 files = sample_files(run.folder / where, photo.stem)
                 if not all(path.is_file() for path in files):
-                    continue  # the run was killed between two of them
+                    continue  # the run was killed between two files
                 at = pictures.add(files)
                 left_out += at is None
                 if at is not None:

@@ -27,21 +27,21 @@ class RunRecord:
 
     Attributes:
         folder: its path.
-        name: as much of the path as tells it from the others.
+        name: the shortest distinguishing part of the path.
         state: finished, interrupted, failed, started (still running) or unreadable.
-        reason: why it failed, or what of it cannot be read; empty otherwise.
+        reason: why it failed or is unreadable; empty otherwise.
         started, ended: ISO times; empty where unknown.
         settings: the resolved configuration under dotted names.
-        overrides: those of the command line.
-        metrics: those of ``metrics.json``, NaN for null.
-        curves: the history that a page draws.
-        evaluation: the counts of its last evaluation, if it has them.
-        data: the digest of the data of each split that it used, ``train`` and ``val``.
+        overrides: of the command line.
+        metrics: the content of ``metrics.json``, NaN for null.
+        curves: the history to plot.
+        evaluation: the counts of its last evaluation, if any.
+        data: the data digest of each used split, ``train`` and ``val``.
         checkpoint: the file name of the checkpoint that was evaluated.
         step: of this checkpoint; None where unknown.
-        weights: what tells ``model.weights`` from those of the other runs; empty without.
+        weights: a distinguishing name of ``model.weights``; empty without weights.
         trained_on: the digests of the data that this checkpoint was trained on.
-        mixed: whether it was resumed on another number of devices.
+        mixed: whether it was resumed with a different number of devices.
     """
 
     folder: Path
@@ -75,7 +75,7 @@ class RunRecord:
 
 
 def read_run(folder: Path, name: str) -> RunRecord:
-    """Read one run folder; what cannot be read makes it unreadable, with the reason.
+    """Read one run folder; if any part is unreadable, so is the run, with the reason.
 
     A folder with a link in it is not read at all: :mod:`seglab.runtime.links`.
     """
@@ -87,11 +87,11 @@ def read_run(folder: Path, name: str) -> RunRecord:
     problems: list[str] = []
     for file, read in _READERS.items():
         try:
-            for field_name, value in read(folder, fields):  # keeps those before an error
+            for field_name, value in read(folder, fields):  # keeps the fields read before an error
                 fields[field_name] = value
         except RunError as error:
             problems.append(str(error))
-        except Exception as error:  # of many kinds: files that are not what we write
+        except Exception as error:  # any error: the files are not ours
             problems.append(f"{file}: {' '.join(str(error).split()) or type(error).__name__}")
     if problems:
         fields |= {"state": UNREADABLE, "reason": "; ".join(problems)}
@@ -117,7 +117,7 @@ def _status(folder: Path, fields: Mapping[str, Any]) -> Fields:
     yield "mixed", len({str(start.get("trainer.devices")) for start in starts}) > 1
     try:
         state = status(folder)
-    except OSError:  # another user's folder, whose lock cannot be tried
+    except OSError:  # another user's folder: its lock cannot be tested
         state = str(entry["status"])
     yield "state", state
 

@@ -16,7 +16,7 @@ from seglab.run.paths import SIGNS, STATUS
 def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
     """Read every run in ``folders``: runs, sweeps, or folders of them.
 
-    A run inside another, such as its evaluation, is read only when it is given itself.
+    A run inside another, such as its evaluation, is read only if given explicitly.
 
     Raises:
         ConfigError: no such folder, or no run in it.
@@ -42,15 +42,15 @@ def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
 
 
 def _place(path: Path) -> Path:
-    """Return the resolved path of a run folder; of a link, that of the link itself."""
+    """Return the resolved path of a run folder; a link itself is not resolved."""
     return path.parent.resolve() / path.name if path.is_symlink() else path.resolve()
 
 
 def name_weights(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """Name the weights that runs start from: by as much of the path as tells them apart.
+    """Name the initial weights of runs by the shortest distinguishing part of their paths.
 
-    Equal content has one name whatever its path. Other content is named by its path, and under the
-    same path by its digest.
+    Equal content has one name. Different content is named by path or, under the same path, by
+    digest.
     """
     paths: dict[str, str] = {}
     for run in runs:
@@ -82,9 +82,9 @@ def _weights_name(run: RunRecord, path: str, paths: Mapping[str, str]) -> str:
 
 
 def find_runs(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the run folders at and below ``folder``, and why one cannot be read.
+    """Yield the run folders at and below ``folder``, and the errors of unreadable ones.
 
-    ``folder`` may be a link; below it none is followed.
+    ``folder`` may be a link; links below it are not followed.
     """
     closed: list[OSError] = []
     for here, below, files in os.walk(folder, onerror=closed.append):
@@ -100,6 +100,6 @@ def find_runs(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def names(folders: Sequence[Path]) -> list[str]:
-    """Return the shortest paths that tell folders apart."""
+    """Return the shortest distinguishing paths of folders."""
     shared = os.path.commonpath([folder.parent for folder in folders])
     return [folder.relative_to(shared).as_posix() for folder in folders]

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, and seeds that occur more than once. Imports no torch."""
+"""Groups runs that differ only in their seed, and finds repeated seeds. Imports no torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SeedGroup:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Runs that do not even differ in their seed; ``same`` if all have the same mIoU."""
+    """Runs with equal settings and seed; ``same`` if all have the same mIoU."""
 
     seed: Any
     runs: list[RunRecord]
@@ -41,7 +41,7 @@ class Repeat:
 def seed_groups(runs: Iterable[RunRecord]) -> tuple[list[SeedGroup], list[Repeat]]:
     """Return the finished runs that differ only in ``seed``, the best group first, and repeats.
 
-    Where one seed has several results no mean is taken: it would depend on the choice of one.
+    If a seed has several different results, no mean is computed: it would depend on the choice.
     """
     alike: dict[str, dict[str, list[RunRecord]]] = {}
     for run in runs:
@@ -64,21 +64,21 @@ def seed_groups(runs: Iterable[RunRecord]) -> tuple[list[SeedGroup], list[Repeat
 
 
 def _all_but_the_seed(run: RunRecord) -> str | None:
-    """Return what is equal in runs that differ in their seed alone; None where it is unknown."""
+    """Return the settings and data without the seed, as a grouping key; None if unknown."""
     if math.isnan(run.miou) or "seed" not in run.settings:
         return None
     known = identity(run)
     if run.kind == "evaluate" and TRAIN_DATA not in known:
-        return None  # two such checkpoints may have been trained on anything
+        return None  # the training data of such checkpoints is unknown
     settings = result_settings(run.settings)
     del settings["seed"]
     if weights := run.data.get(WEIGHTS) or run.trained_on.get(WEIGHTS):  # by content
         settings["model.weights"] = weights
-    if run.mixed:  # trained on several numbers of devices, so with several batch sizes
+    if run.mixed:  # trained with several device counts, so several batch sizes
         settings["folder"] = str(run.folder)
     data = [known.get(key) for key in (TRAIN_DATA, VAL_DATA, CHECKPOINT)]
-    if run.checkpoint == BEST:  # each seed has its best epoch at a step of its own
+    if run.checkpoint == BEST:  # the best epoch is at a different step for each seed
         data[-1] = BEST
-    if VAL_DATA not in known:  # by an older seglab: its folder is all that is known of it
+    if VAL_DATA not in known:  # from an older seglab: only its folder is known
         data.append(str(run.settings.get("data.root")))
     return json.dumps([run.kind, data, settings], sort_keys=True, default=str)

@@ -16,10 +16,9 @@ DIGITS = 8
 
 
 def identity(run: RunRecord) -> dict[str, str]:
-    """Return the digests of the data that a run was trained and measured on, as far as known.
+    """Return the known digests of a run's training and validation data.
 
-    Of an evaluation: the data that its checkpoint was trained on, and the checkpoint's file name
-    and step.
+    For an evaluation, also the training data, file name and step of its checkpoint.
     """
     trained_on = run.data.get("train") or run.trained_on.get("train")
     known = {TRAIN_DATA: trained_on, VAL_DATA: run.data.get("val")}
@@ -45,10 +44,10 @@ def setting(run: RunRecord, key: str) -> str:
 
 
 def differing(runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
-    """Return the settings that differ between runs, data first: those to be named, and the others.
+    """Return the differing settings, data first: those to name, and the others.
 
-    Named are the identity of data and checkpoint and what overrides give. A choice of a group
-    (``model=fcn8s``) names the group's ``name`` where it has one.
+    Named are the identity of data and checkpoint, and the keys of overrides. A group choice
+    (``model=fcn8s``) names the group's ``name`` if it has one.
     """
     known = list(dict.fromkeys(key for run in runs for key in run.settings))
     wanted: dict[str, None] = dict.fromkeys(["model.name", "data.name"])
@@ -56,7 +55,7 @@ def differing(runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
         below = [key for key in known if key == given or key.startswith(f"{given}.")]
         if f"{given}.name" in below:
             below = [f"{given}.name"]
-        elif given not in below and "." not in given:  # a group: its option says more than its keys
+        elif given not in below and "." not in given:  # a group: named by its option
             below = [given]
         wanted |= dict.fromkeys(below)
     readable = [run for run in runs if run.settings]
@@ -66,7 +65,7 @@ def differing(runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
             not has_mark(key, Mark.NO_EFFECT) and len({setting(run, key) for run in readable}) > 1
         )
 
-    def matters(key: str) -> bool:  # a group given by one run may be the default of another
+    def matters(key: str) -> bool:  # one run's choice may be another's default
         below = [other for other in known if other.startswith(f"{key}.")]
         return differs(key) and (not below or any(map(differs, below)))
 
@@ -75,9 +74,9 @@ def differing(runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
 
 
 def _different_data(runs: Sequence[RunRecord]) -> list[str]:
-    """Return what shows that runs are of different data or checkpoints.
+    """Return the settings that identify different data or checkpoints.
 
-    A run that recorded no digest has its folder to tell.
+    A run without a recorded digest is identified by its folder.
     """
     keys = [
         key

@@ -1,4 +1,4 @@
-"""The comparison as a table: of text for a terminal, of all numbers for a file."""
+"""The comparison as a table: text for a terminal, all numbers for a file."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def number(value: float) -> str:
 
 
 def kind(run: RunRecord) -> str:
-    """Return the command and checkpoint of a result that is not that of a training."""
+    """Return command and checkpoint of a result, unless it is from training."""
     known = identity(run).get(CHECKPOINT)
     return "" if run.kind == "train" else f"{run.kind} {known}" if known else run.kind
 
 
 def between(interval: Interval) -> str:
-    """Return an interval in words, starred if it is unreliable; a dash where there is none."""
+    """Format an interval, starred if unreliable; a dash if there is none."""
     if math.isnan(interval.low):
         return "-"
     return f"{interval.low:.4f} to {interval.high:.4f}{' *' if interval.unreliable else ''}"
 
 
 def what_differs(run: RunRecord, comparison: Comparison) -> list[str]:
-    """Return the settings that tell a run from the others, as ``key=value``."""
+    """Return the distinguishing settings of a run, as ``key=value``."""
     keys = comparison.differing[:NARROW]
     shown = [f"{key}={setting(run, key)}" for key in keys if setting(run, key)]
     more = len(comparison.differing) - len(keys)
@@ -70,7 +70,7 @@ def lines(comparison: Comparison) -> Iterator[str]:
 
 
 def repeated(repeat: Repeat) -> str:
-    """Describe runs that differ in nothing."""
+    """Describe runs without any difference."""
     count = {2: "twice"}.get(len(repeat.runs), f"{len(repeat.runs)} times")
     start = f"seed {repeat.seed} occurs {count}"
     if repeat.same:

@@ -1,7 +1,7 @@
 """The plotting library that each page contains: Vega-Lite, from the wheel of vl-convert.
 
 Every page holds a copy, so its size counts: 0.9 MB, against 1.3 MB of bokeh's script and more than
-4 MB of plotly's. The wheel comes from Vega's own makers and depends on nothing.
+4 MB of plotly's. The wheel comes from the Vega project and has no dependencies.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def bundle(folder: Path | None = None) -> str:
     try:
         return kept.read_text(encoding="utf-8")
     except OSError:
-        import vl_convert  # 80 MB of shared library: not for those who need no page
+        import vl_convert  # an 80 MB shared library: imported only when a page is written
 
     script = f"(() => {{{vl_convert.javascript_bundle(EXPORTS)}}})();\n"
     # A page ends its script at the first "</script", even inside a string.

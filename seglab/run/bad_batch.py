@@ -1,4 +1,4 @@
-"""The batch that a run stopped at, as files that open anywhere."""
+"""Saves the batch at which a run stopped, in common file formats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def save_batch(batch: Any, facts: Mapping[str, Any], folder: Path) -> None:
     images of other channels, see :func:`seglab.drawing.pictures.viewable`.
     """
     folder.mkdir(exist_ok=True)
-    for old in folder.iterdir():  # of an earlier batch, which may have been larger
+    for old in folder.iterdir():  # an earlier batch may have been larger
         if _WRITTEN.fullmatch(old.name):
             old.unlink()
     for number in range(len(batch.ids)):

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, read without pickle."""
+"""Checkpoints: written atomically, read without executing pickle."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 class WholeFiles(TorchCheckpointIO):
     """Writes to a temporary file, then renames: a killed process leaves the old checkpoint.
 
-    The ``last.ckpt`` before stays as ``previous.ckpt``.
+    The earlier ``last.ckpt`` is kept as ``previous.ckpt``.
 
     Args:
-        read: paths and contents of checkpoints that were read already; a content is emptied when
-            it is handed out, so that its memory can be freed.
+        read: contents of already loaded checkpoints by path; each is emptied once returned, to free
+            its memory.
     """
 
     def __init__(self, read: Mapping[Path, dict[str, Any]] | None = None) -> None:
@@ -50,17 +50,17 @@ class WholeFiles(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Save ``checkpoint`` under ``path``, whole or not at all.
+        """Save ``checkpoint`` to ``path`` atomically.
 
         Raises:
-            OSError: the disk is full, or may not be written to; names ``path``.
+            OSError: the disk is full or read-only; names ``path``.
         """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic(target, binary=True) as file:
             try:
                 torch.save(checkpoint, file)
-            except RuntimeError as error:  # torch's own, while it closes what it could not write
+            except RuntimeError as error:  # from torch, on closing a partly written file
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise
@@ -71,15 +71,15 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def _keep_previous(last: Path) -> None:
-    """Link the old ``last.ckpt`` as ``previous.ckpt``, which stays when it is replaced."""
+    """Hard-link the old ``last.ckpt`` as ``previous.ckpt`` before it is replaced."""
     making = last.with_name(f".{PREVIOUS}.{os.getpid():08}{PART}")  # as delete_parts expects it
     previous = last.with_name(PREVIOUS)
     try:
         os.link(last, making)
         making.replace(previous)
     except FileNotFoundError:
-        return  # the first one
-    except OSError:  # a file system without links: for a moment only previous.ckpt exists
+        return  # the first checkpoint
+    except OSError:  # no hard links here: briefly only previous.ckpt exists
         last.replace(previous)
     finally:
         making.unlink(missing_ok=True)
@@ -94,9 +94,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"checkpoint={path}: no such file")
     try:
-        with path.open("rb") as file:  # once, so that what is checked is what is loaded
+        with path.open("rb") as file:  # read once, so that the checked bytes are the loaded ones
             if zipfile.is_zipfile(file):
-                archive = zipfile.ZipFile(file)  # torch does not notice changed numbers
+                archive = zipfile.ZipFile(file)  # torch does not verify checksums
                 if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
                     raise ValueError("it is compressed, as torch writes none")
                 if (part := archive.testzip()) is not None:
@@ -108,7 +108,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint={path}: refused: not a checkpoint, or it holds more than tensors and "
             "plain data"
         ) from None
-    except Exception as error:  # a damaged pickle may end in any of them
+    except Exception as error:  # a damaged pickle may raise any of these
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(f"checkpoint={path}: damaged, or not a checkpoint: {reason}") from None
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
@@ -128,7 +128,7 @@ def stored_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def origin(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return what an evaluation records of the checkpoint that it measures: name, step, data."""
+    """Return the facts that an evaluation records about its checkpoint: name, step, data."""
     data = checkpoint[KEY].get("data")
     digests = data.items() if isinstance(data, dict) else ()
     known = {str(name): value for name, value in digests if DIGEST.fullmatch(str(value))}

@@ -1,6 +1,6 @@
-"""A run folder as the one process that writes it sees it: locked, with a status and a history.
+"""A run folder owned by its one writing process: lock, status, history.
 
-Every file is written whole or not at all. Imports no torch.
+Every file is written atomically. Imports no torch.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ LOCK_SECONDS = 1.0
 
 
 class Run:
-    """A run folder that this process owns from ``with`` to the end of its block.
+    """A run folder that this process owns within a ``with`` block.
 
-    :func:`seglab.run.status.check_folder` comes first: here only the status is looked at again,
-    under the lock. Processes of a job other than the first lock and write nothing.
+    Call :func:`seglab.run.status.check_folder` first: only the status is checked again here, under
+    the lock. Ranks other than zero neither lock nor write.
 
     Args:
-        folder: made if it does not exist.
+        folder: created if missing.
         config: the resolved configuration, written to ``.hydra/config.yaml``.
         overrides: the command line's, written to ``.hydra/overrides.yaml``.
         resume: whether a run in the folder may be resumed.
-        step: that of the checkpoint from which training starts; None where nothing is trained.
+        step: of the checkpoint that training starts from; None without training.
         facts: further entries of ``status.json``.
 
     Attributes:
@@ -89,14 +89,14 @@ class Run:
         """Lock the folder and mark the run as started.
 
         Raises:
-            RunError: another process works or has worked there, or the folder cannot be written.
+            RunError: another process is using or has used it, or the folder is not writable.
         """
         if not self.leads:
             self.history = History(self.folder / HISTORY, leads=False)
             return self
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # A process that only reads the status holds the lock for an instant.
+            # Processes that read the status hold the lock briefly.
             self.lock.acquire(timeout=LOCK_SECONDS)
             state = recorded_status(self.folder)
             if (state != NONE and not self.resume) or (state == FINISHED and not self._extends()):

@@ -1,6 +1,6 @@
-"""What identifies a job: the settings that can change its result, and the files that it reads.
+"""The identity of a job: the settings that can change its result, and its input files.
 
-The schema marks the settings that cannot; files count by their content. Imports no torch.
+The schema marks settings without effect; files are identified by content. Imports no torch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WEIGHTS = "weights"
 
 
 def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, nested or flat, under dotted names, without those of no effect."""
+    """Return the settings with an effect on the result, nested or flat, under dotted names."""
     return {k: v for k, v in flatten(config) if not has_mark(k, Mark.NO_EFFECT)}
 
 
@@ -36,7 +36,7 @@ def data_digests(config: TrainConfig) -> dict[str, str]:
     Raises:
         ConfigError, DataError: the data set cannot be used.
     """
-    from seglab.data.identity import data_identity  # no numpy, no Pillow where a key is wrong
+    from seglab.data.identity import data_identity  # a wrong key needs neither numpy nor Pillow
 
     data, instances = config.data, config.model.task == "instance"
     splits = {name: data.split_name(name) for name in ("train", "val")}
@@ -44,7 +44,7 @@ def data_digests(config: TrainConfig) -> dict[str, str]:
 
 
 def weighed(config: TrainConfig) -> TrainConfig:
-    """Return a configuration with the numbers that ``loss.class_weights=auto`` stands for.
+    """Return the configuration with ``loss.class_weights=auto`` replaced by numbers.
 
     Raises:
         ConfigError, DataError: the training split cannot be used.
@@ -93,10 +93,10 @@ def recorded_weights(folder: Path) -> dict[str, Any]:
 
 
 def same_files(recorded: Any, current: Mapping[str, str]) -> bool:
-    """Return whether the digests that a run recorded are the ``current`` ones.
+    """Return whether the recorded digests of a run equal the ``current`` ones.
 
-    Weights count where both are known: a resumed run needs no file to start from, and runs of
-    earlier versions did not record it.
+    Weights are compared only if both are known: a resumed run needs no weights file, and earlier
+    versions did not record it.
     """
     if not isinstance(recorded, dict):
         return False
@@ -111,7 +111,7 @@ def describe_difference(
     """Describe files that :func:`same_files` tells apart.
 
     Returns:
-        Whether the data differs, and not only the weights; what is configured; what the run has.
+        Whether the data differs (not only the weights); the configured digest; the run's digest.
     """
     data = {name: digest for name, digest in current.items() if name != WEIGHTS}
     if isinstance(recorded, dict) and same_files(recorded, data):
@@ -122,7 +122,7 @@ def describe_difference(
 
 
 def abbreviate(recorded: Any) -> str:
-    """Return the first digits of recorded digests; they may come from a stranger's file."""
+    """Return the first digits of recorded digests, which are untrusted."""
     if not isinstance(recorded, dict) or not recorded:
         return "which it did not record"
     return ", ".join(f"{name} {str(digest)[:8]}…" for name, digest in recorded.items())

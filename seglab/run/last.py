@@ -20,8 +20,8 @@ class Position(NamedTuple):
     Attributes:
         step: of the optimiser.
         epoch: the current or next one.
-        batches: that each process has done in that epoch.
-        processes: their number; None where the checkpoint does not tell.
+        batches: done per process in that epoch.
+        processes: their number; None if the checkpoint lacks it.
         max_epochs: of the run that wrote it.
         first_step: at which its schedule started: 0, or that of its extension.
     """
@@ -38,14 +38,14 @@ class Resumed(NamedTuple):
     """The checkpoint that a run is resumed from.
 
     Attributes:
-        path: None where there is none, and the run starts.
+        path: None if there is no checkpoint and the run starts.
         content: from :func:`read_checkpoint`; emptied when training takes it.
         position: its progress.
-        note: to be printed if ``last.ckpt`` is damaged.
+        note: printed if ``last.ckpt`` is damaged.
     """
 
     path: Path | None = None
-    content: dict[str, Any] = {}  # noqa: RUF012 (this one is never changed)
+    content: dict[str, Any] = {}  # noqa: RUF012 (never mutated)
     position: Position = Position(0, 0, 0)
     note: str = ""
 

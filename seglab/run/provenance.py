@@ -1,4 +1,4 @@
-"""Which code made a result, from the package's version and git. Imports no torch."""
+"""The code version of a result: package version and git commit. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def version(package: Path = PACKAGE) -> str:
     except metadata.PackageNotFoundError:
         name = "not installed"
     commit = _git(package, "rev-parse", "--short=12", "HEAD")
-    # Another project's repository may hold an installed seglab: it tracks none of its files.
+    # An installed seglab may be inside another project's repository, which does not track it.
     if not commit or not _git(package, "ls-files", "cli.py"):
         return name
     parts = (".", "../conf", "../experiments")

@@ -1,8 +1,7 @@
-"""Reads YAML and JSON that may come from a stranger, as plain data of bounded size and depth.
+"""Reads untrusted YAML and JSON as plain data of bounded size and depth.
 
-libyaml's composer and Python's JSON decoder recurse once per level: a deep file would end the
-process, or raise RecursionError in later code.
-Imports no torch.
+libyaml's composer and Python's JSON decoder recurse once per level: a deeply nested file would
+crash the process, or raise RecursionError in later code. Imports no torch.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _NUMBER = re.compile(r"[-+]?[0-9.]")
 
 
 class DamagedError(RunError):
-    """A file whose content is not what seglab writes."""
+    """A file is damaged or was not written by seglab."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -70,7 +69,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: it cannot be read.
-        DamagedError: too large or too deep, not JSON, or no object; names the file.
+        DamagedError: too large or too deep, not JSON, or not an object; names the file.
     """
     try:
         value = json.loads(_text(path))
@@ -94,7 +93,7 @@ def _text(path: Path) -> str:
 
 
 def _check_number(event: yaml.ScalarEvent) -> None:
-    """Refuse long numbers: in base 60, as YAML has them (``1:1:1``), they take minutes to read."""
+    """Refuse long numbers: YAML's base-60 numbers (``1:1:1``) can take minutes to parse."""
     if len(event.value) > MAX_NUMBER and not event.style and _NUMBER.match(event.value):
         raise ValueError(f"a number of {len(event.value)} characters")
 

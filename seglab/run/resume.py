@@ -38,13 +38,13 @@ EPOCHS, RESTART = "trainer.max_epochs", "schedule.restart"
 
 
 class Start(NamedTuple):
-    """A run that may start, or be resumed, in its folder; :func:`check_run` makes it.
+    """A checked start or resume of a run; created by :func:`check_run`.
 
     Attributes:
         folder: the run folder.
         status: of the folder.
-        config: as given, but ``trainer.threads=null`` is the number that the run recorded.
-        changes: settings of the machine that differ from those of the run.
+        config: as given, with ``trainer.threads=null`` replaced by the run's recorded number.
+        changes: machine settings that differ from those of the run.
         extended_from: ``trainer.max_epochs`` of the finished run if ``config`` has more; else None.
     """
 
@@ -56,7 +56,7 @@ class Start(NamedTuple):
 
     @property
     def done(self) -> bool:
-        """Whether the run has finished, and nothing is to be done."""
+        """Whether the run has finished, with nothing left to do."""
         return self.status == FINISHED and self.extended_from is None
 
 
@@ -64,11 +64,11 @@ def check_run(config: TrainConfig, folder: Path) -> Start:
     """Check that a run may start in a folder, or be resumed there with these settings.
 
     Raises:
-        ConfigError: it contains a run and ``resume`` is false, or one of other settings or data.
+        ConfigError: it contains a run and ``resume`` is false, or settings or data differ.
         RunError: another process works there, it cannot be written or is damaged; the weights to
             start from are missing.
     """
-    leads = rank() == 0  # of the processes that torchrun has started
+    leads = rank() == 0  # ranks started by torchrun
     state = check_folder(folder, config.resume) if leads else status(folder)
     trained = is_trained(folder, state)
     if not trained:  # otherwise the weights are those of the run
@@ -79,7 +79,7 @@ def check_run(config: TrainConfig, folder: Path) -> Start:
     threads = recorded.get("trainer.threads")
     if config.trainer.threads is None and isinstance(threads, int) and threads > 0:
         config = replace(config, trainer=replace(config.trainer, threads=threads))
-        check_values(config)  # the folder may be a stranger's
+        check_values(config)  # the folder is not trusted
     before, now = result_settings(recorded), result_settings(asdict(weighed(config)))
     extended_from = _extended_from(folder, recorded, config) if state == FINISHED else None
     changed = [key for key in {**now, **before} if not _same_value(key, before, now)]
@@ -110,7 +110,7 @@ def _extended_from(folder: Path, recorded: Mapping[str, Any], config: TrainConfi
     """Return the epochs of a finished run if ``config`` has more of them.
 
     Raises:
-        ConfigError: the run has kept no checkpoint to train on from.
+        ConfigError: the run has kept no checkpoint to continue from.
     """
     epochs, more = recorded.get(EPOCHS), config.trainer.max_epochs
     if not isinstance(epochs, int) or epochs >= more:
@@ -124,7 +124,7 @@ def _extended_from(folder: Path, recorded: Mapping[str, Any], config: TrainConfi
 
 
 def is_trained(folder: Path, state: str) -> bool:
-    """Return whether a run of this status has trained anything that another run could resume."""
+    """Return whether a run with this status has trained anything to resume."""
     paths = (folder / CHECKPOINTS / name for name in (LAST, PREVIOUS))
     return state == FINISHED or any(path.is_file() for path in paths)
 
@@ -134,17 +134,17 @@ def check_processes(
 ) -> None:
     """Check that a checkpoint of a run on ``before`` processes can be resumed on ``now``.
 
-    Within an epoch it cannot: each process counts its own batches, so that samples would be skipped
-    or repeated. The learning rates in a checkpoint are already scaled by ``optimizer.lr_rule``.
+    Not within an epoch: each process counts its own batches, so samples would be skipped or
+    repeated. The learning rates in a checkpoint are already scaled by ``optimizer.lr_rule``.
 
     Args:
         config: the run's.
-        before: None where the checkpoint does not tell, as those of earlier versions.
-        now: the number of processes of this start.
+        before: None if the checkpoint lacks it, as those of earlier versions do.
+        now: the current number of processes.
         within_epoch: whether the checkpoint is from the middle of an epoch.
 
     Raises:
-        ConfigError: it cannot be; names ``trainer.devices`` and what would be right.
+        ConfigError: it cannot; names ``trainer.devices`` and the right value.
     """
     if before is None or before == now:
         return
@@ -165,7 +165,7 @@ def check_processes(
 def _same_value(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Return whether a key means the same in two runs."""
     old, new = before.get(key, NOT_SET), now.get(key, NOT_SET)
-    if key in LIMITS:  # a number of batches or a share of them, which Python calls equal
+    if key in LIMITS:  # 1 (batch) and 1.0 (all batches) are equal in Python
         old, new = ((type(x), x) if x is not None else (float, 1.0) for x in (old, new))
     # A run of an earlier version may lack the key.
     return old == new or (old == NOT_SET and key in defaults() and new == defaults()[key])

@@ -1,4 +1,4 @@
-"""The samples of an evaluation: those that are shown, and those written for a run's page."""
+"""The samples of an evaluation, for display and for a run's page."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Sample(NamedTuple):
     """An image of a split as it was evaluated, no side longer than :data:`LONGEST`.
 
     Attributes:
-        place: in the split.
-        id: its name.
+        place: its index in the split.
+        id: of the sample.
         miou: of this image; NaN where all of it is void.
         image: ``(H, W, 3)`` uint8.
-        truth: class map ``(H, W)`` uint8; None of a photograph that was predicted.
+        truth: class map ``(H, W)`` uint8; None in prediction.
         prediction: class map ``(H, W)`` uint8.
-        panel: the picture that was drawn of it at its own size, if any, ``(H, W, 3)`` uint8.
+        panel: its picture drawn at its own size, ``(H, W, 3)`` uint8, if any.
     """
 
     place: int
@@ -45,11 +45,11 @@ class Sample(NamedTuple):
 
 
 class Collected:
-    """The samples that are shown: chosen ones, and those with the lowest mIoU so far.
+    """The collected samples: selected ones, and those with the lowest mIoU so far.
 
     Args:
-        shown: places in the split of the chosen ones.
-        number_of_worst: how many of the worst are kept.
+        shown: indices in the split of the selected ones.
+        number_of_worst: how many of the worst to keep.
     """
 
     def __init__(self, shown: set[int], number_of_worst: int) -> None:
@@ -65,10 +65,10 @@ class Collected:
         pixels: tuple[Tensor, Tensor, Tensor],
         draw: Callable[[], Pixels | None] = lambda: None,
     ) -> None:
-        """Keep an image if it is to be shown, and drop the one that it displaces.
+        """Keep an image if selected or among the worst, and drop the one that it replaces.
 
         Args:
-            place: in the split.
+            place: its index in the split.
             name: its id.
             miou: of this image; NaN where all of it is void.
             pixels: image ``(C, H, W)``, truth and prediction ``(H, W)``, all uint8.
@@ -92,11 +92,11 @@ class Validated(NamedTuple):
     """A completed validation.
 
     Attributes:
-        samples: those that are shown, in the order of the split.
-        worst: the places of the worst ones, the worst first.
+        samples: to show, in the order of the split.
+        worst: the indices of the worst ones, the worst first.
         evaluation: the counts of all images.
         scores: the metrics.
-        epoch: the number of trained epochs, this one included; None outside of training.
+        epoch: the number of trained epochs, including this one; None outside training.
     """
 
     samples: list[Sample]
@@ -107,21 +107,21 @@ class Validated(NamedTuple):
 
 
 def worst_of(evaluation: Evaluation, count: int) -> list[int]:
-    """Return the places of the ``count`` images with the lowest mIoU, the worst first."""
+    """Return the indices of the ``count`` images with the lowest mIoU, the worst first."""
     mious = evaluation.mious()
     order = np.argsort(mious, kind="stable")[: min(count, int(np.isfinite(mious).sum()))]
     return [int(place) for place in evaluation.index[order]]
 
 
 class KeepSamples:
-    """Writes the samples of each evaluation into a run folder, replacing those before.
+    """Writes the samples of each evaluation to a run folder, replacing earlier ones.
 
     Args:
         folder: the run folder.
-        ids: the images of the split, in its order.
+        ids: of the images, in the order of the split.
         classes: names in the order of the values.
-        fixed: places of the samples that are kept whatever their score; without any, no worst ones
-            are kept either.
+        fixed: indices of the samples kept regardless of score; if empty, no worst ones are kept
+            either.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class KeepSamples:
         self.folder, self.ids, self.classes, self.fixed = folder, ids, classes, fixed
 
     def show(self, validated: Validated) -> None:
-        """Write ``evaluation.npz`` and the samples, and delete those that are not the worst now."""
+        """Write ``evaluation.npz`` and the samples; delete those no longer among the worst."""
         if self.fixed:
             self._write_samples(validated)
         evaluation = validated.evaluation

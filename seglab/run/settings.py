@@ -1,7 +1,7 @@
 """The settings of a run as plain data under dotted names. Imports no torch.
 
-A run folder may come from a stranger: its ``.hydra/config.yaml`` is read as data, from which
-nothing is resolved, imported or built.
+A run folder is untrusted: its ``.hydra/config.yaml`` is read as plain data, and nothing in it is
+resolved, imported or built.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ FAILED, INTERRUPTED = "failed", "interrupted"
 def status(folder: Path) -> str:
     """Return the status of the run in ``folder``; ``none`` where there is no run.
 
-    A run that was killed left ``started`` and holds no lock: it counts as interrupted. A damaged
+    ``started`` without a lock means the run was killed: it counts as interrupted. A damaged
     ``status.json`` counts as failed.
 
     Raises:
@@ -36,12 +36,12 @@ def status(folder: Path) -> str:
             return INTERRUPTED
     except Timeout:
         return STARTED
-    except OSError:  # a read-only disk: no process works there
+    except OSError:  # a read-only disk: no process can be writing
         return INTERRUPTED
 
 
 def recorded_status(folder: Path) -> str:
-    """Return the status in ``status.json``, whether or not a process works on the run.
+    """Return the status in ``status.json``, whether or not the run is active.
 
     Raises:
         RunError: the folder cannot be read.
@@ -94,9 +94,9 @@ def check_folder(folder: Path, resume: bool) -> str:
 
 
 def mark_failed(folder: Path, error: str) -> None:
-    """Mark a run as failed whose process could not, because it never started or was killed.
+    """Mark a run as failed if its process could not: it never started or was killed.
 
-    A finished run, or one that another process works on, is left alone.
+    Finished and active runs are left alone.
     """
     if status(folder) in (STARTED, FINISHED):
         return
@@ -107,12 +107,12 @@ def mark_failed(folder: Path, error: str) -> None:
 
 
 def now() -> str:
-    """Return the time as ``status.json`` has it: ISO, UTC, in seconds."""
+    """Return the current time in the format of ``status.json``: ISO, UTC, seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def kept_splits(checkpoint: Path) -> Path | None:
-    """Return the folder of the lists of the run that a checkpoint is of; None: it has none.
+    """Return the folder with the split lists of a checkpoint's run, or None.
 
     Raises:
         RunError: a list is a link.
