@@ -1,4 +1,4 @@
-"""Factors over a run: of the learning rate by step, of the loss in a group of batches."""
+"""Factors of the learning rate per step, and of the loss under gradient accumulation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def factor(
 
 
 def lr_factor(rule: str, processes: int) -> float:
-    """Return what ``processes`` times the batch size does to the learning rate.
+    """Return the factor of the learning rate for ``processes`` times the batch size.
 
     - linear: times ``processes`` (Goyal et al., *Large Minibatch SGD*, 2017, section 2.1);
     - sqrt: times its square root (Krizhevsky, *One weird trick*, 2014, section 5);

@@ -1,6 +1,6 @@
-"""The shape of a configuration: which keys there are, of which type, within which bounds.
+"""The schema of a configuration: keys, types and bounds.
 
-YAML and Hydra accept ``seed=abc`` without a word; these dataclasses do not. A field typed
+YAML and Hydra accept ``seed=abc`` silently; these dataclasses do not. A field typed
 ``dict[str, Any]`` is open: it holds a ``_target_`` and whatever arguments that target takes. One
 typed ``Annotated[Any, X]`` is an ``X``, or open where it names another ``_target_`` than X's.
 Imports no torch.
@@ -114,7 +114,7 @@ class OneOf:
 
 
 class Name:
-    """What a folder may be called, so that no name leads out of the folder above it."""
+    """A valid folder name, which cannot lead out of its parent folder."""
 
     def allows(self, value: str) -> bool:
         """Return whether ``value`` is such a name."""
@@ -125,7 +125,7 @@ class Name:
 
 
 class Mark(Enum):
-    """What another value of a key means for a result; a key without a mark changes it.
+    """The effect of changing a key on the result; keys without a mark change it.
 
     On a group of keys it holds for all of them. A run may be resumed with other values of marked
     keys; a sweep and a comparison leave out what has no effect.
@@ -236,7 +236,7 @@ class ModelConfig:
     std: Annotated[list[float], Bound(above=0), Length(1, inf)]
 
     def check_weights_file(self) -> None:
-        """Look whether the file that ``weights`` names is there; it is not read.
+        """Check that the file named by ``weights`` exists, without reading it.
 
         Raises:
             RunError: it is not.
@@ -304,7 +304,7 @@ which listen on all network interfaces and unpickle what they are sent."""
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """How long, on what, and how exactly: the part of Lightning's Trainer that seglab uses."""
+    """Duration, hardware and precision: the part of Lightning's Trainer that seglab uses."""
 
     max_epochs: Annotated[int, Bound(1)]
     accelerator: Annotated[str, Mark.MACHINE]
@@ -392,7 +392,7 @@ class TrainConfig:
         return isinstance(self.logger, LoggerConfig) and self.logger.name == "wandb"
 
     def check_channels(self) -> None:
-        """Check that what has a value per channel has as many as ``data.channels``.
+        """Check that keys with a value per channel have ``data.channels`` values.
 
         Raises:
             ConfigError: names the key and what would be right.
@@ -471,7 +471,7 @@ def _marked(mark: Mark, schema: Any, prefix: str) -> Iterator[str]:
 
 @cache
 def defaults() -> dict[str, Any]:
-    """Return the plain values that keys of a run have where a configuration lacks them."""
+    """Return the default values of keys that a run's configuration lacks."""
     return dict(_defaults(TrainConfig, ""))
 
 

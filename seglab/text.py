@@ -1,7 +1,7 @@
-"""Text from elsewhere as text: names in data sets, files of others, errors, the command line.
+"""Makes untrusted text printable: names in data sets, files, errors, the command line.
 
-A terminal obeys escape sequences, rich obeys brackets (``[/b]``) and colons (``:car:``), and a
-reader is misled by characters that reorder a line. None of them may come out of a class name.
+A terminal interprets escape sequences, rich interprets brackets (``[/b]``) and colons (``:car:``),
+and bidirectional control characters reorder a line. A class name must not trigger any of these.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ JOINERS = {"\u200c", "\u200d"}
 
 
 def printable(text: str) -> str:
-    """Return one line that a terminal shows as it is.
+    """Return one line that a terminal prints literally.
 
     White space becomes a space. A question mark stands for whatever else is not printable: control
     characters (C0 and C1), marks and overrides of the writing direction, bytes of a file's name
@@ -36,15 +36,15 @@ def encodable(text: str) -> str:
 
 
 def plain(text: str) -> Text:
-    """Return text for rich that it takes as it is; see :func:`printable_lines`."""
+    """Return text that rich prints literally; see :func:`printable_lines`."""
     return Text(printable_lines(text))
 
 
 def styled(*parts: tuple[str, str]) -> Text:
-    """Return one line for rich of texts, each taken as it is, with their styles."""
+    """Return one line of literal texts with their styles, for rich."""
     return Text.assemble(*((printable(text), style) for text, style in parts))
 
 
 def print_plain(text: str, console: Console) -> None:
-    """Print one line as it is, however long, so that a path in it can be copied."""
+    """Print one literal line without wrapping, so that a path in it can be copied."""
     console.print(Text(printable(text)), soft_wrap=True)

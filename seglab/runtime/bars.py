@@ -1,4 +1,4 @@
-"""A bar on a terminal, and how far the pass over a data set is. Imports no torch."""
+"""Progress bars on a terminal, also for the pass over a data set. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from seglab.text import print_plain, printable
 
 
 def bar(console: Console) -> Progress:
-    """Return a progress bar with counts, time gone and time left; it vanishes when it is done."""
+    """Return a progress bar with counts, elapsed and remaining time; it vanishes when done."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -36,7 +36,7 @@ def bar(console: Console) -> Progress:
 
 
 class Checking:
-    """Shows how far the pass over a data set is; see ``seglab.data.decode.Progress``."""
+    """Shows the progress of the pass over a data set; see ``seglab.data.decode.Progress``."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

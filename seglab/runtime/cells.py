@@ -1,9 +1,9 @@
-"""A cell of a CSV file that people open in a spreadsheet: text that is not run as a formula.
+"""Escapes CSV cells so that a spreadsheet does not run them as formulas.
 
-A spreadsheet runs a cell that begins with ``=`` or the like, whoever wrote it: a class name, a
-folder's name, an override. It gets an apostrophe before it, which spreadsheets take for "this is
-text". Where a comma is the decimal mark, spreadsheets split at semicolons, and quotes within such
-a cell protect nothing: so do the parts behind semicolons, tabs and ends of lines.
+A spreadsheet runs a cell that begins with ``=`` or the like, and the text may come from a class
+name, a folder name or an override. A leading apostrophe marks it as text. Where a comma is the
+decimal mark, spreadsheets also split at semicolons and ignore quotes, so parts after semicolons,
+tabs and line ends are marked too.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _MARKED_PART = re.compile(f"({_SPLIT}){MARK}")
 
 
 def marked(value: Any) -> str:
-    """Return a cell: a number as it is, of a text each part that could be run marked as text."""
+    """Escape a cell: numbers stay, parts of a text that could run get an apostrophe."""
     text = encodable(str(value))
     if not text or _NUMBER.fullmatch(text):
         return text
-    # A spreadsheet may take the space away.
+    # A spreadsheet may strip the space.
     first = text[0] == MARK or not text[0].isprintable() or text.lstrip().startswith(FORMULA)
     return MARK * first + _PART.sub(rf"\1{MARK}", text)
 
 
 def unmarked(cell: str) -> str:
-    """Return the text of which :func:`marked` made a cell."""
+    """Undo :func:`marked`."""
     return _MARKED_PART.sub(r"\1", cell.removeprefix(MARK))

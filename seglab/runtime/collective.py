@@ -1,7 +1,7 @@
 """Exchange of plain data between the ranks of a job, without pickle.
 
-``torch.distributed.all_gather_object`` unpickles what arrives on a socket, and so runs whatever the
-sender likes (its documentation warns of that). Here a message is JSON and arrays.
+``torch.distributed.all_gather_object`` unpickles what arrives on a socket, so the sender can run
+any code (its documentation warns of that). Here a message is JSON and arrays.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _JSON = "json"
 
 
 class Message(NamedTuple):
-    """What one rank has sent.
+    """The message of one rank.
 
     Attributes:
-        value: what JSON holds; tuples have become lists.
+        value: JSON-compatible data; tuples become lists.
         arrays: by name.
     """
 
@@ -35,14 +35,14 @@ class Message(NamedTuple):
 
 
 def gather(value: Any, arrays: Mapping[str, Array] | None = None) -> list[Message]:
-    """Return the messages of all ranks, in their order; one's own where there is a single process.
+    """Return the messages of all ranks, in rank order.
 
     Args:
-        value: what JSON can hold.
+        value: JSON-compatible data.
         arrays: of any shape, of numpy's number types; no name is ``json``.
 
     Raises:
-        TypeError: ``value`` holds something else.
+        TypeError: ``value`` is not JSON-compatible.
     """
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
     content = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
@@ -62,7 +62,7 @@ def _all_gather(own: bytes) -> list[bytes]:
     length = torch.tensor([len(own)], device=device)
     lengths = [torch.zeros_like(length) for _ in range(count)]
     dist.all_gather(lengths, length)
-    # All parts of an all_gather have one size.
+    # all_gather needs equal sizes.
     padded = torch.zeros(int(max(lengths)), dtype=torch.uint8, device=device)
     padded[: len(own)] = torch.frombuffer(bytearray(own), dtype=torch.uint8)
     parts = [torch.empty_like(padded) for _ in range(count)]
@@ -78,6 +78,6 @@ class PlainDDP(DDPStrategy):
         """Return the object of rank ``src``.
 
         Raises:
-            TypeError: it is more than JSON can hold.
+            TypeError: it is not JSON-compatible.
         """
         return gather(obj if self.global_rank == src else None)[src].value

@@ -1,4 +1,4 @@
-"""How many cores there are to share. Imports no torch."""
+"""The number of available CPU cores. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def cores() -> int:
-    """Return how many CPU cores this process may use."""
-    # macOS knows no affinity.
+    """Return the number of CPU cores that this process may use."""
+    # macOS has no affinity.
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     return len(allowed) or os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""A disk that is full, or may only be read: one line that names the file and what to do."""
+"""Errors of a full or read-only disk, as one line that names the file and the fix."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ADVICE = {
 
 
 def explain(error: OSError, place: Path | None = None, then: str = "") -> RunError | None:
-    """Say an error of the disk in one line; None where it is of another kind.
+    """Describe a disk error in one line; None for any other error.
 
     Args:
-        error: what the system said.
-        place: what was being written to, if ``error`` does not say.
-        then: what comes after the advice, such as how to go on.
+        error: from the system.
+        place: the path being written, if not in ``error``.
+        then: follows the advice, such as how to resume.
     """
     if error.errno not in ADVICE:
         return None
@@ -39,7 +39,7 @@ def explain(error: OSError, place: Path | None = None, then: str = "") -> RunErr
 
 @contextmanager
 def disk_errors(place: Path | None = None, then: str = "") -> Iterator[None]:
-    """Turn what the disk refuses into a RunError; see :func:`explain`."""
+    """Turn disk errors into a RunError; see :func:`explain`."""
     try:
         yield
     except OSError as error:

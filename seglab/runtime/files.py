@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all. Imports no torch."""
+"""Atomic file writes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")  # mkstemp's eight characters
 
 @contextmanager
 def atomic(path: Path, *, binary: bool = False, durable: bool = True) -> Iterator[IO[Any]]:
-    """Open a file, of text or bytes, that appears under ``path`` when it is whole, not before.
+    """Open a text or binary file that appears under ``path`` only when complete.
 
     Args:
-        path: where it appears; what was there is replaced.
+        path: of the file; an existing one is replaced.
         binary: of bytes.
-        durable: flushed with its folder, so that it outlives a loss of power too.
+        durable: flushed with its folder, so that it survives a power loss.
 
     Raises:
-        OSError: it could not be written; names ``path``, and leaves what was there.
+        OSError: it could not be written; names ``path`` and leaves the existing file.
     """
     name = None
     try:
@@ -39,7 +39,7 @@ def atomic(path: Path, *, binary: bool = False, durable: bool = True) -> Iterato
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp's files are private; results are to be shared
+        Path(name).chmod(0o644)  # mkstemp's files are private; results are shared
         Path(name).replace(path)
         if durable:
             sync_folder(path.parent)
@@ -53,7 +53,7 @@ def atomic(path: Path, *, binary: bool = False, durable: bool = True) -> Iterato
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the names of a folder to the disk, where its file system can."""
+    """Flush a folder's entries to the disk, if its file system supports that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -63,7 +63,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def delete_parts(folder: Path) -> None:
-    """Delete what killed processes have left half written among the files of a folder."""
+    """Delete partial files left in a folder by killed processes."""
     if folder.is_dir():
         for path in folder.iterdir():
             if _PART.fullmatch(path.name):
@@ -87,7 +87,7 @@ def nan_to_null(value: Any) -> Any:
 
 
 def null_to_nan(value: Any, name: str = "it") -> float:
-    """Return a number that JSON held; NaN for null.
+    """Return a number read from JSON; NaN for null.
 
     Raises:
         ValueError: it is no finite number; says so of ``name``.

@@ -1,9 +1,9 @@
 """The only place that starts processes: the jobs of a sweep, and the ranks of a job.
 
 All are forked from one warm server that has imported torch and touched no device, started no
-thread and read no configuration (``multiprocessing``'s forkserver). What a job needs crosses the
-border as plain data. Lightning always finds its ranks started: its own launcher would replay the
-command line, and under a sweep different ranks would read different jobs from it (lightning#11300).
+thread and read no configuration (``multiprocessing``'s forkserver). Arguments cross the process
+boundary as plain data. Lightning never starts ranks itself: its launcher would replay the command
+line, and in a sweep the ranks would read different jobs from it (lightning#11300).
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ WANDB = ["wandb.sdk.launch", "requests"]
 
 
 def warm(more: Sequence[str] = ()) -> Any:
-    """Return the context whose processes are forked from the warm server, which it starts.
+    """Start the warm server, and return the context whose processes are forked from it.
 
-    The server finds modules where this process does, and a scheduler's signal to all processes of
-    a job does not end it.
+    The server has this process's module path, and survives a scheduler's signal to all processes of
+    a job.
 
     Args:
-        more: what else it imports, if it is not running yet.
+        more: further modules to import, if it is not running yet.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED, *more])
@@ -62,7 +62,7 @@ def warm(more: Sequence[str] = ()) -> Any:
 
 
 def ranks(trainer: TrainerConfig) -> int:
-    """Return on how many processes a job runs: one for each device."""
+    """Return the number of processes of a job: one per device."""
     devices = trainer.devices
     if isinstance(devices, str) and "," in devices:
         return len([part for part in devices.split(",") if part.strip()])
@@ -84,10 +84,10 @@ def run(
         function: importable by its name, as are the classes of its arguments and of its result.
         trainer: says how many ranks there are.
         arguments: plain data.
-        quiet: show nothing; otherwise rank zero shows what there is to see.
+        quiet: show nothing; otherwise rank zero shows progress.
 
     Returns:
-        What it returned; on rank zero, if there are several.
+        The result of ``function``, from rank zero if there are several.
 
     Raises:
         SeglabError: as ``function``; ProcessError if a rank died, its traceback shown.
@@ -108,12 +108,12 @@ def run(
 
 
 class Process:
-    """A job in a process of its own, which no other job, crash or signal reaches.
+    """A job in its own process, isolated from other jobs, crashes and signals.
 
     Args:
-        function: what to call, importable by its name; it ends its process as it likes.
+        function: to call, importable by its name; it may exit the process.
         arguments: plain data.
-        log: where its output goes.
+        log: file for its output.
         devices: ``CUDA_VISIBLE_DEVICES``, set before torch looks; None leaves it as it is.
     """
 
@@ -126,7 +126,7 @@ class Process:
         self.process.start()
 
     def poll(self) -> str | None:
-        """Return None while it runs, then how it ended; an empty string if well."""
+        """Return None while it runs, then the error; an empty string on success."""
         if self.process.is_alive():
             return None
         code = self.process.exitcode or 0
@@ -139,7 +139,7 @@ class Process:
         _send(self.process.pid, signal.SIGINT)
 
     def kill(self) -> None:
-        """End it, and what it has started."""
+        """Kill it and its child processes."""
         _send(self.process.pid, signal.SIGKILL, group=True)
 
 
@@ -170,7 +170,7 @@ def _job(
 def visible_devices() -> list[str]:
     """Return what ``CUDA_VISIBLE_DEVICES`` may name, one entry per GPU.
 
-    Called in a process of its own, because one that has looked at the devices cannot be forked.
+    Called in a separate process, because a process that has initialised CUDA must not fork.
     """
     import torch
 

@@ -1,8 +1,8 @@
-"""Symbolic links inside folders that may come from a stranger: none is followed. Imports no torch.
+"""Refuses symbolic links inside untrusted folders. Imports no torch.
 
-A run folder that was handed on may hold a link in the place of ``samples/worst`` or ``.hydra``:
-what a run then writes or deletes lies elsewhere. A folder that the command line names may itself
-be a link, or lie behind one, as scratch disks do.
+A received run folder may contain a link instead of ``samples/worst`` or ``.hydra``, and a run would
+write or delete files elsewhere. A folder named on the command line may itself be, or be reached
+through, a link, as with scratch disks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TOOLS = {"wandb": "debug-core.log", "slurm": ".submission_file_*"}
 
 
 def refuse_links(folder: Path) -> None:
-    """Check that nothing below ``folder`` leads out of it, and that nothing hangs who reads it.
+    """Check that ``folder`` contains no links out of it and no files that block a reader.
 
     Raises:
         RunError: names the link, the pipe or device, or a folder that cannot be listed.
@@ -38,7 +38,7 @@ def refuse_links(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield what lies below ``folder``, but for the links of a tool."""
+    """Yield the entries below ``folder``, except links created by a tool."""
     waiting = [folder]
     while waiting:
         try:
@@ -64,7 +64,7 @@ def _of_a_tool(link: Path, folder: Path) -> bool:
 
 
 def refuse_outside(path: Path, folder: Path) -> None:
-    """Check that a file of a received folder, if it is there, lies within it, links followed.
+    """Check that a file of a received folder, if it exists, resolves to a path within it.
 
     Raises:
         RunError: names the file and where it really is.

@@ -1,7 +1,6 @@
-"""A run that is to end saves first: SIGINT, SIGTERM, and SIGUSR2 of a scheduler.
+"""Graceful interruption: on SIGINT, SIGTERM, or a scheduler's SIGUSR2, a run saves first.
 
-The checkpoint is of the middle of an epoch, and the run goes on from there to the same weights as
-if nothing had happened.
+The checkpoint may be mid-epoch; the resumed run ends with the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ _asked = False
 
 
 def ask(*arguments: object) -> None:
-    """Note, as a signal's handler, that the run is to end."""
+    """Signal handler: request the end of the run."""
     global _asked
     _asked = True
 
 
 def is_asked() -> bool:
-    """Return whether the run is to end, or has ended, for one of these reasons."""
+    """Return whether the end of the run was requested."""
     return _asked or signals.received() is not None
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Take the signals as a wish for the length of a run."""
+    """Turn the signals into requests for the duration of a run."""
 
     def note(number: int) -> None:
         name = signal.Signals(number).name

@@ -1,6 +1,6 @@
 """Imported by the warm server alone: what torch imports with a process's first optimiser.
 
-That is torch's compiler, seconds of every job otherwise; it has no public module to import.
+That is torch's compiler, which would cost every job seconds; it has no public module to import.
 """
 
 import torch

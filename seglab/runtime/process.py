@@ -1,4 +1,4 @@
-"""The state of a process that decides its numbers: threads, torch's flags, random generators."""
+"""Process state that affects results: threads, torch's flags, random generators."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXPECTED = (
     r"You're resuming from a checkpoint that ended before the ep",
     # What every process logs at the end of a validation was computed from all processes' images.
     r"It is recommended to use `self.log\('val/",
-    # launch.py has started all processes; where SLURM is installed, it is not to be asked to.
+    # launch.py starts all processes; Lightning suggests srun wherever SLURM is installed.
     r"The `srun` command is available on your system but",
     # Frozen layers stay in evaluation mode; that is what frozen means.
     r"Found \d+ module\(s\) in eval mode at the start of training",
@@ -45,9 +45,9 @@ def share_of_cores(threads: int | None) -> int:
 
 @contextmanager
 def computing(threads: int) -> Iterator[None]:
-    """Compute with this number of CPU threads, and leave the process as it was.
+    """Compute with this number of CPU threads, and restore the process state afterwards.
 
-    Another number changes the last bits of logits, so that it is fixed and recorded. Whatever the
+    The number of threads changes the last bits of logits, so it is fixed and recorded. Whatever the
     block changes is restored: environment, torch's flags, random generators, warning filters and
     the levels of Lightning's loggers.
     """
@@ -63,7 +63,7 @@ def computing(threads: int) -> Iterator[None]:
         # whoever reads before writing: a seventh of a step's time. Nothing here does, so no number
         # changes.
         _set_flags((threads, *flags[1:5], False))
-        # Imported, albumentations asks a server for its latest version unless this is set
+        # On import, albumentations asks a server for its latest version unless this is set
         # (albumentations/__init__.py).
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         try:

@@ -1,4 +1,4 @@
-"""Which process of its job this one is. Imports no torch."""
+"""The rank of this process, and the number of ranks. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ LAUNCHED = ("SEGLAB_RANKS", "TORCHELASTIC_RUN_ID")
 
 
 def rank() -> int:
-    """Return the number of this process among those of its job; 0 leads and writes."""
+    """Return the rank of this process in its job; only rank 0 writes."""
     return int(os.environ.get("RANK", 0)) if _is_launched() else 0
 
 
 def world_size() -> int:
-    """Return how many processes its job has."""
+    """Return the number of processes of its job."""
     return int(os.environ.get("WORLD_SIZE", 1)) if _is_launched() else 1
 
 
 def check_environment() -> None:
-    """Check that no leftover of another launcher makes Lightning wait for other processes.
+    """Check that no environment variable of another launcher makes Lightning wait for processes.
 
     Lightning would open a port on all network interfaces for them, and a rank that is not 0 would
     write nothing.

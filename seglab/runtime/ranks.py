@@ -33,7 +33,7 @@ GRACE = 5.0
 
 
 class Outcome(NamedTuple):
-    """How a rank ended; ``value`` is its result, or the type and the text of its error."""
+    """The outcome of a rank; ``value`` is its result, or the type and text of its error."""
 
     kind: Literal["result", "interrupted", "error", "died"]
     value: Any = None
@@ -56,7 +56,7 @@ def run_ranks(
         function: importable by its name.
         arguments: plain data.
         accelerator: ``cpu`` for gloo, anything else for NCCL where there is a GPU.
-        quiet: show nothing; otherwise rank 0 shows what there is.
+        quiet: show nothing; otherwise rank 0 shows progress.
 
     Returns:
         The result of rank 0.
@@ -82,7 +82,7 @@ def run_ranks(
             outcomes = _collect(processes, receivers)
     failures = [rank for rank, outcome in outcomes.items() if outcome.kind in ("error", "died")]
     if failures:
-        if signals.received():  # it came before that process could take it
+        if signals.received():  # it arrived before that process had a handler
             raise signals.interruption()
         raise _cause(failures[0], outcomes[failures[0]], processes[failures[0]])
     if any(outcome.kind == "interrupted" for outcome in outcomes.values()):
@@ -98,7 +98,7 @@ def _collect(processes: Sequence[Any], receivers: Sequence[Any]) -> dict[int, Ou
     while waiting:
         left = None if deadline is None else deadline - time.monotonic()
         ready: list[Any] = wait([*waiting], left) if left is None or left > 0 else []
-        if not ready:  # they wait for the rank that has failed
+        if not ready:  # they are blocked waiting for the failed rank
             for rank in waiting.values():
                 _kill(processes[rank])
             deadline = None
@@ -116,14 +116,14 @@ def _collect(processes: Sequence[Any], receivers: Sequence[Any]) -> dict[int, Ou
 
 
 def _kill(process: Any) -> None:
-    """End a rank and what it has started: it leads a session of its own."""
+    """Kill a rank and its child processes, which form a session."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.kill()  # it may not have come as far as its session
+    process.kill()  # it may not have created its session yet
 
 
 def _tell_ranks(number: int) -> None:
-    """Hand a signal on to the ranks, each of which saves and stops, those still to start too."""
+    """Forward a signal to all ranks, including those still starting; each saves and stops."""
     told: set[int] = set()
 
     def tell() -> None:
@@ -145,7 +145,7 @@ def _rank(sender: Connection, work: Sequence[Any], meeting: Sequence[Any]) -> No
     rank, count, store, accelerator = meeting
     settle(log)
     signals.leave_it_to_the_parent()
-    # Lightning's names: it takes the processes as started.
+    # Lightning reads these, and starts no processes itself.
     names = dict.fromkeys(("WORLD_SIZE", "SEGLAB_RANKS"), str(count))
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), **names)
     try:
@@ -155,7 +155,7 @@ def _rank(sender: Connection, work: Sequence[Any], meeting: Sequence[Any]) -> No
         outcome = Outcome("interrupted")
     except Exception as error:
         if "gloo" in str(error) or "NCCL" in str(error):
-            time.sleep(1)  # another rank has died: its own outcome is to come first
+            time.sleep(1)  # another rank has died: its outcome should arrive first
         outcome = Outcome("error", (type(error).__name__, str(error)), traceback.format_exc())
     sender.send(outcome)
     sys.exit(0 if outcome.kind == "result" else 1)

@@ -1,7 +1,7 @@
-"""SIGINT and SIGTERM end a command early, with the exit code that a shell expects of them.
+"""SIGINT and SIGTERM end a command early, with the exit codes that shells expect.
 
-A first one is raised as KeyboardInterrupt, or only noted where a training looks for it between its
-steps (:mod:`seglab.runtime.preemption`); a second one ends the process at once. Imports no torch.
+The first one raises KeyboardInterrupt or, in training, is only recorded and checked between steps
+(:mod:`seglab.runtime.preemption`). A second one ends the process at once. Imports no torch.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came; everybody who cleans up after a Ctrl-C does so after this one too."""
+    """Raised on SIGTERM; a KeyboardInterrupt, so that cleanup after Ctrl-C runs too."""
 
 
-# A signal's handler has no argument of ours: what it knows belongs to the process.
+# A signal handler takes no arguments of ours, so its state is global.
 _received: int | None = None
 _on_first: Callable[[int], None] | None = None
 _handled = False
@@ -28,12 +28,12 @@ _speaks = True
 
 
 def received() -> int | None:
-    """Return the signal that asked this process to end; None if none did."""
+    """Return the signal received by this process, or None."""
     return _received
 
 
 def interruption() -> KeyboardInterrupt:
-    """Return what is raised for the signal that came."""
+    """Return the exception for the received signal."""
     return Terminated() if _received == signal.SIGTERM else KeyboardInterrupt()
 
 
@@ -43,7 +43,7 @@ def exit_code(error: KeyboardInterrupt) -> int:
 
 
 def install() -> None:
-    """Handle both signals from now on, in a process that is ours from its beginning."""
+    """Handle both signals from now on, in a process that seglab owns."""
     global _received, _on_first, _handled
     _received, _on_first, _handled = None, None, True
     for number in SIGNALS:
@@ -52,7 +52,7 @@ def install() -> None:
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Handle both signals in the block, unless that is done already or this is not for us to do."""
+    """Handle both signals in the block. No-op if already installed or not on the main thread."""
     global _received, _handled
     if _handled or threading.current_thread() is not threading.main_thread():
         yield
@@ -69,7 +69,7 @@ def handled() -> Iterator[None]:
 
 @contextmanager
 def instead(on_first: Callable[[int], None]) -> Iterator[None]:
-    """Call a function with the first signal in the block, instead of raising it."""
+    """Call a function on the first signal in the block, instead of raising."""
     global _on_first
     with handled():
         before, _on_first = _on_first, on_first
@@ -80,7 +80,7 @@ def instead(on_first: Callable[[int], None]) -> Iterator[None]:
 
 
 def leave_it_to_the_parent() -> None:
-    """Print nothing about signals in this process: the one that sends them on has done so."""
+    """Print nothing about signals in this process: the parent, which forwards them, does."""
     global _speaks
     _speaks = False
 
@@ -103,7 +103,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _end_at_once(number: int) -> None:
-    # Here, because most processes have none.
+    # Imported here, because most processes do not need it.
     from multiprocessing import active_children
 
     for child in active_children():

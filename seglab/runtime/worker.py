@@ -1,4 +1,4 @@
-"""What a process forked from the warm server settles before it works: session, output and life."""
+"""Detaches a process forked from the warm server: session, output and lifetime."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRACE = 30.0
 
 
 def settle(log: str | None) -> None:
-    """Cut what ties a forked process to the server: its session, output and life."""
+    """Detach a forked process from the server: session, output and lifetime."""
     os.setsid()  # Ctrl-C in a terminal reaches the command alone, which passes it on once
     signals.install()  # the server ignores SIGINT
     keep_memory()
@@ -29,7 +29,7 @@ def settle(log: str | None) -> None:
 
 
 def write_to(log: str) -> None:
-    """Send the output of this process, and of the ranks that it starts, to the end of a file."""
+    """Append the output of this process and its ranks to a file."""
     os.environ["SEGLAB_LOG"] = log
     with open(log, "ab") as file:  # noqa: PTH123 (a handle)
         os.dup2(file.fileno(), 1)
@@ -39,11 +39,11 @@ def write_to(log: str) -> None:
 
 
 def _end_with(parent: Any) -> None:
-    """End this process when the one that asked for it is gone, however that ended."""
+    """End this process when its parent has ended for any reason."""
 
     def watch() -> None:
         wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGINT)  # as if interrupted, so that the run is marked so
+        os.kill(os.getpid(), signal.SIGINT)  # as on Ctrl-C, so that the run is marked interrupted
         time.sleep(GRACE)
         os._exit(1)
 

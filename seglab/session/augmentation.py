@@ -10,11 +10,11 @@ from seglab.schema import OWN_TRANSFORM, TrainConfig
 
 
 def build_augmentation(config: TrainConfig) -> Augmentation:
-    """Build what ``transforms`` names.
+    """Build the augmentation named by ``transforms``.
 
     Raises:
-        ConfigError: an argument that a transform does not take or refuses, a target that cannot be
-            called, or that would fill class maps with a class.
+        ConfigError: an unknown or rejected argument, a target that is not callable, or a transform
+            that would fill class maps with a class.
     """
     data, node = config.data, config.transforms
     # Padding is the mean colour, which is 0 once the task has normalised it.

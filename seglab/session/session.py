@@ -77,8 +77,8 @@ class Session:
 
     Args:
         config: the checked configuration.
-        kind: what it is for.
-        folder: where results go.
+        kind: training, evaluation or prediction.
+        folder: of the results.
         overrides: the overrides of the command line, which are recorded.
         console: shows progress and one-line notes; None shows nothing.
         split: what is evaluated, as the command line names it; ``val`` means ``data.val_split``.
@@ -149,7 +149,7 @@ class Session:
         every += [build_callback(name, node) for name, node in named]
         read = {}
         if self.kind == "train":
-            # Last, so that the checkpoint contains what others do after a step.
+            # Last, so that the checkpoint contains the effects of all other callbacks.
             every.append(SaveAndStop(self.folder / CHECKPOINTS))
             if self.resumed.path is not None:
                 read[self.resumed.path] = self.resumed.content
@@ -159,13 +159,13 @@ class Session:
         """Load the weights of a checkpoint into the task.
 
         Raises:
-            RunError: they are of another model.
+            RunError: they belong to another model.
         """
         load_weights(self.task, checkpoint, path)
         return self
 
     def _weigh_classes(self) -> dict[str, Any]:
-        """Compute ``loss.class_weights=auto``, and return what that changes in the settings."""
+        """Compute ``loss.class_weights=auto``, and return the resolved settings."""
         if not is_auto(self.config):
             return {}
         self.config = balanced(self.config, self.data.record(self.data.train_split))
@@ -207,7 +207,7 @@ class Session:
                 if config.model.weights is not None:
                     loaded = load_pretrained(self.task.net, config.model.net, config.model.weights)
                     print_plain(str(loaded), console)
-            self.task.check_optimizer()  # a wrong argument fails now
+            self.task.check_optimizer()  # a wrong argument fails here
             facts = {"data": {**self.data.identity, **weights}}
             run = Run(
                 folder,
@@ -324,10 +324,10 @@ class Session:
                 report(writing)
 
     def _check_division(self, recorded: str | None, record: Record) -> None:
-        """Check that a part of divided data is what it was in training.
+        """Check that a part of divided data is the same as in training.
 
         Raises:
-            ConfigError: it is not, and no list says which images it was.
+            ConfigError: it differs, and no list of the training images exists.
         """
         data = self.config.data
         if data.val_fraction is None or recorded in (None, record.identity):

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as seglab uses it, and where the two differ."""
+"""Lightning's Trainer, with the changes that seglab needs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def build_callback(name: str, node: Any) -> L.Callback:
     """Build a configured callback.
 
     Raises:
-        ConfigError: an argument that it does not take or refuses, or no callback.
+        ConfigError: an unknown or rejected argument, or not a callback.
     """
     callback = build(node, f"callbacks.{name}")
     if not isinstance(callback, L.Callback):
@@ -51,7 +51,7 @@ def build_trainer(
         config: the checked configuration.
         folder: the run folder.
         callbacks: called in this order.
-        loggers: what is logged goes to each of them.
+        loggers: all of them receive every metric.
         checkpoint_io: reads and writes checkpoints.
 
     Raises:
@@ -101,7 +101,7 @@ def build_trainer(
 
 
 def strategy(config: TrainerConfig) -> str | PlainDDP:
-    """Return Lightning's strategy; that of several processes unpickles nothing.
+    """Return Lightning's strategy; for several processes, one without pickle.
 
     One process gets ``auto``, whatever is configured: Lightning's ``ddp`` would join a group of
     one, by a TCPStore that listens on all network interfaces.

@@ -10,7 +10,7 @@ def check_required(config: TrainConfig, miou: float) -> str:
     """Return the verdict on a run that has reached ``evaluation.required_miou``.
 
     Raises:
-        RunError: it has not; says what to look at.
+        RunError: it has not; suggests what to check.
     """
     required, data = config.evaluation.required_miou, config.data
     if required is None:

@@ -1,1 +1,1 @@
-"""Many runs from one line: which jobs there are, what they came to, and who runs them."""
+"""Sweeps: planning jobs, launching them, and collecting results."""

@@ -1,4 +1,4 @@
-"""What a sweep shows while it works, and what it leaves: one line a job, a table, sweep.csv."""
+"""Progress and results of a sweep: one line per job, a table, sweep.csv."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from seglab.text import plain, print_plain, printable, styled
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job came to, read from its folder.
+    """The result of a job, read from its folder.
 
     Attributes:
         job: the job.
-        status: finished, failed, interrupted, or skipped: it had finished before.
-        metrics: what ``metrics.json`` holds; empty where there is none.
-        seconds: how long it took in its last attempt; NaN where nothing is known.
-        error: what went wrong, in one line.
+        status: finished, failed, interrupted, or skipped (finished earlier).
+        metrics: the content of ``metrics.json``; empty if it does not exist.
+        seconds: the duration of its last attempt; NaN if unknown.
+        error: in one line.
     """
 
     job: Job
@@ -49,7 +49,7 @@ class Outcome:
 
 
 def read_outcome(job: Job, status: str, error: str = "") -> Outcome:
-    """Read what a job left in its folder."""
+    """Read the outcome of a job from its folder."""
     entry = read_status(job.folder)
     metrics: dict[str, float] = {}
     if status != FAILED:
@@ -61,7 +61,7 @@ def read_outcome(job: Job, status: str, error: str = "") -> Outcome:
 
 
 def _duration(entry: Mapping[str, Any]) -> float:
-    """Return the seconds between start and end of a status; NaN where it does not say."""
+    """Return the seconds between start and end of a status; NaN if unknown."""
     try:
         start, end = (datetime.fromisoformat(entry[key]) for key in ("started", "ended"))
         return (end - start).total_seconds()
@@ -70,7 +70,7 @@ def _duration(entry: Mapping[str, Any]) -> float:
 
 
 def progress_of(job: Job) -> tuple[float, str]:
-    """Return how much of a running job is done, 0..1, and its latest numbers, from its history."""
+    """Return the progress of a running job, 0..1, and its latest metrics, from its history."""
     epochs = job.config.trainer.max_epochs if job.config else 1
     try:
         with (job.folder / HISTORY).open(encoding="utf-8", newline="") as file:
@@ -88,7 +88,7 @@ _SHOWN = ("train/loss", "val/mIoU")
 
 
 class Board:
-    """The lines of a sweep: those of running jobs change on a terminal, the others stay."""
+    """The lines of a sweep; those of running jobs are updated on a terminal."""
 
     def __init__(self, console: Console, total: int) -> None:
         self.console, self.total, self.done = console, total, 0
@@ -106,11 +106,11 @@ class Board:
         self.live.stop()
 
     def start(self, job: Job) -> None:
-        """Note that a job has been started."""
+        """Record the start of a job."""
         self.running[job.number] = (job, time.monotonic())
 
     def end(self, outcome: Outcome) -> None:
-        """Leave the line of a job that has ended."""
+        """Print the final line of a job."""
         _, start = self.running.pop(outcome.job.number)
         self.done, took = self.done + 1, clock(time.monotonic() - start)
         score = "" if math.isnan(outcome.miou) else f"val/mIoU {outcome.miou:.4f}  "
@@ -124,7 +124,7 @@ class Board:
             print_plain(f"    {outcome.error}", self.console)
 
     def left(self) -> str:
-        """Say how long the rest will take if it goes on so."""
+        """Return the estimated time left."""
         parts = sum(progress_of(job)[0] for job, _ in self.running.values())
         ended, gone = self.done + parts, time.monotonic() - self.begin
         if not ended or self.done == self.total:
@@ -154,7 +154,7 @@ def clock(seconds: float) -> str:
 
 
 def show_table(outcomes: Iterable[Outcome], console: Console) -> None:
-    """Print what all jobs came to."""
+    """Print the results of all jobs."""
     table = Table()
     for name in ("job", "overrides", "status", "val/mIoU", "time"):
         table.add_column(name, justify="left" if name in ("overrides", "status") else "right")
@@ -171,7 +171,7 @@ def show_table(outcomes: Iterable[Outcome], console: Console) -> None:
 
 
 def write_csv(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Write the same table to a file, with what went wrong."""
+    """Write the same table to a file, with the errors."""
     rows: list[list[Any]] = [
         ["job", "overrides", "status", "val/mIoU", "seconds", "folder", "error"]
     ]

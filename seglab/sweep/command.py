@@ -27,11 +27,11 @@ from seglab.sweep.jobs import LOCK
 
 
 def sweep(overrides: list[str], dry_run: bool = False) -> None:
-    """Run ``seglab train -m`` and show what came of it.
+    """Run ``seglab train -m`` and show the results.
 
     Raises:
-        SeglabError: says what is wrong with the sweep as a whole, or which jobs did not finish.
-        KeyboardInterrupt: it was interrupted; the same command again goes on.
+        SeglabError: the sweep as a whole is wrong, or some jobs did not finish; names them.
+        KeyboardInterrupt: it was interrupted; the same command resumes it.
     """
     console = Console()
     master, given = compose_sweep(overrides)
@@ -56,9 +56,9 @@ def sweep(overrides: list[str], dry_run: bool = False) -> None:
 
 
 def _part(master: DictConfig, kind: str) -> Callable[..., Any]:
-    """Return the launcher or sweeper of a composed sweep: a function that lacks only the jobs.
+    """Return the launcher or sweeper of a composed sweep, as a function of the jobs.
 
-    Hydra's plugins, which it looks for in every installed package, have nothing to do with it.
+    Hydra's plugin discovery, which scans every installed package, is not used.
 
     Raises:
         ConfigError: it is one of Hydra's own, needs a package that is not installed, or does not
@@ -99,7 +99,7 @@ def grid(sweep: Sweep, overrides: Sequence[Override]) -> None:
 
 @contextmanager
 def _owned(folder: Path) -> Iterator[None]:
-    """Hold a sweep's folder; where nothing came of the sweep, none is left.
+    """Lock a sweep's folder; remove it if it stays empty.
 
     Raises:
         RunError: another process works on the sweep, or the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Runs the jobs of a sweep, so many at a time, whoever starts them. Imports no torch."""
+"""Runs the jobs of a sweep, a limited number at a time, with any launcher. Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ GRACE = 60.0
 
 
 class Running(Protocol):
-    """A job that somebody has started."""
+    """A started job."""
 
     def poll(self) -> str | None:
-        """Return None while it runs, then how it ended; an empty string if well."""
+        """Return None while it runs, then the error; an empty string on success."""
 
     def interrupt(self) -> None:
-        """Ask it to end, and to be taken up later."""
+        """Ask it to save and end, so that it can be resumed."""
 
     def kill(self) -> None:
         """End it."""
 
 
 class Sweep:
-    """What a search and a launcher share: the jobs, their folder and their results.
+    """The state shared by search and launcher: jobs, folder, results.
 
     Args:
-        folder: where the jobs' folders go.
-        keys: what is varied.
-        console: shows what happens.
+        folder: contains the jobs' folders.
+        keys: the varied keys.
+        console: to print on.
         launcher: runs these jobs of this sweep and returns their outcomes, in their order.
         slots: how many jobs it runs at a time.
         dry_run: only print what would be done.
 
     Attributes:
-        outcomes: what the jobs came to, in their order.
+        outcomes: the results of the jobs, in job order.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class Sweep:
         return self.launcher(self, jobs)
 
     def recall(self, number: int, overrides: Sequence[str], state: str) -> None:
-        """Add a job of an earlier call to the table."""
+        """Add a job from an earlier call to the table."""
         job = plan(number, overrides, self.folder, self.keys, self.identities)
         self._add(read_outcome(job, state, job.error))
 
     def preview(self, jobs: Sequence[Job]) -> None:
-        """Print what would be done with jobs, and what a run of them would refuse."""
+        """Print what would be done with each job, and the errors that a run would raise."""
         from seglab.sweep.preflight import Checks  # torch takes seconds to import
 
         checks = Checks()
@@ -113,7 +113,7 @@ class Sweep:
     def run(
         self, jobs: Sequence[Job], slots: int, start: Callable[[Job], Running]
     ) -> list[Outcome]:
-        """Run what is not finished, ``slots`` jobs at a time.
+        """Run the unfinished jobs, ``slots`` at a time.
 
         A job that fails or dies leaves the others alone.
 
@@ -129,7 +129,7 @@ class Sweep:
             elif job.there == FINISHED:
                 self._add(read_outcome(job, FINISHED))
             elif any(job.folder == other.folder for other in waiting):
-                continue  # the same values twice: one run serves both
+                continue  # duplicate values: one run serves both jobs
             else:
                 waiting.append(job)
         if len(jobs) > 1:
@@ -166,7 +166,7 @@ class Sweep:
                 process.kill()
 
     def _collect(self, running: dict[int, tuple[Job, Running]], board: Board) -> None:
-        """Take out the jobs that have ended, and record what they came to."""
+        """Remove the ended jobs, and record their results."""
         for number, (job, process) in list(running.items()):
             how = process.poll()
             if how is None:
@@ -186,14 +186,14 @@ class Sweep:
         print_plain(text, self.console)
 
     def show(self) -> None:
-        """Show what the jobs came to so far."""
+        """Show the results so far."""
         if self.outcomes:
             show_table(self.outcomes, self.console)
             self.say(f"sweep folder       {self.folder}")
             self.say(f"table              {self.folder / 'sweep.csv'}")
 
     def finish(self) -> None:
-        """Show what all jobs came to.
+        """Show all results.
 
         Raises:
             RunError: some did not finish; says which. Of a dry run: some would be refused.
@@ -212,8 +212,8 @@ class Sweep:
             )
 
     def _compare(self) -> None:
-        """Write the page of all jobs; if that fails it is said, and changes nothing."""
-        # Here, because a wrong key should be answered before numpy is imported.
+        """Write the page of all jobs; a failure is reported and changes nothing else."""
+        # Imported here: a wrong key should fail before numpy is imported.
         from seglab.report import PAGE, build
 
         try:
@@ -224,7 +224,7 @@ class Sweep:
 
 
 def judge(job: Job, how: str) -> Outcome:
-    """Tell what a job that ended came to, and mark one that could not mark itself."""
+    """Return the outcome of an ended job, and mark it as failed if it could not do so."""
     there = status(job.folder)
     if there == FINISHED:
         return read_outcome(job, FINISHED)

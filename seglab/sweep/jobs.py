@@ -1,4 +1,4 @@
-"""Which jobs a sweep has, and where each belongs. Imports no torch."""
+"""Plans the jobs of a sweep and their folders. Imports no torch."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-        number: its place in the sweep, from 1.
-        overrides: all that the command line says of it.
-        axes: those of them that tell it from the others.
+        number: its index in the sweep, from 1.
+        overrides: all its overrides of the command line.
+        axes: the varied ones among them.
         folder: its run folder.
-        config: its checked configuration; None if it is wrong, and ``error`` says how.
-        there: the status of the run that its folder holds already.
+        config: its checked configuration; None if wrong, with the reason in ``error``.
+        there: the status of the run already in its folder.
         notes: what has changed since then.
     """
 
@@ -54,7 +54,7 @@ class Job:
 
     @property
     def plan(self) -> str:
-        """What is to be done, in a word or two."""
+        """The planned action, in a word or two."""
         if self.config is None:
             return "is wrong"
         plans = {NONE: "start", FINISHED: "skip", INTERRUPTED: "continue"}
@@ -101,10 +101,10 @@ def plan(
     or weights is left alone, and this one gets a folder of its own, with a digest of them.
 
     Args:
-        number: its place in the sweep, from 1.
-        overrides: all that the command line says of it.
+        number: its index in the sweep, from 1.
+        overrides: all its overrides of the command line.
         sweep: the folder of the sweep.
-        keys: what is varied.
+        keys: the varied keys.
         identities: of the files that other jobs of the sweep read.
     """
     axes = tuple(one for one in overrides if one.split("=", 1)[0].lstrip("+~") in keys)
@@ -132,7 +132,7 @@ def plan(
 
 
 def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> Job:
-    """Take the folder of these that holds the job, or one of its own if its files are others.
+    """Choose the candidate folder with this job, or a new one if its files differ.
 
     Raises:
         SeglabError: the data set cannot be used, or a folder cannot be read.
@@ -142,7 +142,7 @@ def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> J
     for folder in found:
         recorded, state = read_status(folder).get("data"), status(folder)
         if recorded is None and not is_trained(folder, state):
-            continue  # it ended before it looked at any data
+            continue  # it ended before it read any data
         if same_files(recorded, identities.of(job.config)):
             return replace(job, folder=folder)
         others[folder] = recorded
@@ -157,7 +157,7 @@ def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> J
 
 
 def readable(axes: Sequence[str]) -> str:
-    """Return a folder's name that says what is varied: ``lr=0.1``, ``model=fcn8s`` -> a path."""
+    """Return a readable folder name of the varied values, such as ``lr=0.1``, as a path."""
     parts = []
     for axis in axes:
         key, _, value = axis.partition("=")
@@ -183,7 +183,7 @@ def changes(job: Job, plain: Mapping[str, Any], sweep: Path) -> list[str]:
             before = {k: v for k, v in read_settings(folder).items() if k in now}
         except (OSError, RunError):
             continue  # not the folder of this job
-        # What was recorded was settled by the machine, or the data.
+        # Recorded values that the machine or the data determined.
         settled = {"trainer.threads": None, "loss.class_weights": AUTO}
         before |= {key: value for key, value in settled.items() if now.get(key) == value}
         differ = [key for key in sorted(now) if before.get(key) != now[key]]

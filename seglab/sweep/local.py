@@ -1,4 +1,4 @@
-"""Jobs on this machine: how many at a time, and which threads and GPUs each gets."""
+"""Jobs on this machine: concurrency, and the threads and GPUs of each."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from seglab.sweep.worker import work
 
 
 class Leases:
-    """Which GPUs are lent to which job; none are where there are not several to choose from.
+    """Assigns GPUs to jobs; does nothing unless there are several.
 
     Args:
         devices: what ``CUDA_VISIBLE_DEVICES`` may name.
-        each: how many a job needs.
+        each: the number of GPUs per job.
     """
 
     def __init__(self, devices: Sequence[str], each: int = 1) -> None:
@@ -33,19 +33,19 @@ class Leases:
         self.slots = len(self.free) // each if self.free else None
 
     def take(self) -> str | None:
-        """Lend as many as a job needs; None means that nothing is lent."""
+        """Reserve the GPUs of a job; None means no assignment."""
         if not self.free:
             return None
         lent, self.free = self.free[: self.each], self.free[self.each :]
         return ",".join(lent)
 
     def give_back(self, lent: str | None) -> None:
-        """Take back what a job has had."""
+        """Release the GPUs of a job."""
         self.free += lent.split(",") if lent else []
 
 
 class LeasedProcess(Process):
-    """A job's process, which gives back its GPUs when it has ended."""
+    """A job's process, which releases its GPUs at the end."""
 
     def __init__(self, job: Job, leases: Leases) -> None:
         self.leases, self.lent = leases, leases.take()
@@ -97,7 +97,7 @@ def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcom
 
 
 def settle_threads(job: Job, slots: int) -> Job:
-    """Give a job its share of the cores, or what it had when it was interrupted.
+    """Set a job's threads: its recorded number if it was interrupted, or its share of the cores.
 
     Another number of threads changes the last bits of a result.
     """

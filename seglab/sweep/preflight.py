@@ -1,4 +1,4 @@
-"""What ``--dry-run`` does: it finds what a run would refuse.
+"""The checks of ``--dry-run``: the errors that a run would raise at its start.
 
 Nothing is decoded, trained or written, and no lock is needed.
 """
@@ -29,7 +29,7 @@ HARMLESS = ("seed", "schedule", "optimizer.lr", "optimizer.weight_decay", "train
 
 
 def check_job(config: TrainConfig, folder: Path) -> None:
-    """Find what :func:`seglab.session.run_job` would refuse.
+    """Raise the errors that :func:`seglab.session.run_job` would raise before training.
 
     Raises:
         SeglabError: names the wrong key or file, and what would be right.
@@ -71,7 +71,7 @@ def _check_data(config: TrainConfig) -> int:
     data, instances = config.data, config.model.task == "instance"
     splits = [data.split_name(name) for name in ("train", "val")]
     if data.synth is not None and not (built_in_root(data) / "VOC2007").is_dir():
-        # It is made when a run begins, with these lists.
+        # Created when a run starts, with these lists.
         for name in splits:
             if name not in SYNTHETIC_LISTS:
                 raise ConfigError(
@@ -91,7 +91,7 @@ class Checks:
         self.known: dict[str, SeglabError | None] = {}
 
     def problem(self, config: TrainConfig, folder: Path) -> SeglabError | None:
-        """Return what a job would be refused for; None if nothing is wrong."""
+        """Return why a job would be refused, or None."""
         settings = {
             key: value
             for key, value in flatten(asdict(config))

@@ -37,13 +37,13 @@ def _task(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: 
 
 
 class Handed:
-    """A job in Ray's hands."""
+    """A job submitted to Ray."""
 
     def __init__(self, reference: Any) -> None:
         self.reference = reference
 
     def poll(self) -> str | None:
-        """Return None while it waits or runs, then how it ended."""
+        """Return None while it waits or runs, then the error."""
         ready, _ = ray.wait([self.reference], timeout=0)
         if not ready:
             return None
@@ -81,7 +81,7 @@ class Cluster:
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": environment},
             )
-        # A process a job, as everywhere, and no second try: the same command takes it up again.
+        # One process per job and no retries: running the same command again resumes it.
         needs: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
         self.remote = ray.remote(max_calls=1, max_retries=0, **needs)(_task)
 

@@ -1,8 +1,8 @@
-"""``search=optuna``: a study of n trials in all, which survives interruptions and failures.
+"""``search=optuna``: a study of n trials in total, robust to interruptions and failures.
 
-Optuna itself is driven here, by ask and tell. Hydra's Optuna sweeper is of 2022: it holds Optuna at
-2.10 and SQLAlchemy below 2, adds n_trials anew with every call, stops at the first failure, and
-forgets trials that were interrupted. Its keys and its ranges are kept.
+Uses Optuna's ask-and-tell interface. Hydra's Optuna sweeper dates from 2022: it pins Optuna 2.10
+and SQLAlchemy below 2, adds n_trials on every call, stops at the first failure, and loses
+interrupted trials. Its keys and range syntax are kept.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Search:
     Args:
         sweep: the jobs' folder and console.
         overrides: what is searched, as ranges, and what is fixed.
-        n_trials: how many trials the study is to have in all.
+        n_trials: the total number of trials of the study.
         direction: maximize or minimize.
-        objective: the number of ``metrics.json`` that is to become large or small.
+        objective: the metric in ``metrics.json`` to optimise.
         storage: Optuna's; None means a file in the sweep's folder.
         seed: of the TPE sampler.
-        n_startup_trials: drawn at random before TPE has something to learn from.
+        n_startup_trials: random trials before TPE starts.
 
     Raises:
         ConfigError: nothing to search, or a range that Optuna cannot take.
@@ -90,7 +90,7 @@ class Search:
         self.direction, self.seed, self.n_startup_trials = direction, seed, n_startup_trials
 
     def run(self) -> None:
-        """Run what the study lacks; interrupted trials first, with their parameters."""
+        """Run the missing trials; interrupted trials first, with their parameters."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         first = [*self.fixed, *(f"{key}={lowest(values)}" for key, values in self.space.items())]
         if self.sweep.dry_run:
@@ -123,10 +123,10 @@ class Search:
             self.sweep.say(f"best trial {best.number + 1}: {self.objective} {best.value}  {found}")
 
     def _study(self, overrides: Sequence[str]) -> optuna.Study:
-        """Return the study of the sweep, or the one of its name and this data if that is another.
+        """Return the sweep's study, or a separate one if its data differs.
 
-        Its sampler has a seed that follows from the number of trials: the same seed would draw the
-        same first trials again.
+        The sampler's seed depends on the number of trials: a fixed seed would repeat the first
+        trials.
 
         Raises:
             ConfigError: the configuration is wrong, whatever the values of the parameters.
@@ -172,15 +172,15 @@ class Search:
             value = self.value(outcome)
             if value is not None:
                 study.tell(trial.number, value)
-            elif outcome.status != INTERRUPTED:  # which stays open
+            elif outcome.status != INTERRUPTED:  # the trial stays open
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
     def overrides(self, trial: FrozenTrial) -> list[str]:
-        """Return what the command line of a trial would be."""
+        """Return the overrides of a trial."""
         return [*self.fixed, *(f"{key}={value}" for key, value in trial.params.items())]
 
     def value(self, outcome: Outcome) -> float | None:
-        """Return what a trial is judged by; None if it failed, or there is no such number."""
+        """Return the objective of a trial; None if it failed or lacks the metric."""
         metrics = outcome.metrics
         if outcome.status != FINISHED:
             return None

@@ -1,8 +1,8 @@
 """Jobs on a SLURM cluster, by submitit's engine; their folders must be shared by its machines.
 
 submitit asks SLURM to send SIGUSR2 before a time-out; a preemption sends the same
-(``PreemptParameters=send_user_signal``). The run then saves, submitit queues the same job again,
-and it goes on. Lightning's own handling would do for single processes alone.
+(``PreemptParameters=send_user_signal``). The run then saves, submitit requeues the job, and it
+resumes. Lightning's own handling works for single processes only.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int, **options: Any) -> li
 
 
 class SlurmJob:
-    """What runs on the cluster: a job that can be queued again."""
+    """The function that runs on the cluster; submitit can requeue it."""
 
     def __call__(
         self, config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path
     ) -> None:
-        """Train, or go on; queue the job again if it had to end early."""
+        """Train or resume; requeue the job if it was preempted."""
         from seglab.runtime.preemption import SIGNAL, ask, is_asked
 
         queue_again: Any = signal.signal(SIGNAL, ask)
@@ -67,30 +67,30 @@ class SlurmJob:
             raise
 
     def checkpoint(self, *arguments: Any) -> submitit.helpers.DelayedSubmission:
-        """Say what is to be queued again: the same; the run's folder knows how far it is."""
+        """Return the job to requeue: the same one, because its state is in the run folder."""
         return submitit.helpers.DelayedSubmission(self, *arguments)
 
 
 class Submitted:
-    """A job in SLURM's hands."""
+    """A job submitted to SLURM."""
 
     def __init__(self, cluster: Cluster, number: str) -> None:
         self.cluster, self.number = cluster, number
 
     def poll(self) -> str | None:
-        """Return None while it waits or runs, then how it ended."""
+        """Return None while it waits or runs, then the error."""
         state = self.cluster.state(self.number)
         if state not in OVER:
             return None
         return {"COMPLETED": "", "CANCELLED": INTERRUPTED}.get(state, f"SLURM: {state}")
 
     def interrupt(self) -> None:
-        """End it; what has begun is marked as interrupted."""
+        """Cancel it; a started run is marked as interrupted."""
         _scancel("--state=PENDING", self.number)
         _scancel("--signal=INT", self.number)
 
     def kill(self) -> None:
-        """End it, however it ends."""
+        """Cancel it."""
         _scancel(self.number)
 
 
@@ -117,7 +117,7 @@ class Cluster:
         mem_gb: float | None,
         **options: Any,
     ) -> None:
-        private = folder / SLURM  # the cluster unpickles what lies there
+        private = folder / SLURM  # the cluster unpickles files from it
         make_private(private)
         check_private(private, "give another sweep.name", "the jobs")
         try:
@@ -142,7 +142,7 @@ class Cluster:
         """Put a job into SLURM's queue.
 
         Raises:
-            RunError: SLURM refused it; says why.
+            RunError: SLURM refused it; gives the reason.
         """
         job.folder.mkdir(parents=True, exist_ok=True)
         where = job.folder.resolve(), job.overrides, Path.cwd()
@@ -154,7 +154,7 @@ class Cluster:
         return Submitted(self, submitted.job_id)
 
     def state(self, number: str) -> str:
-        """Return SLURM's word for the state of a job; the last one known if it has forgotten it."""
+        """Return SLURM's state of a job; the last known state if SLURM no longer lists it."""
         if time.monotonic() - self.asked > INTERVAL:
             self.asked = time.monotonic()
             self._ask()
@@ -166,10 +166,10 @@ class Cluster:
         command.append(f"--user={os.environ.get('USER') or getpass.getuser()}")
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode != 0:
-            return  # the controller is busy; it will answer another time
+            return  # the controller is busy; retried at the next poll
         found = dict(line.split() for line in answer.stdout.splitlines())
         for number, before in self.states.items():
-            # What ended minutes ago is forgotten; its folder tells what became of it.
+            # Ended jobs disappear after minutes; their folders have the status.
             gone = before if before in OVER else "COMPLETED"
             self.states[number] = found.get(number, gone)
 

@@ -1,4 +1,4 @@
-"""What the process of a job does. Knows no torch until it runs."""
+"""The entry point of a job's process. Knows no torch until it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seglab.text import printable
 
 
 def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path) -> None:
-    """Train one configuration; what became of it stands in its folder, however it ends.
+    """Train one configuration; the status in its folder is always written.
 
     Args:
         config: the checked configuration.
@@ -24,7 +24,7 @@ def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: P
         modules: the folder in which the sweep was started, whose modules it finds.
 
     Raises:
-        SystemExit: it failed through no fault of the program; the line that says how is shown.
+        SystemExit: it failed with a SeglabError, which is shown as one line.
         KeyboardInterrupt: it was interrupted.
     """
     search_modules(modules)

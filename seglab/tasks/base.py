@@ -1,4 +1,4 @@
-"""What every task shares: the net, the optimiser, and plain RGB in."""
+"""The base of all tasks: net, optimiser, normalisation on the device."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from seglab.schedules import accumulation_factor, lr_factor
 
 
 class Output(NamedTuple):
-    """What a task found in a batch, for whatever shows or writes it.
+    """The output of a task for a batch, for display and writing.
 
     Attributes:
         class_map: ``(B, H, W)`` uint8.
         counts: ``(B, 3, K)`` int64, pixels of each class in truth, prediction and both; None in
             prediction, which has no truth.
-        objects: those of each image; None where a task finds none.
-        sure: those of them that are painted into the class map.
+        objects: the detections per image; None if the task has no objects.
+        sure: the detections painted into the class map.
     """
 
     class_map: Tensor
@@ -57,7 +57,8 @@ class Task(L.LightningModule):
         schedule: makes the schedule of an optimiser, given the number of steps of the run; None:
             constant rates.
         interval: whether the schedule counts each ``step`` or each ``epoch``.
-        lr_rule: what several processes do to the rates; see :func:`seglab.schedules.lr_factor`.
+        lr_rule: scales the rates with the number of processes; see
+            :func:`seglab.schedules.lr_factor`.
         metrics: further metrics by name, each one number, logged as ``val/NAME``; None: those of
             :meth:`configure_metrics`. Each validated image updates them by prediction and truth,
             ``(1, H, W)`` int64, void 255.
@@ -116,11 +117,11 @@ class Task(L.LightningModule):
             self.register_buffer(name, buffer, persistent=False)
 
     def normalise(self, image: Tensor) -> Tensor:
-        """Turn ``(B, C, H, W)`` uint8 into what the net was trained on.
+        """Scale and normalise ``(B, C, H, W)`` uint8 for the net.
 
-        The strides of the result follow from its shape alone. Torch and oneDNN choose a kernel by
-        strides, and ``contiguous`` keeps those of a dimension of size 1 as they are, so that one
-        image could get other last bits from a file than from a slice of a batch.
+        The strides of the result depend on its shape alone. Torch and oneDNN choose kernels by
+        strides, and ``contiguous`` does not normalise strides of dimensions of size 1, so the same
+        image from a file and from a slice of a batch could differ in the last bits.
         """
         image = image.contiguous(memory_format=self.memory_format)
         if self.memory_format == torch.channels_last:
@@ -134,7 +135,7 @@ class Task(L.LightningModule):
             self.compiled = torch.compile(self.net.forward)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch the mode; what is frozen stays in evaluation mode."""
+        """Set the mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         for part in self.frozen:
             part.eval()
@@ -193,12 +194,12 @@ class Task(L.LightningModule):
         self.optimizer_and_schedule(steps=1000)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Make what is random in the net, such as dropout, a function of (seed, step, process)."""
+        """Seed the net's randomness, such as dropout, from (seed, step, process)."""
         key = (self.seed, self.global_step, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Let every step follow the mean over its batches; what is logged is the batch's loss."""
+        """Scale the loss so that a step follows the mean of its batches; it is logged unscaled."""
         factor = accumulation_factor(
             self.trainer.fit_loop.batch_idx,
             self.trainer.num_training_batches,
@@ -211,7 +212,7 @@ class Task(L.LightningModule):
         """Turn the net's output into ``(B, H, W)`` uint8 class maps of the images' own size."""
 
     def predict_step(self, batch: Images, batch_idx: int) -> Output:
-        """Return what is in a batch of photographs."""
+        """Return the output for a batch of photographs."""
         if not batch.ids:  # no file of it could be decoded
             return Output(batch.image[:, 0])
         maps, found = [], []
@@ -240,7 +241,7 @@ class Task(L.LightningModule):
             self.log_exact(self.scores)
 
     def compute_scores(self) -> dict[str, float]:
-        """Return the metrics of what has been validated, of all processes, and reset them."""
+        """Return the metrics of the validation over all processes, and reset them."""
         further = self.further_metrics.compute() if self.further_metrics else {}
         scores = {**self.metrics.compute(), **{name: float(v) for name, v in further.items()}}
         self.metrics.reset()
@@ -248,7 +249,7 @@ class Task(L.LightningModule):
         return scores
 
     def configure_metrics(self) -> dict[str, Metric]:
-        """Return the further metrics of a task that is given none."""
+        """Return the default further metrics."""
         return {}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -288,7 +289,7 @@ class Task(L.LightningModule):
             self.further_metrics.update(*(one[None].long() for one in pair))
 
     def log_exact(self, values: Mapping[str, float]) -> None:
-        """Hand float64 values to the loggers: ``self.log`` would round them to float32."""
+        """Pass float64 values to the loggers: ``self.log`` would round them to float32."""
         # The step of ``self.log``, which ``trainer.global_step`` is one ahead of in a validation:
         # github.com/Lightning-AI/pytorch-lightning, src/lightning/pytorch/loops/
         # training_epoch_loop.py.

@@ -1,4 +1,4 @@
-"""What a run says of its batches before it begins, and what it refuses."""
+"""Reports and checks batch sizes and limits before a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seglab.schema import TrainConfig
 
 
 def batch_sizes(config: TrainConfig, samples: int, processes: int) -> list[str]:
-    """Say what several processes or gathered gradients make of the batch size; else nothing."""
+    """Report the effective batch size with several processes or accumulation; otherwise nothing."""
     gathered, size = config.trainer.accumulate_grad_batches, config.data.batch_size
     if processes * gathered == 1:
         return []
@@ -33,7 +33,7 @@ def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = N
     Args:
         config: the checked configuration.
         data: its data.
-        split: what is evaluated; None for a training, which has both splits.
+        split: the evaluated split; None for training, which has both.
 
     Raises:
         ConfigError: names the key and the smallest share.
@@ -55,7 +55,7 @@ def check_share(key: str, limit: float | None, batches: int) -> None:
     """Check that ``limit``, if it is a share and not a number, is at least one of the batches.
 
     Raises:
-        ConfigError: it is less, at which Lightning would stop only after everything is read.
+        ConfigError: it is less; Lightning would fail only after all data is read.
     """
     if isinstance(limit, float) and batches and int(batches * limit) == 0:
         raise ConfigError(

@@ -46,8 +46,8 @@ def build_task(config: TrainConfig, per_image: bool = False, first_step: int = 0
         first_step: the step of the run at which its schedule starts: 0, or that of its extension.
 
     Raises:
-        ConfigError: an argument that a part does not take or refuses, or an output that does not
-            fit the classes.
+        ConfigError: an unknown or rejected argument of a part, or an output that does not fit the
+            classes.
     """
     net = build(config.model.net, "model.net")
     if not isinstance(net, nn.Module):
@@ -118,8 +118,8 @@ def build_loss(config: LossConfig | dict[str, Any], classes: int) -> Loss:
     """Build the loss, seglab's or another.
 
     Raises:
-        ConfigError: an argument that it does not take or refuses; no callable; class weights that
-            have not been computed.
+        ConfigError: an unknown or rejected argument, not callable, or class weights that have not
+            been computed.
     """
     if isinstance(config, LossConfig):
         weights = config.class_weights
@@ -147,8 +147,8 @@ def build_metrics(config: Mapping[str, Any], classes: int) -> dict[str, Metric]:
     """Build the further metrics, and try each on a small image of all classes and void.
 
     Raises:
-        ConfigError: a name that is taken, an argument that it does not take or refuses, no metric
-            of torchmetrics, or not one number.
+        ConfigError: a name already in use, an unknown or rejected argument, not a torchmetrics
+            metric, or not a single number.
     """
     metrics = {}
     truth = torch.arange(16 * classes).remainder(classes).view(1, 16, classes)
@@ -179,7 +179,7 @@ def build_optimizer(net: nn.Module, config: OptimizerConfig) -> Optimizer:
     """Build the optimiser over :func:`parameter_groups`.
 
     Raises:
-        ConfigError: an argument that the algorithm does not take or refuses.
+        ConfigError: an unknown or rejected argument.
     """
     groups = list(parameter_groups(net, config))
     arguments = {"lr": config.lr, "weight_decay": config.weight_decay}
@@ -210,8 +210,8 @@ def build_schedule(
     rates.
 
     Raises:
-        ConfigError: an argument that it does not take or refuses; no scheduler of torch, or one
-            that watches a metric.
+        ConfigError: an unknown or rejected argument, not a torch scheduler, or one that watches a
+            metric.
     """
     node = asdict(config) if isinstance(config, ScheduleConfig) else dict(config)
     node.pop("interval", None)

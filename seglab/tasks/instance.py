@@ -49,13 +49,13 @@ class InstanceSegmentation(Task):
     def infer(self, image: Tensor) -> list[Detections]:
         """Map ``(B, C, H, W)`` uint8 to the objects of each image.
 
-        Each image by itself: the heads take the proposals of all images as one batch, and a
-        product of another number of rows differs in its last bits.
+        One image at a time: the heads batch the proposals of all images, and a matrix product with
+        a different number of rows differs in its last bits.
         """
         return [_detections(self(one[None])[0]) for one in image]
 
     def class_map(self, output: list[Detections]) -> Tensor:
-        """Paint the sure objects by ascending score: ``(B, H, W)`` uint8."""
+        """Paint the objects above the threshold by ascending score: ``(B, H, W)`` uint8."""
         return torch.stack([one.paint(one.labels) for one in self.sure(output)])
 
     def objects(self, output: list[Detections]) -> list[Detections]:
@@ -67,7 +67,7 @@ class InstanceSegmentation(Task):
         return [one.above(self.score_threshold) for one in objects]
 
     def check_output(self) -> None:
-        """Look whether the heads fit the classes.
+        """Check that the heads fit the classes.
 
         Raises:
             ConfigError: they are made for another number of them, or the net for other channels.
@@ -102,7 +102,7 @@ class InstanceSegmentation(Task):
 
     # Lightning hands to callbacks whatever this returns.
     def validation_step(self, batch: Batch, batch_index: int) -> Output:  # type: ignore[override]
-        """Add a batch to the metrics and return what was found in it."""
+        """Add a batch to the metrics and return the output."""
         if not batch.ids:  # a process without an image
             return Output(batch.class_map)
         assert batch.instance_map is not None

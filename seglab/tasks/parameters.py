@@ -1,4 +1,4 @@
-"""What of a net is trained, and by which rate: frozen layers and the optimiser's groups."""
+"""Frozen layers and the optimiser's parameter groups."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def freeze(net: nn.Module, names: Sequence[str]) -> list[nn.Module]:
 
 
 def freeze_norms(net: nn.Module) -> list[nn.Module]:
-    """Freeze the batch norms of the net's backbone, or of all of it where there is none.
+    """Freeze the batch norms of the backbone, or of the whole net if it has none.
 
     Returns them: their parameters take no gradient any more, their statistics are the caller's.
     """
@@ -56,7 +56,7 @@ def freeze_norms(net: nn.Module) -> list[nn.Module]:
 
 
 def in_backbone(name: str) -> bool:
-    """Return whether a layer or parameter is of the net's backbone; a pyramid on it is not."""
+    """Return whether a layer or parameter belongs to the backbone, without its feature pyramid."""
     return name.startswith("backbone.") and not name.startswith("backbone.fpn.")
 
 

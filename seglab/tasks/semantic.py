@@ -26,7 +26,7 @@ class SemanticSegmentation(Task):
             a scalar; its parameters, if it has any, are not trained. None: that of
             :meth:`configure_losses`.
         aux_weight: factor of the loss of an auxiliary head, where the net has one.
-        flip: whether an answer is the mean of the logits of an image and of its mirror image.
+        flip: whether to average the logits of an image and its horizontal flip.
         others: as :class:`seglab.tasks.base.Task` takes them.
     """
 
@@ -47,7 +47,7 @@ class SemanticSegmentation(Task):
         self.metrics = SegmentationMetrics(self.classes, self.metrics.per_image, terms)
 
     def configure_losses(self) -> Loss:
-        """Return the loss of a task that is given none: the mean cross entropy."""
+        """Return the default loss: the mean cross entropy."""
         return SegmentationLoss()
 
     def compute_loss(self, logits: Tensor, truth: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class SemanticSegmentation(Task):
 
     # Lightning hands to callbacks whatever this returns.
     def validation_step(self, batch: Batch, batch_index: int) -> Output:  # type: ignore[override]
-        """Add a batch to the metrics and return what was found in it."""
+        """Add a batch to the metrics and return the output."""
         if not batch.ids:  # a process without an image
             return Output(batch.class_map)
         maps, losses = [], []
