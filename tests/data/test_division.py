@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Set
 from pathlib import Path
 
-import exports
 import numpy as np
 import pytest
-from exports import scenes
+from helpers import exports
+from helpers.exports import scenes
 from PIL import Image
 
 from seglab.config.compose import compose

@@ -7,10 +7,10 @@ import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
-import exports
 import numpy as np
 import pytest
-from exports import CLASSES, Scene, scenes
+from helpers import exports
+from helpers.exports import CLASSES, Scene, scenes
 
 from seglab.config.compose import compose
 from seglab.data.voc import Samples, open_dataset

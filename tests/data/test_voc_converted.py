@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import exports
 import numpy as np
 import pytest
+from helpers import exports
 from PIL import Image
 
 from seglab.config.compose import compose
@@ -94,3 +96,37 @@ def test_some_photographs_are_the_same_in_each_layout(voc_root: Path, tmp_path: 
 @pytest.mark.slow
 def test_all_photographs_are_the_same_in_each_layout(voc_root: Path, tmp_path: Path) -> None:
     compare(voc_root, tmp_path, None)
+
+
+@pytest.mark.voc
+@pytest.mark.slow
+def test_a_model_scores_the_same_in_each_layout(
+    voc_root: Path, tmp_path: Path, seglab_cli: Callable[..., Any]
+) -> None:
+    """FCN-8s by its recipe, for four steps, on 60 photographs of VOC's validation split."""
+    truth = VOCSegmentation(voc_root, 2007, "val")
+    ids = truth.ids[:60]
+    convert(voc_root / "VOC2007", ids, tmp_path)
+    few = tmp_path / "few.txt"
+    few.write_text("\n".join(ids))
+    recipe = ["experiments=fcn8s_voc2007", f"data.root={voc_root}", "debug=short", "logger=csv"]
+    recipe += ["trainer.accelerator=cpu", "pictures.samples=0"]
+    assert seglab_cli("train", *recipe, "hydra.run.dir=run").code == 0
+    layouts = {
+        "voc": ["data=voc2007", f"data.root={voc_root}", f"split={few}"],
+        "coco": ["data=coco", f"data.root={tmp_path}/coco", "split=train"],
+        "pairs": [
+            "data=pairs",
+            f"data.root={tmp_path}/pairs",
+            f"data.classes=[{','.join(truth.classes)}]",
+            f"split={few}",
+        ],
+    }
+    scores = {}
+    for layout, keys in layouts.items():
+        checkpoint = "checkpoint=run/checkpoints/last.ckpt"
+        answer = seglab_cli("evaluate", checkpoint, *keys, f"hydra.run.dir={layout}")
+        assert answer.code == 0, answer.err
+        scores[layout] = json.loads((tmp_path / layout / "metrics.json").read_text())
+    assert scores["voc"]["val/mIoU"] > 0
+    assert scores["voc"] == scores["coco"] == scores["pairs"]

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import exports
 import numpy as np
 import pytest
 import torch
 import yaml
-from exports import scenes
+from helpers import exports
+from helpers.exports import scenes
 
 Cli = Callable[..., Any]
 AUTO = "loss.class_weights=auto"

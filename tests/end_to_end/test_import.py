@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import exports
 import numpy as np
 import pytest
 import yaml
-from exports import CLASSES, Scene, in_colour, save, scenes
+from helpers import exports
+from helpers.exports import CLASSES, Scene, in_colour, save, scenes
 from PIL import Image
 
 Cli = Callable[..., Any]

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import exports
 import numpy as np
 import pytest
 import yaml
-from exports import scenes
+from helpers import exports
+from helpers.exports import scenes
 from PIL import Image
 
 from seglab.data.classes import VOC_CLASSES

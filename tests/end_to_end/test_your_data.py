@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import exports
 import numpy as np
 import pytest
-from exports import CLASSES, scenes
+from helpers import exports
+from helpers.exports import CLASSES, scenes
 from PIL import Image
 from test_object_runs import SMALL
 
