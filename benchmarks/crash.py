@@ -98,19 +98,19 @@ def attempt(overrides: list[str], folder: str, board: str) -> None:
     global BOARD
     from benchmarks import crash  # as the callback is imported, and not as a main program
     from seglab.config.compose import compose
-    from seglab.run.checkpoints import WholeFiles
+    from seglab.run.checkpoints import AtomicCheckpointIO
     from seglab.schema import TrainConfig
     from seglab.session import run_job
 
     crash.BOARD = BOARD = Board(Path(board))
-    save = WholeFiles.save_checkpoint
+    save = AtomicCheckpointIO.save_checkpoint
 
-    def noted(self: WholeFiles, *arguments: Any, **more: Any) -> None:
+    def noted(self: AtomicCheckpointIO, *arguments: Any, **more: Any) -> None:
         crash.BOARD.enter(PHASES["checkpoint"])
         save(self, *arguments, **more)
         crash.BOARD.enter(0)
 
-    WholeFiles.save_checkpoint = noted  # type: ignore[method-assign]
+    AtomicCheckpointIO.save_checkpoint = noted  # type: ignore[method-assign]
     run_job(compose("train", TrainConfig, overrides).config, Path(folder))
 
 

@@ -14,7 +14,7 @@ from seglab.schema import DataCommandConfig
 from seglab.text import print_plain
 
 if TYPE_CHECKING:
-    from seglab.data.ahead import Progress
+    from seglab.data.prefetch import Progress
 
 
 def main(overrides: list[str], action: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from seglab.config.compose import Composed, check_root, compose_own, override_stored
-from seglab.run.status import check_folder, kept_splits
+from seglab.run.status import check_folder, splits_folder
 from seglab.runtime.modules import search_modules
 from seglab.schema import EvaluateConfig, TrainConfig
 
@@ -46,7 +46,7 @@ def main(overrides: list[str]) -> dict[str, float]:
         check_received_list(config.data, composed.config.split, path, rest)
     if config.data.val_fraction is not None and config.data.splits is None:
         # The run's own lists, not a new division: images may have been added since.
-        folder = kept_splits(path)
+        folder = splits_folder(path)
         data = replace(config.data, splits=None if folder is None else str(folder))
         config = replace(config, data=data)
     measured: Evaluated = run(measure, config.trainer, config, path, composed, overrides)

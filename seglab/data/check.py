@@ -7,13 +7,13 @@ from contextlib import suppress
 
 import numpy as np
 
-from seglab.data.ahead import Progress, in_order, no_progress
 from seglab.data.classes import VOID
 from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.digests import Record, Tally, digest_files, hash_files
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import check_overlap, open_files
 from seglab.data.masks import TooManyObjectsError
+from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.records import RecordFile, usable_folder
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
@@ -136,7 +136,7 @@ def problems(
     without instances, images with too many objects are added to ``crowded``.
     """
     digested = tallies[-1].files if tallies else None
-    checks = in_order(
+    checks = prefetch(
         lambda index: _check_sample(files, index, digested), len(files), files.decoded_bytes
     )
     for lines, pixels, digests, too_many in progress(checks, len(files), f"checking {files.split}"):

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seglab.data.ahead import Progress, no_progress
 from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.decode import checked
 from seglab.data.digests import Record
 from seglab.data.layouts import PARTS, check_training_lists
+from seglab.data.prefetch import Progress, no_progress
 from seglab.data.records import usable_folder
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from seglab.data.ahead import Progress, in_order, no_progress
 from seglab.data.digests import Record, Tally, digest_files
 from seglab.data.folders import check_inside, make_private
 from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.records import RecordFile
 from seglab.errors import DataError
 
@@ -30,7 +30,7 @@ def decode(files: SplitFiles, tally: Tally, progress: Progress = no_progress) ->
         except DataError as error:
             return error
 
-    loading = in_order(load, len(files), files.decoded_bytes)
+    loading = prefetch(load, len(files), files.decoded_bytes)
     for loaded in progress(loading, len(files), f"checking {files.split}"):
         if isinstance(loaded, DataError):
             problems.append(loaded)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seglab.data.ahead import in_order
 from seglab.data.files import MAX_FILE_BYTES
 from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.prefetch import prefetch
 from seglab.errors import DataError
 
 SHORT = 16
@@ -135,6 +135,6 @@ def hash_files(files: SplitFiles) -> Tally:
         DataError: a file that cannot be read.
     """
     tally = Tally(files)
-    for digests in in_order(lambda index: digest_files(files, index), len(files)):
+    for digests in prefetch(lambda index: digest_files(files, index), len(files)):
         tally.add(digests)
     return tally

@@ -12,7 +12,6 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from seglab.data.ahead import Progress, no_progress
 from seglab.data.classes import CLASS_NAMES, flat_palette
 from seglab.data.decode import decode
 from seglab.data.digests import Tally
@@ -21,6 +20,7 @@ from seglab.data.folder import IMAGE_SUFFIXES, LISTS
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import open_files
 from seglab.data.pixels import RGB, PixelFormat
+from seglab.data.prefetch import Progress, no_progress
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 

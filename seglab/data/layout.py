@@ -14,11 +14,11 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from seglab.data.ahead import in_order
 from seglab.data.classes import VOID
 from seglab.data.files import IMAGE_FORMATS, Box, image_size, read_oriented
 from seglab.data.merging import merged
 from seglab.data.pixels import RGB, PixelFormat
+from seglab.data.prefetch import prefetch
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
@@ -291,7 +291,7 @@ class SplitFiles(ABC):
             return texts([self.ids[index] for index in places], map(self.path_texts, places))
 
         first = texts([""], [[str(path) for path in self.listings()]])
-        for own, changed in chain([first], in_order(block, -(-len(self) // BLOCK), threads=8)):
+        for own, changed in chain([first], prefetch(block, -(-len(self) // BLOCK), threads=8)):
             stats.update(own)
             changes.update(changed)
         return stats.hexdigest(), changes.hexdigest()

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from seglab.data.ahead import Progress, in_order, no_progress
 from seglab.data.coco import CocoFiles
 from seglab.data.decode import alone
 from seglab.data.digests import Record, Tally, digest_files
@@ -16,6 +15,7 @@ from seglab.data.folder import FolderFiles
 from seglab.data.layout import Part, SplitFiles
 from seglab.data.lists import comparable, read_ids
 from seglab.data.pairs import PairFiles
+from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.records import RecordFile, usable_folder
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
@@ -114,7 +114,7 @@ def _seen(
     def load(index: int) -> tuple[list[str], list[int]]:
         return digest_files(files, index), files.read_classes(index)[1]
 
-    loading = in_order(load, len(files))
+    loading = prefetch(load, len(files))
     for digests, counts in progress(loading, len(files), "reading classes"):
         tally.add(digests, counts=counts)
     record = tally.record(place.changes)

@@ -9,10 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from seglab.data.ahead import Progress, in_order, no_progress
 from seglab.data.classes import VOID
 from seglab.data.digests import digest_file
 from seglab.data.layout import SplitFiles
+from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.weights import class_weights
 from seglab.errors import DataError
 
@@ -127,7 +127,7 @@ class SplitStats:
 
 def read_stats(files: SplitFiles, progress: Progress = no_progress) -> SplitStats:
     """Read the masks of a split, and the headers and bytes of its images."""
-    reading = in_order(lambda index: _sample(files, index), len(files))
+    reading = prefetch(lambda index: _sample(files, index), len(files))
     return SplitStats(files, [*progress(reading, len(files), f"reading {files.split}")])
 
 

@@ -30,11 +30,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
-from seglab.data.ahead import Progress, no_progress
 from seglab.data.decode import decode, lock_of
 from seglab.data.digests import Record, Tally
 from seglab.data.folders import check_inside, make_private, store_folder
 from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.prefetch import Progress, no_progress
 from seglab.data.records import FORMAT, RecordFile
 from seglab.data.voc import Sample
 from seglab.errors import ConfigError, DataError

@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seglab.data.ahead import Progress, no_progress
 from seglab.data.coco import CocoFiles
 from seglab.data.files import Box
 from seglab.data.folder import FolderFiles
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import open_as
 from seglab.data.pairs import PairFiles
+from seglab.data.prefetch import Progress, no_progress
 from seglab.schema import DataConfig
 
 

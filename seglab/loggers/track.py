@@ -206,14 +206,14 @@ class WandbTracking(Tracking):
         if not self.first:
             return
         self.logger.flush()
-        self.session.do_for_sure(lambda run: run.log(self.logger.row | self.shown.results()))
+        self.session.call_online(lambda run: run.log(self.logger.row | self.shown.results()))
         best = {name: value for name, value in metrics.items() if name.startswith("best/")}
         self.session.do(lambda run: run.summary.update(best))
         if checkpoints is not None and self.config.logger.checkpoints:
             shared = {"model": self.config.model.name, "data": self.config.data.name}
             last = {"epoch": self.trainer.current_epoch - 1, "val/mIoU": metrics["val/mIoU"]}
             top = {"epoch": metrics["best/epoch"], "val/mIoU": metrics["best/val/mIoU"]}
-            self.session.do_for_sure(
+            self.session.call_online(
                 lambda run: upload_checkpoints(
                     run,
                     artifact_name(self.config, run.id),

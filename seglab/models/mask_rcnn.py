@@ -125,10 +125,10 @@ class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
             mask_predictor=MaskRCNNPredictor(channels, channels, num_classes),
             **settings,
         )
-        self.transform = AsTheyAre(0, 0, [0.0], [1.0])  # the task has normalised them
+        self.transform = PadOnly(0, 0, [0.0], [1.0])  # the task has normalised them
 
 
-class AsTheyAre(GeneralizedRCNNTransform):  # type: ignore[misc]
+class PadOnly(GeneralizedRCNNTransform):  # type: ignore[misc]
     """Pads a batch with zeros, the mean colour, to whole cells of the coarsest map, and no more."""
 
     def resize(

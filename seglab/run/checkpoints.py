@@ -25,7 +25,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 """The identity of a split; see ``seglab.data.identity``."""
 
 
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes to a temporary file, then renames: a killed process leaves the old checkpoint.
 
     The earlier ``last.ckpt`` is kept as ``previous.ckpt``.

@@ -111,7 +111,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def kept_splits(checkpoint: Path) -> Path | None:
+def splits_folder(checkpoint: Path) -> Path | None:
     """Return the folder with the split lists of a checkpoint's run, or None.
 
     Raises:

@@ -144,7 +144,7 @@ def _rank(sender: Connection, work: Sequence[Any], meeting: Sequence[Any]) -> No
     function, arguments, quiet, log = work
     rank, count, store, accelerator = meeting
     settle(log)
-    signals.leave_it_to_the_parent()
+    signals.silence_signals()
     # Lightning reads these, and starts no processes itself.
     names = dict.fromkeys(("WORLD_SIZE", "SEGLAB_RANKS"), str(count))
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), **names)

@@ -79,7 +79,7 @@ def instead(on_first: Callable[[int], None]) -> Iterator[None]:
             _on_first = before
 
 
-def leave_it_to_the_parent() -> None:
+def silence_signals() -> None:
     """Print nothing about signals in this process: the parent, which forwards them, does."""
     global _speaks
     _speaks = False

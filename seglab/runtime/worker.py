@@ -25,7 +25,7 @@ def settle(log: str | None) -> None:
     keep_memory()
     if log is not None:
         write_to(log)
-    _end_with(multiprocessing.parent_process())
+    _exit_with_parent(multiprocessing.parent_process())
 
 
 def write_to(log: str) -> None:
@@ -38,7 +38,7 @@ def write_to(log: str) -> None:
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _end_with(parent: Any) -> None:
+def _exit_with_parent(parent: Any) -> None:
     """End this process when its parent has ended for any reason."""
 
     def watch() -> None:

@@ -33,7 +33,7 @@ from seglab.loggers.track import Tracking, track
 from seglab.metrics.counts import unreliable
 from seglab.models.weights import load_pretrained
 from seglab.report import reported
-from seglab.run.checkpoints import WholeFiles, load_weights, origin
+from seglab.run.checkpoints import AtomicCheckpointIO, load_weights, origin
 from seglab.run.folder import Run
 from seglab.run.identity import recorded_weights, weights_digest
 from seglab.run.last import Resumed, find_last, set_aside
@@ -153,7 +153,9 @@ class Session:
             every.append(SaveAndStop(self.folder / CHECKPOINTS))
             if self.resumed.path is not None:
                 read[self.resumed.path] = self.resumed.content
-        return build_trainer(self.config.trainer, self.folder, every, loggers, WholeFiles(read))
+        return build_trainer(
+            self.config.trainer, self.folder, every, loggers, AtomicCheckpointIO(read)
+        )
 
     def load(self, checkpoint: dict[str, Any], path: Path) -> Session:
         """Load the weights of a checkpoint into the task.

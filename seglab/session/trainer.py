@@ -18,7 +18,7 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 from seglab.callbacks.threads import Threads
 from seglab.config.instantiate import build
 from seglab.errors import ConfigError
-from seglab.run.checkpoints import WholeFiles
+from seglab.run.checkpoints import AtomicCheckpointIO
 from seglab.runtime import launch, signals
 from seglab.runtime.collective import PlainDDP
 from seglab.runtime.preemption import is_asked
@@ -43,7 +43,7 @@ def build_trainer(
     folder: Path,
     callbacks: Sequence[L.Callback] = (),
     loggers: Sequence[Logger] = (),
-    checkpoint_io: WholeFiles | None = None,
+    checkpoint_io: AtomicCheckpointIO | None = None,
 ) -> L.Trainer:
     """Build Lightning's Trainer; nothing is written before it is used.
 
@@ -59,7 +59,7 @@ def build_trainer(
     """
     # ranks.py or torchrun start the ranks. Without this, Lightning inside SLURM would use SLURM's
     # environment and set signal handlers.
-    plugins: list[Any] = [checkpoint_io or WholeFiles()]
+    plugins: list[Any] = [checkpoint_io or AtomicCheckpointIO()]
     if not TorchElasticEnvironment.detect():
         plugins.append(LightningEnvironment())
     try:

@@ -82,7 +82,7 @@ def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcom
     slots = n_jobs or leases.slots or 1
     if leases.slots is not None:
         slots = min(slots, max(1, leases.slots))
-    jobs = [settle_threads(job, slots) for job in jobs]
+    jobs = [assign_threads(job, slots) for job in jobs]
     configs = [job.config for job in jobs if job.config is not None and job.there != FINISHED]
     if slots > 1 and configs:
         threads = sorted({config.trainer.threads or 1 for config in configs})
@@ -96,7 +96,7 @@ def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcom
     return sweep.run(jobs, slots, start)
 
 
-def settle_threads(job: Job, slots: int) -> Job:
+def assign_threads(job: Job, slots: int) -> Job:
     """Set a job's threads: its recorded number if it was interrupted, or its share of the cores.
 
     Another number of threads changes the last bits of a result.

@@ -36,7 +36,7 @@ def _task(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: 
     work(config, folder, overrides, modules)
 
 
-class Handed:
+class RayJob:
     """A job submitted to Ray."""
 
     def __init__(self, reference: Any) -> None:
@@ -85,9 +85,9 @@ class Cluster:
         needs: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
         self.remote = ray.remote(max_calls=1, max_retries=0, **needs)(_task)
 
-    def submit(self, job: Job) -> Handed:
+    def submit(self, job: Job) -> RayJob:
         """Hand a job to Ray."""
         assert job.config is not None
         job.folder.mkdir(parents=True, exist_ok=True)
         where = job.folder.resolve(), job.overrides, Path.cwd()
-        return Handed(self.remote.remote(job.config, *where))
+        return RayJob(self.remote.remote(job.config, *where))

@@ -71,7 +71,7 @@ class SlurmJob:
         return submitit.helpers.DelayedSubmission(self, *arguments)
 
 
-class Submitted:
+class SlurmHandle:
     """A job submitted to SLURM."""
 
     def __init__(self, cluster: Cluster, number: str) -> None:
@@ -138,7 +138,7 @@ class Cluster:
         self.states: dict[str, str] = {}
         self.asked = -INTERVAL
 
-    def submit(self, job: Job) -> Submitted:
+    def submit(self, job: Job) -> SlurmHandle:
         """Put a job into SLURM's queue.
 
         Raises:
@@ -151,7 +151,7 @@ class Cluster:
         except FailedJobError as why:
             raise RunError(f"hydra/launcher=slurm: {' '.join(str(why).split())}") from None
         self.states[submitted.job_id] = "PENDING"
-        return Submitted(self, submitted.job_id)
+        return SlurmHandle(self, submitted.job_id)
 
     def state(self, number: str) -> str:
         """Return SLURM's state of a job; the last known state if SLURM no longer lists it."""

@@ -17,7 +17,13 @@ from torch import nn
 from seglab.callbacks.checkpoints import BestAndLast
 from seglab.config.compose import compose
 from seglab.errors import RunError
-from seglab.run.checkpoints import KEY, WholeFiles, load_weights, read_checkpoint, stored_config
+from seglab.run.checkpoints import (
+    KEY,
+    AtomicCheckpointIO,
+    load_weights,
+    read_checkpoint,
+    stored_config,
+)
 from seglab.schema import TrainConfig
 
 PLAIN = {"lr": 0.1, "names": ["a", None], "deep": {"on": True}}
@@ -33,7 +39,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "last.ckpt"
-    WholeFiles().save_checkpoint(content(), path)
+    AtomicCheckpointIO().save_checkpoint(content(), path)
     read = read_checkpoint(path)
     assert stored_config(read) == PLAIN
     assert read["global_step"] == 7
@@ -46,7 +52,7 @@ def test_saving_that_fails_midway_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     path = tmp_path / "last.ckpt"
-    WholeFiles().save_checkpoint(content(1.0), path)
+    AtomicCheckpointIO().save_checkpoint(content(1.0), path)
 
     def half(checkpoint: Any, file: Any) -> None:
         file.write(b"PK half a checkpoint")
@@ -56,7 +62,7 @@ def test_saving_that_fails_midway_keeps_the_old_file(
 
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(type(error)):
-        WholeFiles().save_checkpoint(content(2.0), path)
+        AtomicCheckpointIO().save_checkpoint(content(2.0), path)
     assert names(tmp_path) == ["last.ckpt"]
     assert torch.equal(read_checkpoint(path)["state_dict"]["w"], torch.ones(3))
 
@@ -65,7 +71,7 @@ def test_a_checkpoint_that_was_read_is_handed_out_without_a_file_and_without_a_c
     tmp_path: Path,
 ) -> None:
     path, read = tmp_path / "last.ckpt", content()
-    files = WholeFiles({path: read})
+    files = AtomicCheckpointIO({path: read})
     assert files.load_checkpoint(path)["global_step"] == 7
     assert read == {}, "the caller's reference would keep the weights in memory"
     with pytest.raises(FileNotFoundError):
@@ -98,7 +104,7 @@ def test_damage_is_refused_or_harmless(
 ) -> None:
     folder = tmp_path_factory.mktemp("damage")
     path = folder / "a.ckpt"
-    WholeFiles().save_checkpoint(content(), path)
+    AtomicCheckpointIO().save_checkpoint(content(), path)
     raw = bytearray(path.read_bytes())
     if data.draw(st.booleans(), "truncate"):
         raw = raw[: data.draw(st.integers(0, len(raw) - 1), "length")]
@@ -289,7 +295,7 @@ def test_the_configuration_is_plain_data_in_the_checkpoint(
     checkpoint = content()
     saving.on_save_checkpoint(FakeTrainer(), nn.Identity(), checkpoint)
     checkpoint["callbacks"] = {"BestAndLast": saving.state_dict()}
-    WholeFiles().save_checkpoint(checkpoint, tmp_path / "a.ckpt")
+    AtomicCheckpointIO().save_checkpoint(checkpoint, tmp_path / "a.ckpt")
     stored = stored_config(read_checkpoint(tmp_path / "a.ckpt"))
     assert stored["data"]["store"]["enabled"] is True
     assert stored["model"]["net"]["num_classes"] == 7

@@ -9,7 +9,7 @@ import pytest
 from seglab.runtime.cores import cores
 from seglab.runtime.launch import ranks
 from seglab.sweep.jobs import plan
-from seglab.sweep.local import Leases, settle_threads
+from seglab.sweep.local import Leases, assign_threads
 
 
 def test_gpus_are_lent_and_given_back() -> None:
@@ -40,7 +40,7 @@ def test_nothing_is_lent_where_there_is_no_choice(devices: list[str]) -> None:
 
 def test_cores_are_shared_by_jobs_and_processes(tmp_path: Path) -> None:
     def threads(slots: int, *overrides: str) -> int | None:
-        job = settle_threads(plan(1, [*overrides], tmp_path, []), slots)
+        job = assign_threads(plan(1, [*overrides], tmp_path, []), slots)
         assert job.config is not None
         return job.config.trainer.threads
 

@@ -109,7 +109,7 @@ class Session:
                 self._say(f"W&B: {self.run.name}, {self.run.url}")
             except Exception as error:  # of many kinds: server, key, entity, service process
                 self.said = f"logged offline: {_gist(error)}"
-                _take_down()  # its service process would hold on to the run's id
+                _stop_service()  # its service process would hold on to the run's id
                 for path in {*self.files()} - {*earlier}:
                     shutil.rmtree(path.parent, ignore_errors=True)  # nothing was logged there
         else:
@@ -135,7 +135,7 @@ class Session:
         """Log one row of the history."""
         self.do(lambda run: run.log(dict(values)))
 
-    def do_for_sure(self, action: Callable[[Run], object]) -> None:
+    def call_online(self, action: Callable[[Run], object]) -> None:
         """Call a function that needs the server, such as logging a table or an artifact.
 
         If the server is lost, the run continues offline, in a second part that is uploaded with the
@@ -201,7 +201,7 @@ class Session:
             self.said = f"the server did not take everything within {limit}"
         except Exception as error:
             self._failed(error)
-            _take_down()
+            _stop_service()
 
     def _init(self, mode: str) -> Run:
         import wandb
@@ -246,7 +246,7 @@ def _gist(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _take_down() -> None:
+def _stop_service() -> None:
     """Stop W&B's service process, so that the next run starts a new one."""
     import wandb
 

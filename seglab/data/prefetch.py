@@ -26,7 +26,7 @@ def no_progress(items: Iterable[Any], total: int, text: str) -> Iterable[Any]:
     return items
 
 
-def in_order(
+def prefetch(
     function: Callable[[int], T],
     length: int,
     size: Callable[[int], int] | None = None,

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seglab.data import ahead, store
-from seglab.data.ahead import in_order
+from seglab.data import prefetch as prefetching
+from seglab.data import store
 from seglab.data.check import DataCheck
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.prefetch import prefetch
 from seglab.schema import DataConfig
 
 
@@ -73,7 +74,7 @@ def test_large_photographs_do_not_pile_up_in_memory(
     (folder / "ImageSets/Segmentation/train.txt").write_text("\n".join(names[:20]))
     (folder / "ImageSets/Segmentation/val.txt").write_text("\n".join(names[20:]))
     bound = 4 * 4 * 100 * 100
-    monkeypatch.setattr(ahead, "AHEAD_BYTES", bound)
+    monkeypatch.setattr(prefetching, "AHEAD_BYTES", bound)
     monkeypatch.setattr(store, "SHARD_BYTES", 1)
     watch = Watch(monkeypatch)
     config = data_config(tmp_path / "root")
@@ -95,9 +96,9 @@ def test_results_come_in_order_and_a_bounded_number_ahead(monkeypatch: pytest.Mo
         begun.append(index)
         return index**2
 
-    for count, root in enumerate(in_order(square, 200)):
+    for count, root in enumerate(prefetch(square, 200)):
         assert root == count**2
-        assert len(begun) <= count + 1 + ahead.AHEAD
+        assert len(begun) <= count + 1 + prefetching.AHEAD
     assert sorted(begun) == list(range(200))
 
 
@@ -108,7 +109,7 @@ def test_a_consumer_that_stops_waits_for_nothing_more() -> None:
         time.sleep(0.02)
         done.append(index)
 
-    results = in_order(slow, 1000)
+    results = prefetch(slow, 1000)
     next(results)
     results.close()  # type: ignore[attr-defined]
-    assert len(done) < ahead.AHEAD
+    assert len(done) < prefetching.AHEAD
