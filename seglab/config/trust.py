@@ -67,7 +67,10 @@ SMP_ARGUMENTS = re.compile(
 """Arguments of segmentation_models_pytorch's nets; others go to timm, which can read files."""
 
 WORD = re.compile(r"[\w.+-]*", re.ASCII)
-"""What a string among a net's arguments may be: no path, no URL, no ``hf-hub:NAME``."""
+"""What a string among a part's arguments may be: no path, no URL, no ``hf-hub:NAME``."""
+
+WORDS_ONLY = ("loss", "metrics", "schedule")
+"""The groups, beside the net, whose strings must be such words."""
 
 OWN = {
     "data": (("data", "base"), ("store", "num_workers", "splits")),
@@ -134,6 +137,8 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}.{name}: a special key"
             if target in _SMP and not (name == "_target_" or SMP_ARGUMENTS.fullmatch(name)):
                 yield f"{key}.{name}: an argument that may read files"
+        if re.fullmatch(r"(loss|schedule|metrics\.[^.]+)[.[].*", key):
+            yield f"{key}._target_={target}: a target within another"
         for name in TARGETS[target]:
             if node.get(name, "not null") is not None:
                 yield f"{key}.{name}={node.get(name, '(not set)')}: must be null, or it is fetched"
@@ -142,7 +147,8 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"data.synth: {pixels:,} pixels, of which {MAX_SYNTHETIC_PIXELS:,} are allowed"
     model = config.get("model")
     net = model.get("net") if isinstance(model, dict) else None
-    for key, value in _leaves(net, "model.net"):
+    built = {"model.net": net, **{group: config.get(group) for group in WORDS_ONLY}}
+    for key, value in (leaf for group, node in built.items() for leaf in _leaves(node, group)):
         if isinstance(value, str) and not WORD.fullmatch(value):
             yield f"{key}={value}: may be a path or an address"
 

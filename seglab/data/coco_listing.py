@@ -7,6 +7,7 @@ as one JSON string, which is cheap to pass to loading processes.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -85,10 +86,12 @@ def _read(path: Path, stat: tuple[int, ...]) -> Listing:
         raise DataError(f"{path}: cannot be read as COCO's JSON: {error}") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: not COCO's JSON: it should be an object with images, …")
-    categories = {
-        _field(path, item, "id", int): _field(path, item, "name", str)
-        for item in _items(path, content, "categories")
-    }
+    categories: dict[int, str] = {}
+    for item in _items(path, content, "categories"):
+        number = _field(path, item, "id", int)
+        if number in categories:
+            raise DataError(f"{path}: two categories have the id {number}")
+        categories[number] = _field(path, item, "name", str)
     images: dict[Any, tuple[str, list[int]]] = {}
     for item in _items(path, content, "images"):
         name, key = _field(path, item, "file_name", str), _key(path, item, "id", "image")
@@ -158,3 +161,8 @@ def _check_name(path: Path, name: str) -> None:
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or {*name} & {"\0", "\\"} or not pure.name:
         raise DataError(f"{path}: file_name {quoted(name)} leads out of its folder")
+    try:
+        if max(len(os.fsencode(part)) for part in pure.parts) > 255:
+            raise ValueError
+    except ValueError:  # a lone surrogate cannot be encoded
+        raise DataError(f"{path}: file_name {quoted(name)} is no file's name") from None

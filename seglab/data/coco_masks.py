@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from math import isfinite
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from faster_coco_eval.core import mask as run_length
 
 from seglab.data.classes import VOID
 from seglab.data.files import MAX_PIXELS
+
+MAX_OUTLINE = 1_000_000
+"""Pixels along the outline of a polygon: COCO's C code needs some 140 bytes for each."""
 
 
 def paint(entry: bytes, labels: Mapping[int, int | None]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -95,13 +98,17 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
     if (
         not isinstance(points, list)
         or len(points) % 2
-        or not all(type(value) in (int, float) and isfinite(value) for value in points)
+        or not all(type(value) in (int, float) and abs(value) < inf for value in points)
     ):
         raise ValueError("a polygon is a list of numbers: x, y, x, y, …")
     # Each edge is drawn pixel by pixel, even outside the image.
     for axis, side in ((points[::2], width), (points[1::2], height)):
         if axis and (min(axis) < -side or max(axis) > 2 * side):
             raise ValueError(f"a polygon that leads far out of the image of {width}x{height}")
+    corners = np.array(points, np.float64).reshape(-1, 2)
+    edges = np.abs(corners - np.roll(corners, 1, 0)).max(1, initial=1)
+    if edges.sum() > MAX_OUTLINE:
+        raise ValueError(f"a polygon with an outline of more than {MAX_OUTLINE:,} pixels")
     return points
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seglab.data.files import MAX_FILE_BYTES
+from seglab.data.files import MAX_FILE_BYTES, check_regular
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.prefetch import prefetch
 from seglab.errors import DataError
@@ -70,6 +70,7 @@ def digest_file(path: Path) -> str:
         DataError: it cannot be read or is too large.
     """
     try:
+        check_regular(path)
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
             raise DataError(f"{path}: {size:,} bytes; more than {MAX_FILE_BYTES:,} are refused")
         with path.open("rb") as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import stat
 import struct
 import warnings
 import zlib
@@ -97,6 +98,17 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
+def check_regular(path: Path) -> None:
+    """Check that a path is no pipe or device, whose reading might never end.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        DataError: it is one.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError(f"{path}: not a regular file")
+
+
 @contextmanager
 def open_picture(
     path: Path, formats: tuple[str, ...] = IMAGE_FORMATS, *, checksums: bool = True
@@ -107,6 +119,7 @@ def open_picture(
     silently; with ``checksums`` they are verified first.
     """
     try:
+        check_regular(path)
         with _without_warnings():
             picture = Image.open(path, formats=formats)
         with picture:

@@ -48,16 +48,18 @@ def warm(more: Sequence[str] = ()) -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED, *more])
     handler = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    path = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    # The server is `python -c`, which without PYTHONSAFEPATH would import from the current folder.
+    names = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
+    before = {name: os.environ.pop(name, None) for name in names}
+    os.environ.update(names)
     try:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGUSR2, handler)
-        if path is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = path
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
     return context
 
 

@@ -152,6 +152,27 @@ def test_an_argument_that_reads_or_fetches_is_refused(
     assert received_config(of_net(plain, net), FILE, trust=True)
 
 
+F1 = {"_target_": "torchmetrics.classification.MulticlassF1Score", "num_classes": 7}
+
+
+@pytest.mark.parametrize(
+    ("group", "node", "told"),
+    [
+        ("metrics", {"m": {**F1, "validate_args": {**F1}}}, "a target within another"),
+        ("metrics", {"m": {**F1, "average": "hf-hub:a/b"}}, "metrics.m.average=hf-hub:a/b"),
+        ("loss", {"_target_": "seglab.losses.SegmentationLoss", "terms": [F1]}, "within another"),
+        ("loss", {"_target_": "seglab.losses.SegmentationLoss", "x": "/a"}, "loss.x=/a"),
+        ("schedule", {"_target_": "seglab.schedules.warmup_decay", "x": F1}, "within another"),
+    ],
+)
+def test_parts_beside_the_net_are_as_plain(
+    plain: dict[str, Any], group: str, node: Any, told: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        received_config({**plain, group: node}, FILE, trust=False)
+    assert told in str(error.value)
+
+
 EVIL = {"_target_": "torch.hub.load", "repo_or_dir": "x"}
 NET = {"_target_": "seglab.models.FCN"}
 

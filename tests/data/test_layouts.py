@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from helpers import exports
 from helpers.exports import CLASSES, Scene, scenes
 
 from seglab.config.compose import compose
+from seglab.data.digests import digest_file
+from seglab.data.files import read_image
 from seglab.data.voc import Samples, open_dataset
 from seglab.errors import ConfigError, DataError, SeglabError
 from seglab.schema import DataConfig, TrainConfig
@@ -269,6 +272,8 @@ def test_more_than_254_objects_are_an_error_for_instances_alone(tmp_path: Path) 
         ({"segmentation": [[1, 2, 3]]}, "a polygon is a list of numbers"),
         ({"segmentation": [[1, 2, 3, "4", 5, 6]]}, "a polygon is a list of numbers"),
         ({"segmentation": [[1, 2, 1e9, 4, 5, 6]]}, "leads far out of the image"),
+        ({"segmentation": [[1, 2, 10**400, 4, 5, 6]]}, "leads far out of the image"),
+        ({"segmentation": [[0, 0, 24, 20] * 50_000]}, "an outline of more than 1,000,000 pixels"),
         ({"segmentation": {"size": [3, 3], "counts": [9]}}, "its size is [3, 3], not [20, 24]"),
         ({"segmentation": {"size": [20, 24], "counts": [9, 9]}}, "do not add up to 20 * 24"),
         ({"segmentation": {"size": [20, 24], "counts": "\u00e9?"}}, "annotation 1: run lengths"),
@@ -284,6 +289,37 @@ def test_what_is_wrong_with_an_annotation_is_one_line(
     said = refused(tmp_path / "data", "data=coco")
     assert says in said
     assert f"{tmp_path}/data/train.json: " in said
+
+
+def test_two_categories_of_one_id_are_refused(tmp_path: Path) -> None:
+    coco_of(tmp_path / "data", [], (20, 24))
+    path = tmp_path / "data/train.json"
+    content = json.loads(path.read_text())
+    content["categories"].append({**content["categories"][0], "name": "another"})
+    path.write_text(json.dumps(content))
+    assert "train.json: two categories have the id" in refused(tmp_path / "data", "data=coco")
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "\ud800.png"])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    coco_of(tmp_path / "data", [], (20, 24))
+    path = tmp_path / "data/train.json"
+    path.write_text(path.read_text().replace('"a.png"', json.dumps(name)))
+    assert "is no file's name" in refused(tmp_path / "data", "data=coco")
+
+
+@pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
+def test_a_pipe_or_a_device_is_no_image(tmp_path: Path, target: str) -> None:
+    coco_of(tmp_path / "data", [], (20, 24))
+    path = tmp_path / "data/train/a.png"
+    path.unlink()
+    if target == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(target)
+    for read in (read_image, digest_file):
+        with pytest.raises(DataError, match=r"a\.png: not a regular file"):
+            read(path)
 
 
 @pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "b/../../a.png", "a\\b.png", ""])

@@ -1,10 +1,12 @@
 """What another launcher has left in the environment starts no processes and opens no port."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.processes import start
 
 import seglab
 import seglab.errors
@@ -30,6 +32,16 @@ def test_what_says_that_there_is_one_process_is_no_leftover(
     for name, value in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
     assert seglab_cli("train", *tiny, "debug=one_step", "hydra.run.dir=run").code == 0
+
+
+def test_the_server_of_processes_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    for name in ("selectors", "multiprocessing", "torch"):
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w')\nraise ImportError")
+    code = "from seglab.runtime.launch import warm; warm().Process(target=print).start()"
+    process = start(tmp_path, code, program=[sys.executable, "-P", "-c"])
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert not (tmp_path / "imported").exists()
 
 
 def test_predict_overwrites_no_class_map_that_it_did_not_write(
