@@ -35,13 +35,17 @@ def test_what_says_that_there_is_one_process_is_no_leftover(
 
 
 def test_the_server_of_processes_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    work, command = tmp_path / "work", tmp_path / "bin/command.py"
+    work.mkdir()
+    command.parent.mkdir()
     for name in ("selectors", "multiprocessing", "torch"):
-        (tmp_path / f"{name}.py").write_text("open('imported', 'w')\nraise ImportError")
-    code = "from seglab.runtime.launch import warm; warm().Process(target=print).start()"
-    process = start(tmp_path, code, program=[sys.executable, "-P", "-c"])
+        (work / f"{name}.py").write_text("open('imported', 'w')\nraise ImportError")
+    call = "from seglab.runtime.launch import warm; warm().Process(target=print).start()"
+    command.write_text(f"if __name__ == '__main__':\n    {call}\n")
+    process = start(work, str(command), program=[sys.executable])
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert not (tmp_path / "imported").exists()
+    assert not (work / "imported").exists()
 
 
 def test_predict_overwrites_no_class_map_that_it_did_not_write(
