@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from seglab.data.classes import VOID
 from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.digests import Record, Tally, digest_files, hash_files
 from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.layouts import check_overlap, open_files
+from seglab.data.layouts import check_overlap, open_files, open_whole
 from seglab.data.masks import TooManyObjectsError
 from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.records import RecordFile, usable_folder
@@ -36,12 +37,28 @@ class DataCheck:
         Raises:
             ConfigError: ``data.root`` is wrong.
         """
+        sound = True
+        if self.config.val_fraction is not None and self.config.splits is None:
+            # Only sound masks can be divided: before that, all samples are one split.
+            try:
+                whole = open_whole(self.config, missing_ok=True)
+                objects = partial(open_whole, self.config, instances=True)
+                for line in self._split_problems(whole, objects):
+                    sound = False
+                    yield line
+            except DataError as error:
+                sound = False
+                yield str(error)
+            self.notes.clear()  # the parts have them too
+        if not sound:
+            return
         splits: dict[str, tuple[SplitFiles, Record | None]] = {}
         names = [self.config.split_name(name) for name in ("train", "val")]
         for split in dict.fromkeys(names):
             try:
                 files = open_files(self.config, split, missing_ok=True)
-                splits[split] = files, (yield from self._split_problems(files))
+                objects = partial(open_files, self.config, split, instances=True)
+                splits[split] = files, (yield from self._split_problems(files, objects))
             except DataError as error:
                 yield str(error)
         train, val = (splits.get(name) for name in names)
@@ -55,11 +72,13 @@ class DataCheck:
             else:
                 self.notes += absent_classes(self.config, train[0].classes, train[1])
 
-    def _split_problems(self, files: SplitFiles) -> Generator[str, None, Record | None]:
+    def _split_problems(
+        self, files: SplitFiles, objects: Callable[[], SplitFiles]
+    ) -> Generator[str, None, Record | None]:
         """Yield the problems of one split; return its record, without counts if there are any."""
         kinds = [files]
         with suppress(DataError):  # instance maps are optional
-            kinds.append(open_files(self.config, files.split, instances=True))
+            kinds.append(objects())
         tallies = [Tally(kind) for kind in kinds]
         sound = True
         crowded: list[str] = []

@@ -86,12 +86,31 @@ def open_as(
     )
 
 
+def open_whole(
+    config: DataConfig, *, instances: bool = False, missing_ok: bool = False
+) -> SplitFiles:
+    """Open all samples that ``data.val_fraction`` divides, as one split.
+
+    Args:
+        config: the checked data configuration.
+        instances: also read instance maps (required then).
+        missing_ok: leave it to reading a sample to report a missing file.
+
+    Raises:
+        ConfigError, DataError: as :func:`open_files`.
+    """
+    layout = LAYOUTS[config.layout]
+    return layout.configured(
+        config, config.train_split, instances=instances, missing_ok=missing_ok, part=Part("all")
+    )
+
+
 def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[str]]:
     """Return the ids of both parts; the classes in each image are read once and cached."""
     assert config.val_fraction is not None, "something is divided"
     if _DIVIDED and _DIVIDED[0][0] is config:
         return _DIVIDED[0][1]
-    files = LAYOUTS[config.layout].configured(config, config.train_split, part=Part("all"))
+    files = open_whole(config)
     place = RecordFile(files, usable_folder(config))
     record = place.find()
     if record is None or not record.present:

@@ -166,3 +166,21 @@ def test_a_division_stays_what_it_was(seglab_cli: Cli, tmp_path: Path) -> None:
     assert answer.code == 2
     assert "give data.splits=DIR" in answer.last_line
     assert seglab_cli(*again, "data.splits=kept", "hydra.run.dir=found").code == 0
+
+
+def test_a_check_of_a_divided_data_set_lists_every_problem_once(
+    seglab_cli: Cli, tmp_path: Path
+) -> None:
+    made = scenes()
+    exports.write_pairs(tmp_path / "data", made)
+    masks = sorted((tmp_path / "data/masks").iterdir())[:3]
+    for mask in masks[:2]:
+        mask.write_bytes(b"")
+    exports.save(made[0].image, masks[2])  # colours that mean nothing
+    classes = "data.mask_values={0/0/0: background, 0/90/250: weed, 250/90/0: leaf, 9/9/9: stone}"
+    given = ["data=pairs", "data.root=data", "data.mask_suffix=_mask", classes]
+    answer = seglab_cli("data", "check", *given, "data.val_fraction=0.25")
+    assert answer.code == 1
+    assert "3 problems in data=pairs" in answer.last_line
+    for mask in masks:
+        assert answer.out.count(f"data/masks/{mask.name}: ") == 1, answer.out
