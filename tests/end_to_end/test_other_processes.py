@@ -25,7 +25,7 @@ def state(run: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("before", [1, 2])
+@pytest.mark.parametrize("before", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_interrupted_within_an_epoch_is_resumed_on_as_many_processes_only(
     tmp_path: Path, tiny: list[str], before: int
 ) -> None:
@@ -56,6 +56,7 @@ def test_a_run_interrupted_within_an_epoch_is_resumed_on_as_many_processes_only(
     assert {*seen.values()} == {1}, "each sample once in each epoch"
 
 
+@pytest.mark.slow
 def test_a_run_between_epochs_may_be_resumed_on_more_processes_unless_rates_are_scaled(
     tmp_path: Path, tiny: list[str]
 ) -> None:

@@ -102,6 +102,7 @@ def test_a_sweep_survives_its_jobs_and_the_same_command_finishes_it(sweep: Sweep
     assert float(sweep.table()[5]["val/mIoU"]) == metrics["val/mIoU"]
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_return_the_result_of_other_data(sweep: Sweep) -> None:
     write_tree(sweep.folder / "A", SyntheticSpec(train=8, val=5, width=64, height=48))
     shutil.copytree(sweep.folder / "A", sweep.folder / "copy")

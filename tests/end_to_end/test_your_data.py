@@ -69,6 +69,7 @@ def test_the_page_has_every_layout() -> None:
     assert len(LINES) >= 12
 
 
+@pytest.mark.slow
 def test_every_line_of_the_page(seglab_cli: Cli, tmp_path: Path) -> None:
     write_all(tmp_path)
     for number, line in enumerate(LINES):

@@ -104,6 +104,7 @@ def test_a_logger_of_an_extra_logs_or_is_one_line_that_names_the_extra(
     assert list(tmp_path.rglob("events.out.tfevents.*" if name == "tensorboard" else "mlruns/*"))
 
 
+@pytest.mark.slow
 def test_a_foreign_loss_and_metric_are_equal_to_the_bit_on_one_and_two_processes(
     tiny: list[str], tmp_path: Path, seglab_cli: Callable[..., Any]
 ) -> None:
