@@ -17,8 +17,8 @@ from seglab.data.synthetic import SyntheticSpec, write_tree
 from seglab.drawing.pictures import save_class_map
 
 REPOSITORY = Path(__file__).parents[2]
-OTHERS = {REPOSITORY / "docs/your-parts.md"}
-"""Pages that test_parts.py executes, since their commands need the modules that they show."""
+OTHERS = {REPOSITORY / "docs/your-parts.md", REPOSITORY / "docs/your-data.md"}
+"""Pages that tests of their own execute, since their commands need modules or data sets."""
 PAGES = [REPOSITORY / "README.md", *sorted({*REPOSITORY.glob("docs/*.md")} - OTHERS)]
 WITH_OPTIONS = ("configuration.md", "data.md", "sweeps.md", "wandb.md")
 """The pages whose tables show overrides of ``seglab train``."""
