@@ -12,8 +12,7 @@ from rich.console import Console
 from seglab.config.compose import compose
 from seglab.config.overrides import option_names, parse
 from seglab.data.importing import check_output, open_splits, option_name, write_folder
-from seglab.data.layout import Part
-from seglab.data.layouts import LAYOUTS
+from seglab.data.layouts import open_whole
 from seglab.data.recognise import recognise
 from seglab.errors import ConfigError
 from seglab.runtime.bars import Checking
@@ -83,7 +82,7 @@ def _unnamed(overrides: Sequence[str]) -> ConfigError:
     """Return a suggestion where nothing names the classes: names for the values in the masks."""
     named = [*overrides, "data.classes=[first,second]"]
     config = compose("data", DataCommandConfig, named).config.data
-    files = LAYOUTS[config.layout].configured(config, config.train_split, part=Part("all"))
+    files = open_whole(config)
     values = {
         value for index in range(min(len(files), LOOKED_AT)) for value in files.read_values(index)
     }

@@ -37,21 +37,12 @@ class DataCheck:
         Raises:
             ConfigError: ``data.root`` is wrong.
         """
-        sound = True
         if self.config.val_fraction is not None and self.config.splits is None:
-            # Only sound masks can be divided: before that, all samples are one split.
             try:
-                whole = open_whole(self.config, missing_ok=True)
-                objects = partial(open_whole, self.config, instances=True)
-                for line in self._split_problems(whole, objects):
-                    sound = False
-                    yield line
-            except DataError as error:
-                sound = False
-                yield str(error)
-            self.notes.clear()  # the parts have them too
-        if not sound:
-            return
+                open_files(self.config, "train", missing_ok=True)
+            except DataError:  # only sound masks can be divided: until then, it is one split
+                yield from self._undivided_problems()
+                return
         splits: dict[str, tuple[SplitFiles, Record | None]] = {}
         names = [self.config.split_name(name) for name in ("train", "val")]
         for split in dict.fromkeys(names):
@@ -71,6 +62,15 @@ class DataCheck:
                 yield str(error)
             else:
                 self.notes += absent_classes(self.config, train[0].classes, train[1])
+
+    def _undivided_problems(self) -> Iterator[str]:
+        """Yield the problems of all samples of a data set that cannot be divided yet."""
+        try:
+            whole = open_whole(self.config, missing_ok=True)
+            objects = partial(open_whole, self.config, instances=True)
+            yield from self._split_problems(whole, objects)
+        except DataError as error:
+            yield str(error)
 
     def _split_problems(
         self, files: SplitFiles, objects: Callable[[], SplitFiles]
