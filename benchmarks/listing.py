@@ -69,7 +69,7 @@ def remember(root: Path) -> None:
     from seglab.data.records import RecordFile, usable_folder
 
     config = settings(root, divided=True)
-    files = LAYOUTS["folder"].configured(config, "all", part=Part("all"))
+    files = LAYOUTS["folder"](config, "all", part=Part("all"))
     place = RecordFile(files, usable_folder(config))
     tally = Tally(files)
     for index in range(len(files)):

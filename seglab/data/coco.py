@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import Self
 
 import numpy as np
 
@@ -72,20 +71,6 @@ class CocoFiles(SplitFiles):
         for path in () if missing_ok else self.images:
             if not path.is_file():
                 raise DataError(f"{path}: not found, but {self.list_file} lists it")
-
-    @classmethod
-    def configured(
-        cls,
-        config: DataConfig,
-        split: str,
-        *,
-        instances: bool = False,
-        missing_ok: bool = False,
-        look: bool = True,
-        part: Part | None = None,
-    ) -> Self:
-        """Open a split of the configured data set; see :meth:`SplitFiles.configured`."""
-        return cls(config, split, instances=instances, missing_ok=missing_ok, look=look, part=part)
 
     def maps(self, index: int) -> list[Source]:
         """Return the sample's annotations, for each map."""

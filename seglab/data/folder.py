@@ -106,7 +106,7 @@ class FolderFiles(MaskFiles):
         look: bool = True,
         part: Part | None = None,
     ) -> Self:
-        """Open a split of the configured data set; see :meth:`SplitFiles.configured`."""
+        """Open a split of the configured data set; see :class:`seglab.data.layouts.Opener`."""
         return cls(
             configured_root(config),
             config.year,

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -114,33 +113,6 @@ class SplitFiles(ABC):
         if ignore or merge:
             self.new_labels = np.full(256, VOID, np.uint8)
             self.new_labels[: len(labels)] = labels
-
-    @classmethod
-    @abstractmethod
-    def configured(
-        cls,
-        config: DataConfig,
-        split: str,
-        *,
-        instances: bool = False,
-        missing_ok: bool = False,
-        look: bool = True,
-        part: Part | None = None,
-    ) -> Self:
-        """Open a split of the configured data set; the built-in one is made on first use.
-
-        Args:
-            config: the checked data configuration.
-            split: the name of a list, or its file.
-            instances: also read instance maps (required then).
-            missing_ok: report a missing file only when its sample is read.
-            look: False: check the classes and the list alone, and do not look for files.
-            part: a part of ``split`` or, if there is no such list, of all samples.
-
-        Raises:
-            ConfigError: ``data.root`` is not set or does not exist, or another key is wrong.
-            DataError: the data set cannot be used; names the file.
-        """
 
     @abstractmethod
     def maps(self, index: int) -> list[Source]:

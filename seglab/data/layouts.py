@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from seglab.data.coco import CocoFiles
 from seglab.data.decode import alone
@@ -23,8 +23,40 @@ from seglab.schema import DataConfig
 PARTS = ("train", "val")
 """The parts into which ``data.val_fraction`` divides."""
 
-LAYOUTS: Mapping[str, type[SplitFiles]] = {
-    "folder": FolderFiles,
+F_co = TypeVar("F_co", bound=SplitFiles, covariant=True)
+
+
+class Opener(Protocol[F_co]):
+    """Opens a split of a configured data set: a layout's class, or a constructor of it."""
+
+    def __call__(
+        self,
+        config: DataConfig,
+        split: str,
+        *,
+        instances: bool = False,
+        missing_ok: bool = False,
+        look: bool = True,
+        part: Part | None = None,
+    ) -> F_co:
+        """Open a split; the built-in data set is made on first use.
+
+        Args:
+            config: the checked data configuration.
+            split: the name of a list, or its file.
+            instances: also read instance maps (required then).
+            missing_ok: report a missing file only when its sample is read.
+            look: False: check the classes and the list alone, and do not look for files.
+            part: a part of ``split`` or, if there is no such list, of all samples.
+
+        Raises:
+            ConfigError: ``data.root`` is not set or does not exist, or another key is wrong.
+            DataError: the data set cannot be used; names the file.
+        """
+
+
+LAYOUTS: Mapping[str, Opener[SplitFiles]] = {
+    "folder": FolderFiles.configured,
     "pairs": PairFiles,
     "coco": CocoFiles,
 }
@@ -36,8 +68,6 @@ _DIVIDED: list[tuple[DataConfig, tuple[list[str], list[str]]]] = []
 Both parts of a job come from one look at the data, which takes seconds for a million images.
 """
 
-F = TypeVar("F", bound=SplitFiles)
-
 
 def open_files(
     config: DataConfig,
@@ -48,7 +78,7 @@ def open_files(
     look: bool = True,
     progress: Progress = no_progress,
 ) -> SplitFiles:
-    """Open a split of the configured data set; see :meth:`SplitFiles.configured`.
+    """Open a split of the configured data set; see :class:`Opener`.
 
     With ``data.val_fraction``, ``train`` and ``val`` are the two parts of the list
     ``data.train_split``, of the only list, or of all images.
@@ -60,14 +90,14 @@ def open_files(
 
 
 def open_as(
-    layouts: Mapping[str, type[F]],
+    layouts: Mapping[str, Opener[F_co]],
     config: DataConfig,
     split: str,
     instances: bool = False,
     missing_ok: bool = False,
     look: bool = True,
     progress: Progress = no_progress,
-) -> F:
+) -> F_co:
     """Open a split as one of ``layouts``; see :func:`open_files`."""
     part, name = None, split
     if config.val_fraction is not None and split in PARTS:
@@ -79,11 +109,9 @@ def open_as(
             part = Part(split, _divided(config, progress)[PARTS.index(split)])
     layout = layouts[config.layout]
     if config.max_images is not None:
-        ids = layout.configured(config, name, look=False, part=part).ids
+        ids = layout(config, name, look=False, part=part).ids
         part = Part(split, ids[: config.max_images])
-    return layout.configured(
-        config, name, instances=instances, missing_ok=missing_ok, look=look, part=part
-    )
+    return layout(config, name, instances=instances, missing_ok=missing_ok, look=look, part=part)
 
 
 def open_whole(
@@ -100,7 +128,7 @@ def open_whole(
         ConfigError, DataError: as :func:`open_files`.
     """
     layout = LAYOUTS[config.layout]
-    return layout.configured(
+    return layout(
         config, config.train_split, instances=instances, missing_ok=missing_ok, part=Part("all")
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 from seglab.data.files import all_formats, all_suffixes
 from seglab.data.layout import Part
@@ -83,20 +82,6 @@ class PairFiles(MaskFiles):
 
         self.images, self.masks = find(images, folders[0]), find(masks, folders[1])
         self.instance_maps = find(self.instance_files, folders[2]) if instances else []
-
-    @classmethod
-    def configured(
-        cls,
-        config: DataConfig,
-        split: str,
-        *,
-        instances: bool = False,
-        missing_ok: bool = False,
-        look: bool = True,
-        part: Part | None = None,
-    ) -> Self:
-        """Open a split of the configured data set; see :meth:`SplitFiles.configured`."""
-        return cls(config, split, instances=instances, missing_ok=missing_ok, look=look, part=part)
 
     def instance_source(self, index: int) -> Path | None:
         """Return the sample's instance map file, if it has one."""

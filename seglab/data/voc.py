@@ -16,7 +16,7 @@ from seglab.data.coco import CocoFiles
 from seglab.data.files import Box
 from seglab.data.folder import FolderFiles
 from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.layouts import open_as
+from seglab.data.layouts import Opener, open_as
 from seglab.data.pairs import PairFiles
 from seglab.data.prefetch import Progress, no_progress
 from seglab.schema import DataConfig
@@ -108,8 +108,8 @@ class CocoSamples(CocoFiles, Samples):
     """Images listed by a JSON file in COCO's format."""
 
 
-DATASETS: Mapping[str, type[Samples]] = {
-    "folder": VOCSegmentation,
+DATASETS: Mapping[str, Opener[Samples]] = {
+    "folder": VOCSegmentation.configured,
     "pairs": PairSamples,
     "coco": CocoSamples,
 }
