@@ -24,6 +24,10 @@ class RunError(SeglabError):
     """A run folder or a checkpoint that cannot be used as it is."""
 
 
+class DivergedError(RunError):
+    """A loss or a weight of a run is not finite."""
+
+
 class ProcessError(SeglabError):
     """A process of a run died, and could not mark the run as failed."""
 

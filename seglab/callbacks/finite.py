@@ -18,7 +18,7 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from seglab.errors import RunError
+from seglab.errors import DivergedError
 from seglab.run.bad_batch import save_batch
 from seglab.run.paths import BAD_BATCH, CHECKPOINTS, LAST
 from seglab.runtime.collective import gather
@@ -58,7 +58,7 @@ class FiniteNumbers(L.Callback):
         """Check the loss, averaged over the processes so that all agree.
 
         Raises:
-            RunError: it is NaN or infinite.
+            DivergedError: it is NaN or infinite.
         """
         logged = trainer.callback_metrics
         if math.isfinite(float(logged["train/loss"])):
@@ -78,7 +78,7 @@ class FiniteNumbers(L.Callback):
         """Check the weights before they are saved; earlier checkpoints stay.
 
         Raises:
-            RunError: a weight is NaN or infinite, or a buffer such as a running mean is NaN.
+            DivergedError: a weight is NaN or infinite, or a buffer such as a running mean is NaN.
         """
         names = {name for name, _ in pl_module.named_parameters()}
         for name, value in checkpoint["state_dict"].items():
@@ -107,7 +107,7 @@ class FiniteNumbers(L.Callback):
                 "last_finite": list(self.recent),
             }
             save_batch(self.batch, facts, where)
-        raise RunError(
+        raise DivergedError(
             f"{what} at step {step} (epoch {epoch + 1}, batch {', '.join(ids)}); finite losses "
             f"before it: {before}; the batch is in {where}; {advice(self.folder)}"
         )

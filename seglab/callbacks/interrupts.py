@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 
-from seglab.run.paths import LAST
+from seglab.run.paths import CHECKPOINTS, LAST
+from seglab.run.status import prune_reason
 from seglab.runtime.preemption import is_asked
+
+LOOK = 1.0
+"""Seconds between two looks for the request of a search to stop."""
 
 
 class SaveAndStop(L.Callback):
     """Saves ``last.ckpt`` after the step in which the signal arrived, and interrupts the run.
 
-    All processes stop after the same step, whichever received the signal. An interrupted validation
-    is restarted on resume. With several processes it completes first, because they cannot stop at
-    the same batch.
+    A search that prunes the run asks for the same by a file in the run folder, which reaches the
+    run on any machine. All processes stop after the same step, whichever was asked. An interrupted
+    validation is restarted on resume. With several processes it completes first, because they
+    cannot stop at the same batch.
 
     It must be the last callback, so that the checkpoint contains what the others do after a step.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        """Watch the run in ``folder``."""
+        self.folder, self.last = folder, folder / CHECKPOINTS / LAST
+        self.looked = -math.inf
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
@@ -37,7 +46,7 @@ class SaveAndStop(L.Callback):
         logged = trainer.callback_metrics.items()
         losses = {name: float(value) for name, value in logged if name.startswith("train/")}
         pl_module.log_exact(losses)  # type: ignore[operator]
-        trainer.save_checkpoint(self.folder / LAST)
+        trainer.save_checkpoint(self.last)
         raise KeyboardInterrupt
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -61,7 +70,7 @@ class SaveAndStop(L.Callback):
             progress.reset()
             progress.increment_ready()
             progress.increment_started()
-            trainer.save_checkpoint(self.folder / LAST)
+            trainer.save_checkpoint(self.last)
         raise KeyboardInterrupt
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -70,7 +79,13 @@ class SaveAndStop(L.Callback):
             raise KeyboardInterrupt
 
     def _asked(self, trainer: L.Trainer) -> bool:
-        asked = is_asked()
+        asked = is_asked() or self._pruned()
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         return asked
+
+    def _pruned(self) -> bool:
+        if time.monotonic() - self.looked < LOOK:
+            return False
+        self.looked = time.monotonic()
+        return prune_reason(self.folder) is not None

@@ -5,6 +5,7 @@ By hand, because Lightning's RichProgressBar has one bar per epoch and prints no
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -61,10 +62,17 @@ class TrainingProgress(Progress):
         super().__init__(console, "training", 0)
         self.numbers: dict[str, float] = {}
         self.validated = False
+        self.images, self.seconds = 0, 0.0  # of all complete epochs
+
+    @property
+    def speed(self) -> float:
+        """The images per second of training, without validation; NaN before the first epoch."""
+        return self.images / self.seconds if self.seconds else math.nan
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar, starting at the position of a resumed run."""
-        self.epoch_start = time.perf_counter()  # for an epoch resumed midway
+        # For an epoch resumed midway.
+        self.epoch_start, self.epoch_images = time.perf_counter(), 0
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
         done = trainer.global_step * trainer.accumulate_grad_batches
         self.progress.start()
@@ -73,12 +81,16 @@ class TrainingProgress(Progress):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the epoch's clock."""
         self.validated = False
-        self.epoch_start = time.perf_counter()
+        self.epoch_start, self.epoch_images = time.perf_counter(), 0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
         """Advance by one batch."""
+        self.epoch_images += len(arguments[1].ids) * trainer.world_size
+        if trainer.is_last_batch:
+            self.images += self.epoch_images
+            self.seconds += time.perf_counter() - self.epoch_start
         self._show(trainer, "training", advance=1)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

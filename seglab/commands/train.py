@@ -10,7 +10,7 @@ from rich.console import Console
 from seglab.config.compose import compose
 from seglab.run.paths import CHECKPOINTS, LAST
 from seglab.run.resume import Start, check_run
-from seglab.run.status import INTERRUPTED, NONE, status
+from seglab.run.status import INTERRUPTED, NONE, PRUNED, status
 from seglab.runtime.launch import warm
 from seglab.schema import TrainConfig
 from seglab.sweep.command import sweep
@@ -46,7 +46,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         text += "".join(f"# {line}\n" for line in changes)
         print(printable_lines(f"{text}# {folder}: {plan(start)}"))
         return None
-    resumes = [f"resuming {folder}"] if state == INTERRUPTED else []
+    resumes = [f"resuming {folder}"] if state in (INTERRUPTED, PRUNED) else []
     for line in [*resumes, *changes]:
         print_plain(line, console)
     if not start.done and isinstance(config.trainer.devices, int) and config.trainer.devices > 1:
@@ -58,7 +58,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     try:
         result = start_job(start, composed.overrides)
     except KeyboardInterrupt as interruption:
-        if status(folder) == INTERRUPTED:
+        if status(folder) in (INTERRUPTED, PRUNED):
             raise type(interruption)(
                 f"hydra.run.dir={folder} resume=true, with the same settings, resumes it"
             ) from None

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from seglab.errors import RunError
+from seglab.errors import DivergedError, RunError
 from seglab.run.history import History
 from seglab.run.paths import (
     CHECKPOINTS,
@@ -23,6 +23,7 @@ from seglab.run.paths import (
     METRICS,
     OVERRIDES,
     PREDICTIONS,
+    PRUNE,
     SETTINGS,
     SPLITS,
     STATUS,
@@ -32,12 +33,15 @@ from seglab.run.provenance import version
 from seglab.run.received import DamagedError, read_json
 from seglab.run.settings import read_settings
 from seglab.run.status import (
+    DIVERGED,
     FAILED,
     FINISHED,
     INTERRUPTED,
     NONE,
+    PRUNED,
     STARTED,
     now,
+    prune_reason,
     read_status,
     recorded_status,
 )
@@ -103,6 +107,7 @@ class Run:
                 raise RunError(f"{self.folder}: another process has been at work on this run")
             self.history = History(self.folder / HISTORY)
             (self.folder / METRICS).unlink(missing_ok=True)  # of a finished run that is extended
+            (self.folder / PRUNE).unlink(missing_ok=True)  # of a pruned run that is resumed
             for part in WRITTEN:
                 delete_parts(self.folder / part)
             (self.folder / SETTINGS).parent.mkdir(exist_ok=True)
@@ -153,9 +158,13 @@ class Run:
         with suppress(OSError):  # the disk may be full or read-only
             self.history.flush()
         with suppress(OSError):
-            if isinstance(error, KeyboardInterrupt):
+            reason = prune_reason(self.folder)
+            if isinstance(error, KeyboardInterrupt) and reason is not None:
+                self._write_status(PRUNED, reason)
+            elif isinstance(error, KeyboardInterrupt):
                 self._write_status(INTERRUPTED)
             else:
+                self.facts |= {DIVERGED: True} if isinstance(error, DivergedError) else {}
                 self._write_status(FAILED, " ".join(str(error).split()) or type(error).__name__)
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:

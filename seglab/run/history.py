@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from seglab.errors import RunError
+from seglab.run.paths import HISTORY
 from seglab.runtime.cells import marked, unmarked
 from seglab.runtime.files import atomic
 
@@ -124,6 +125,19 @@ class History:
             writer = csv.DictWriter(file, self.columns)
             writer.writerow({name: marked(name) for name in self.columns})
             writer.writerows(rows)
+
+
+def validations(folder: Path, name: str) -> list[tuple[int, float]]:
+    """Return the epochs after which a run was validated, from 1, and a metric of each validation.
+
+    Empty where there is no history yet, or where it is damaged, which the run itself reports.
+    """
+    try:
+        with (folder / HISTORY).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, _header(file)))
+        return [(int(float(row["epoch"])) + 1, float(row[name])) for row in rows if row.get(name)]
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, csv.Error):
+        return []
 
 
 def _header(file: IO[str]) -> list[str]:

@@ -41,6 +41,9 @@ BAD_BATCH, FACTS = "bad_batch", "facts.json"
 
 REPORT = "report.html"
 
+PRUNE = "prune.txt"
+"""Why a search stops the run; the run saves and stops when it finds the file."""
+
 LOG = "log.txt"
 """What a job of a sweep printed."""
 

@@ -10,13 +10,24 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from seglab.errors import ConfigError, RunError
-from seglab.run.paths import LOCK, SPLITS, STATUS
+from seglab.run.paths import LOCK, PRUNE, SPLITS, STATUS
 from seglab.run.received import DamagedError, read_json
-from seglab.runtime.files import write_json
+from seglab.runtime.files import atomic, write_json
 from seglab.runtime.links import refuse_links
 
 NONE, STARTED, FINISHED = "none", "started", "finished"
 FAILED, INTERRUPTED = "failed", "interrupted"
+PRUNED = "pruned"
+"""A search stopped it, with a checkpoint; ``resume=true`` resumes it."""
+
+
+DIVERGED = "diverged"
+"""The entry of ``status.json`` of a failed run whose loss or weights were not finite."""
+
+SPEED = "speed/images_per_second"
+"""The entry of ``status.json`` with the training images per second, over all processes."""
+
+_STATES = (STARTED, FINISHED, INTERRUPTED, PRUNED)
 
 
 def status(folder: Path) -> str:
@@ -54,7 +65,7 @@ def recorded_status(folder: Path) -> str:
         raise RunError(f"{folder}: cannot be read: {error.strerror or error}") from None
     except DamagedError:
         return FAILED
-    return str(recorded) if recorded in (STARTED, FINISHED, INTERRUPTED) else FAILED
+    return str(recorded) if recorded in _STATES else FAILED
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -96,14 +107,33 @@ def check_folder(folder: Path, resume: bool) -> str:
 def mark_failed(folder: Path, error: str) -> None:
     """Mark a run as failed if its process could not: it never started or was killed.
 
-    Finished and active runs are left alone.
+    Finished, pruned and active runs are left alone.
     """
-    if status(folder) in (STARTED, FINISHED):
+    if status(folder) in (STARTED, FINISHED, PRUNED):
         return
     folder.mkdir(parents=True, exist_ok=True)
     entry = read_status(folder) or {"started": now()}
     entry |= {"status": FAILED, "ended": now(), "error": " ".join(error.split())}
     write_json(folder / STATUS, entry)
+
+
+def request_prune(folder: Path, reason: str) -> None:
+    """Ask the run in ``folder``, wherever its processes are, to save and stop as pruned."""
+    with atomic(folder / PRUNE) as file:
+        file.write(f"{reason}\n")
+
+
+def prune_reason(folder: Path) -> str | None:
+    """Return why the run in ``folder`` is to stop as pruned; None if it is not."""
+    try:
+        return " ".join((folder / PRUNE).read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def is_diverged(folder: Path) -> bool:
+    """Return whether the run in ``folder`` failed because a number was not finite."""
+    return read_status(folder).get(DIVERGED) is True
 
 
 def now() -> str:

@@ -40,6 +40,7 @@ from seglab.run.last import Resumed, find_last, set_aside
 from seglab.run.paths import CHECKPOINTS
 from seglab.run.resume import check_processes
 from seglab.run.samples import NUMBER_OF_WORST, KeepSamples
+from seglab.run.status import SPEED
 from seglab.runtime.bars import Checking
 from seglab.runtime.disk import disk_errors
 from seglab.runtime.preemption import listening
@@ -150,7 +151,7 @@ class Session:
         read = {}
         if self.kind == "train":
             # Last, so that the checkpoint contains the effects of all other callbacks.
-            every.append(SaveAndStop(self.folder / CHECKPOINTS))
+            every.append(SaveAndStop(self.folder))
             if self.resumed.path is not None:
                 read[self.resumed.path] = self.resumed.content
         return build_trainer(
@@ -252,6 +253,7 @@ class Session:
                 best = {"best/val/mIoU": saving.best, "best/epoch": saving.best_epoch}
                 metrics = {**self.task.scores, **training, **best}
                 run.write_metrics(metrics)
+                run.facts.update({SPEED: progress.speed} if progress.images else {})
                 self.tracking.results(metrics, run.checkpoints)
                 check_required(config, metrics["val/mIoU"])
             if run.leads:

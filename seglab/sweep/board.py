@@ -18,10 +18,13 @@ from rich.table import Table
 from seglab.errors import RunError
 from seglab.run.folder import read_metrics
 from seglab.run.paths import HISTORY
-from seglab.run.status import FAILED, FINISHED, INTERRUPTED, read_status
+from seglab.run.status import FAILED, FINISHED, INTERRUPTED, PRUNED, SPEED, read_status
 from seglab.runtime.spreadsheet import write_table
 from seglab.sweep.jobs import Job
 from seglab.text import plain, print_plain, printable, styled
+
+NOT_STARTED = "not started"
+"""The status of a job that an interrupted sweep has not come to."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,11 @@ class Outcome:
 
     Attributes:
         job: the job.
-        status: finished, failed, interrupted, or skipped (finished earlier).
+        status: finished, pruned, failed, interrupted, or not started.
         metrics: the content of ``metrics.json``; empty if it does not exist.
         seconds: the duration of its last attempt; NaN if unknown.
-        error: in one line.
+        error: in one line; of a pruned job the reason.
+        accepted: whether the sweep succeeds even if this job has failed.
     """
 
     job: Job
@@ -41,6 +45,7 @@ class Outcome:
     metrics: dict[str, float]
     seconds: float
     error: str
+    accepted: bool = False
 
     @property
     def miou(self) -> float:
@@ -55,6 +60,7 @@ def read_outcome(job: Job, status: str, error: str = "") -> Outcome:
     if status != FAILED:
         try:
             metrics = read_metrics(job.folder)
+            metrics |= {SPEED: entry[SPEED]} if isinstance(entry.get(SPEED), float) else {}
         except RunError as damage:
             status, error = FAILED, f"{damage}; delete {job.folder} to train it again"
     return Outcome(job, status, metrics, _duration(entry), error or str(entry.get("error", "")))
@@ -145,7 +151,7 @@ class Board:
         self.live.update(Group(*rows), refresh=True)
 
 
-_STYLES = {FINISHED: "green", "failed": "red", INTERRUPTED: "yellow"}
+_STYLES = {FINISHED: "green", PRUNED: "cyan", FAILED: "red", INTERRUPTED: "yellow"}
 
 
 def clock(seconds: float) -> str:

@@ -45,7 +45,7 @@ def sweep(overrides: list[str], dry_run: bool = False) -> None:
         raise ConfigError(f"hydra.launcher.n_jobs={n_jobs}: must be a whole number, at least 1")
     launcher, search = (_part(master, kind) for kind in ("launcher", "sweeper"))
     refuse_links(folder)
-    jobs = Sweep(folder, keys, console, launcher, n_jobs or 1, dry_run)
+    jobs = Sweep(folder, keys, console, launcher, dry_run)
     with nullcontext() if dry_run else _owned(folder):
         try:
             search(jobs, given)
@@ -65,7 +65,8 @@ def _part(master: DictConfig, kind: str) -> Callable[..., Any]:
             take a key.
     """
     node = master.hydra[kind]
-    settings = {str(key): value for key, value in node.items() if key != "params"}
+    content: Any = OmegaConf.to_container(node, resolve=True)
+    settings = {str(key): value for key, value in content.items() if key != "params"}
     target = str(settings.pop("_target_"))
     if not target.startswith("seglab.sweep."):
         names = ", ".join(option_names(f"hydra/{kind}"))
@@ -94,7 +95,7 @@ def grid(sweep: Sweep, overrides: Sequence[Override]) -> None:
         else:
             raise ConfigError(f"{one.input_line}: an interval has no steps; give search=optuna")
         choices.append([f"{key}={value}" for value in values])
-    sweep.launch([*product(*choices)], 0)
+    sweep.launch([*product(*choices)])
 
 
 @contextmanager

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 
 from seglab.errors import ConfigError, RunError, SeglabError
-from seglab.run.status import FAILED, FINISHED, INTERRUPTED, mark_failed, status
+from seglab.run.status import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    PRUNED,
+    mark_failed,
+    request_prune,
+    status,
+)
 from seglab.runtime import signals
-from seglab.sweep.board import Board, Outcome, read_outcome, show_table, write_csv
+from seglab.sweep.board import (
+    NOT_STARTED,
+    Board,
+    Outcome,
+    read_outcome,
+    show_table,
+    write_csv,
+)
 from seglab.sweep.jobs import TABLE, Identities, Job, plan
 from seglab.text import print_plain
 
 INTERVAL = 0.02
 """Seconds between two looks at the running jobs."""
+
+WATCH = 1.0
+"""Seconds between two looks at the numbers of the running jobs."""
 
 GRACE = 60.0
 """Seconds that interrupted jobs get to end."""
@@ -36,6 +55,52 @@ class Running(Protocol):
         """End it."""
 
 
+class Source(Protocol):
+    """Gives a sweep its jobs, one whenever a job may start."""
+
+    examples: Sequence[Job]
+    """Jobs that show what a launcher has to prepare for."""
+    total: int
+    """How many jobs there will be."""
+
+    def next(self) -> Job | None:
+        """Return the next job; None if there is none."""
+
+    def watch(self, job: Job) -> str:
+        """Return why a running job is to be pruned; empty: it is not."""
+
+    def end(self, outcome: Outcome) -> Outcome:
+        """Take the outcome of a job, and return it as it is shown."""
+
+    def rest(self) -> Sequence[Job]:
+        """Return the jobs that have not been given."""
+
+
+class Listed:
+    """Jobs that are known from the beginning; those of one folder are one job."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.waiting = list({job.folder: job for job in reversed(jobs)}.values())[::-1]
+        self.examples = tuple(self.waiting)
+        self.total = sum(job.config is not None and job.there != FINISHED for job in self.waiting)
+
+    def next(self) -> Job | None:
+        """Return the next job; None if there is none."""
+        return self.waiting.pop(0) if self.waiting else None
+
+    def watch(self, job: Job) -> str:
+        """No job is pruned."""
+        return ""
+
+    def end(self, outcome: Outcome) -> Outcome:
+        """Return the outcome as it is."""
+        return outcome
+
+    def rest(self) -> Sequence[Job]:
+        """Return the jobs that have not been given."""
+        return self.waiting
+
+
 class Sweep:
     """The state shared by search and launcher: jobs, folder, results.
 
@@ -43,8 +108,7 @@ class Sweep:
         folder: contains the jobs' folders.
         keys: the varied keys.
         console: to print on.
-        launcher: runs these jobs of this sweep and returns their outcomes, in their order.
-        slots: how many jobs it runs at a time.
+        launcher: runs the jobs that a source gives.
         dry_run: only print what would be done.
 
     Attributes:
@@ -56,44 +120,44 @@ class Sweep:
         folder: Path,
         keys: Sequence[str],
         console: Console,
-        launcher: Callable[[Sweep, Sequence[Job]], list[Outcome]],
-        slots: int = 1,
+        launcher: Callable[[Sweep, Source], None],
         dry_run: bool = False,
     ) -> None:
         self.folder, self.keys, self.console, self.dry_run = folder, keys, console, dry_run
-        self.launcher, self.slots = launcher, slots
+        self.launcher = launcher
         self.outcomes: list[Outcome] = []
         self.identities = Identities()
         self.refused = 0
 
-    def launch(self, batch: Sequence[Sequence[str]], first: int) -> list[Outcome]:
-        """Run a batch of jobs and return their outcomes, in their order; none of a dry run.
-
-        Args:
-            batch: the overrides of each.
-            first: how many jobs of the sweep come before them.
+    def launch(self, batch: Sequence[Sequence[str]]) -> None:
+        """Run the jobs of these overrides, or of a dry run show them.
 
         Raises:
             ConfigError: what is wrong with all of them.
         """
-        jobs = [
-            plan(first + number, overrides, self.folder, self.keys, self.identities)
-            for number, overrides in enumerate(batch, 1)
-        ]
-        if jobs and all(job.config is None for job in jobs) and not self.outcomes:
+        jobs = [self.plan(number, overrides) for number, overrides in enumerate(batch, 1)]
+        if jobs and all(job.config is None for job in jobs):
             raise ConfigError(jobs[0].error)
-        for job in jobs:
-            for note in job.notes:
-                self.say(f"{job.folder.name}: {note}")
         if self.dry_run:
             self.preview(jobs)
-            return []
-        return self.launcher(self, jobs)
+            return
+        if len(jobs) > 1:
+            finished = sum(job.there == FINISHED for job in jobs)
+            self.say(f"{self.folder}: {len(jobs)} jobs, {finished} finished before")
+        self.launcher(self, Listed(jobs))
 
-    def recall(self, number: int, overrides: Sequence[str], state: str) -> None:
+    def plan(self, number: int, overrides: Sequence[str]) -> Job:
+        """Plan a job, and print what has changed since it was last run."""
+        job = plan(number, overrides, self.folder, self.keys, self.identities)
+        for note in job.notes:
+            self.say(f"{job.folder.name}: {note}")
+        return job
+
+    def add_earlier(self, number: int, overrides: Sequence[str], state: str) -> None:
         """Add a job from an earlier call to the table."""
         job = plan(number, overrides, self.folder, self.keys, self.identities)
-        self._add(read_outcome(job, state, job.error))
+        outcome = read_outcome(job, state, job.error)
+        self._add(replace(outcome, accepted=True))
 
     def preview(self, jobs: Sequence[Job]) -> None:
         """Print what would be done with each job, and the errors that a run would raise."""
@@ -110,47 +174,57 @@ class Sweep:
             self.refused += bool(error)
             self.say(f"{plan:<14}  {job.folder}  {error or ' '.join(job.axes)}")
 
-    def run(
-        self, jobs: Sequence[Job], slots: int, start: Callable[[Job], Running]
-    ) -> list[Outcome]:
-        """Run the unfinished jobs, ``slots`` at a time.
+    def run(self, source: Source, slots: int, start: Callable[[Job], Running]) -> None:
+        """Run the unfinished jobs of a source, ``slots`` at a time.
 
         A job that fails or dies leaves the others alone.
 
         Raises:
             KeyboardInterrupt: after all running jobs have been ended and marked.
         """
-        before = len(self.outcomes)
-        waiting: list[Job] = []
-        for job in jobs:
-            if job.config is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self._add(read_outcome(job, FAILED, job.error))
-            elif job.there == FINISHED:
-                self._add(read_outcome(job, FINISHED))
-            elif any(job.folder == other.folder for other in waiting):
-                continue  # duplicate values: one run serves both jobs
-            else:
-                waiting.append(job)
-        if len(jobs) > 1:
-            finished = sum(job.there == FINISHED for job in jobs)
-            self.say(f"{self.folder}: {len(jobs)} jobs, {finished} finished before")
-        with Board(self.console, len(waiting)) as board, signals.handled():
-            self._loop(waiting, slots, start, board)
-        done = {one.job.folder: one for one in self.outcomes[before:]}
-        return [done[job.folder] for job in jobs]
+        with Board(self.console, source.total) as board, signals.handled():
+            self._loop(source, slots, start, board)
 
     def _loop(
-        self, waiting: list[Job], slots: int, start: Callable[[Job], Running], board: Board
+        self, source: Source, slots: int, start: Callable[[Job], Running], board: Board
     ) -> None:
-        running: dict[int, tuple[Job, Running]] = {}
+        running: dict[Path, tuple[Job, Running]] = {}
+        same: dict[Path, list[Job]] = {}  # by folder: one run serves all of them
+        watched = time.monotonic()
+
+        def collect() -> None:
+            for folder, (job, process) in list(running.items()):
+                how = process.poll()
+                if how is None:
+                    continue
+                del running[folder]
+                outcome = source.end(outcome_of(job, how))
+                board.end(outcome)
+                self._add(outcome)
+                for other in same.pop(folder, ()):
+                    self._add(source.end(replace(outcome, job=other)))
+
         try:
-            while waiting or running:
-                while waiting and len(running) < slots:
-                    job = waiting.pop(0)
-                    board.start(job)
-                    running[job.number] = (job, start(job))
-                self._collect(running, board)
+            while True:
+                while len(running) < slots and (job := source.next()) is not None:
+                    if job.config is None:
+                        self.folder.mkdir(parents=True, exist_ok=True)
+                        self._add(source.end(read_outcome(job, FAILED, job.error)))
+                    elif job.folder in running:
+                        same.setdefault(job.folder, []).append(job)
+                    elif job.there == FINISHED:
+                        self._add(source.end(read_outcome(job, FINISHED)))
+                    else:
+                        board.start(job)
+                        running[job.folder] = (job, start(job))
+                if not running:
+                    return
+                collect()
+                if time.monotonic() - watched > WATCH:
+                    for job, _ in running.values():
+                        if reason := source.watch(job):
+                            request_prune(job.folder, reason)
+                    watched = time.monotonic()
                 board.show()
                 time.sleep(INTERVAL)
         except KeyboardInterrupt:
@@ -158,23 +232,14 @@ class Sweep:
                 process.interrupt()
             deadline = time.monotonic() + GRACE
             while running and time.monotonic() < deadline:
-                self._collect(running, board)
+                collect()
                 time.sleep(INTERVAL)
+            for job in source.rest():
+                self._add(read_outcome(job, FINISHED if job.there == FINISHED else NOT_STARTED))
             raise
         finally:
             for _, process in running.values():
                 process.kill()
-
-    def _collect(self, running: dict[int, tuple[Job, Running]], board: Board) -> None:
-        """Remove the ended jobs, and record their results."""
-        for number, (job, process) in list(running.items()):
-            how = process.poll()
-            if how is None:
-                continue
-            del running[number]
-            outcome = judge(job, how)
-            self._add(outcome)
-            board.end(outcome)
 
     def _add(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -203,7 +268,8 @@ class Sweep:
         self.show()
         if self.outcomes:
             self._compare()
-        lost = [one for one in self.outcomes if one.status != FINISHED]
+        ended = (FINISHED, PRUNED)
+        lost = [one for one in self.outcomes if one.status not in ended and not one.accepted]
         if lost:
             names = ", ".join(f"{one.job.folder.name} ({one.status})" for one in lost)
             raise RunError(
@@ -223,13 +289,13 @@ class Sweep:
             self.say(f"{self.folder / PAGE}: not written: {error}")
 
 
-def judge(job: Job, how: str) -> Outcome:
+def outcome_of(job: Job, how: str) -> Outcome:
     """Return the outcome of an ended job, and mark it as failed if it could not do so."""
-    there = status(job.folder)
-    if there == FINISHED:
-        return read_outcome(job, FINISHED)
+    state = status(job.folder)
+    if state in (FINISHED, PRUNED):
+        return read_outcome(job, state)
     if how == INTERRUPTED:
         return read_outcome(job, INTERRUPTED)
-    if there != FAILED or how.startswith("killed"):
+    if state != FAILED or how.startswith("killed"):
         mark_failed(job.folder, how or "ended without a result")
     return read_outcome(job, FAILED)

@@ -22,7 +22,7 @@ from seglab.run.paths import OVERRIDES
 from seglab.run.provenance import version
 from seglab.run.resume import is_trained
 from seglab.run.settings import read_overrides, read_settings
-from seglab.run.status import FINISHED, INTERRUPTED, NONE, STARTED, read_status, status
+from seglab.run.status import FINISHED, INTERRUPTED, NONE, PRUNED, STARTED, read_status, status
 from seglab.schema import AUTO, LoggerConfig, TrainConfig
 
 LOCK, TABLE, SLURM = ".lock", "sweep.csv", "slurm"
@@ -57,7 +57,7 @@ class Job:
         """The planned action, in a word or two."""
         if self.config is None:
             return "is wrong"
-        plans = {NONE: "start", FINISHED: "skip", INTERRUPTED: "continue"}
+        plans = {NONE: "start", FINISHED: "skip", INTERRUPTED: "continue", PRUNED: "continue"}
         return "is in use" if self.there == STARTED else f"would {plans.get(self.there, 'retry')}"
 
 

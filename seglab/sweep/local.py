@@ -13,8 +13,7 @@ from seglab.run.settings import read_settings
 from seglab.run.status import FINISHED
 from seglab.runtime.cores import cores
 from seglab.runtime.launch import WANDB, Process, ranks, visible_devices, warm
-from seglab.sweep.board import Outcome
-from seglab.sweep.engine import Sweep
+from seglab.sweep.engine import Source, Sweep
 from seglab.sweep.jobs import Job
 from seglab.sweep.worker import work
 
@@ -32,14 +31,14 @@ class Leases:
         self.each = each
         self.slots = len(self.free) // each if self.free else None
 
-    def take(self) -> str | None:
+    def acquire(self) -> str | None:
         """Reserve the GPUs of a job; None means no assignment."""
         if not self.free:
             return None
         lent, self.free = self.free[: self.each], self.free[self.each :]
         return ",".join(lent)
 
-    def give_back(self, lent: str | None) -> None:
+    def release(self, lent: str | None) -> None:
         """Release the GPUs of a job."""
         self.free += lent.split(",") if lent else []
 
@@ -48,7 +47,7 @@ class LeasedProcess(Process):
     """A job's process, which releases its GPUs at the end."""
 
     def __init__(self, job: Job, leases: Leases) -> None:
-        self.leases, self.lent = leases, leases.take()
+        self.leases, self.lent = leases, leases.acquire()
         arguments = (job.config, job.folder, job.overrides, Path.cwd())
         super().__init__(work, arguments, job.folder / LOG, self.lent)
 
@@ -56,20 +55,21 @@ class LeasedProcess(Process):
         """Return None while it runs, then how it ended."""
         how = super().poll()
         if how is not None:
-            self.leases.give_back(self.lent)
+            self.leases.release(self.lent)
             self.lent = None
         return how
 
 
-def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcome]:
+def launch(sweep: Sweep, source: Source, n_jobs: int | None) -> None:
     """Run each job in its own process, forked from a warm parent; see ``conf/hydra/launcher``.
 
     Args:
         sweep: shows them and collects their outcomes.
-        jobs: to run.
+        source: gives the jobs.
         n_jobs: jobs at a time; None means one, or one per GPU that a job asks for.
     """
-    configs = [job.config for job in jobs if job.config is not None and job.there != FINISHED]
+    jobs = [job for job in source.examples if job.config is not None and job.there != FINISHED]
+    configs = [job.config for job in jobs if job.config is not None]
     if configs:
         warm(WANDB if any(config.uses_wandb for config in configs) else ())
     wanting = [config for config in configs if config.trainer.accelerator != "cpu"]
@@ -82,18 +82,17 @@ def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int | None) -> list[Outcom
     slots = n_jobs or leases.slots or 1
     if leases.slots is not None:
         slots = min(slots, max(1, leases.slots))
-    jobs = [assign_threads(job, slots) for job in jobs]
-    configs = [job.config for job in jobs if job.config is not None and job.there != FINISHED]
     if slots > 1 and configs:
-        threads = sorted({config.trainer.threads or 1 for config in configs})
+        assigned = [assign_threads(job, slots).config for job in jobs]
+        threads = sorted({config.trainer.threads or 1 for config in assigned if config})
         each_has = " or ".join(str(number) for number in threads)
         sweep.say(f"{slots} jobs at a time, trainer.threads={each_has}")
 
     def start(job: Job) -> LeasedProcess:
         job.folder.mkdir(parents=True, exist_ok=True)
-        return LeasedProcess(job, leases)
+        return LeasedProcess(assign_threads(job, slots), leases)
 
-    return sweep.run(jobs, slots, start)
+    sweep.run(source, slots, start)
 
 
 def assign_threads(job: Job, slots: int) -> Job:

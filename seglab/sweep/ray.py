@@ -12,8 +12,7 @@ from seglab.errors import ConfigError
 from seglab.run.paths import LOG
 from seglab.run.status import INTERRUPTED
 from seglab.schema import TrainConfig
-from seglab.sweep.board import Outcome
-from seglab.sweep.engine import Sweep
+from seglab.sweep.engine import Source, Sweep
 from seglab.sweep.jobs import Job
 from seglab.sweep.worker import work
 
@@ -23,9 +22,9 @@ except ImportError:
     raise ConfigError("hydra/launcher=ray needs Ray: pip install 'seglab[ray]'") from None
 
 
-def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int, **options: Any) -> list[Outcome]:
+def launch(sweep: Sweep, source: Source, n_jobs: int, **options: Any) -> None:
     """Hand each job to Ray and wait for them; see ``conf/hydra/launcher/ray.yaml``."""
-    return sweep.run(jobs, n_jobs, Cluster(**options).submit)
+    sweep.run(source, n_jobs, Cluster(**options).submit)
 
 
 def _task(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path) -> None:

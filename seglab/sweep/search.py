@@ -1,4 +1,4 @@
-"""``search=optuna``: a study of n trials in total, robust to interruptions and failures.
+"""``search=optuna``: a study of n trials in total, pruned, robust to interruptions and failures.
 
 Uses Optuna's ask-and-tell interface. Hydra's Optuna sweeper dates from 2022: it pins Optuna 2.10
 and SQLAlchemy below 2, adds n_trials on every call, stops at the first failure, and loses
@@ -7,9 +7,12 @@ interrupted trials. Its keys and range syntax are kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from hydra.core.override_parser.types import (
     ChoiceSweep,
     IntervalSweep,
@@ -19,13 +22,16 @@ from hydra.core.override_parser.types import (
 )
 
 from seglab.config.compose import compose
+from seglab.config.instantiate import build
 from seglab.errors import ConfigError
+from seglab.run.history import validations
 from seglab.run.identity import abbreviate, same_files, short_digest
 from seglab.run.paths import METRICS
-from seglab.run.status import FAILED, FINISHED, INTERRUPTED
+from seglab.run.status import FAILED, FINISHED, INTERRUPTED, NONE, PRUNED, is_diverged
 from seglab.schema import TrainConfig
 from seglab.sweep.board import Outcome
 from seglab.sweep.engine import Sweep
+from seglab.sweep.jobs import Job
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -33,8 +39,20 @@ if TYPE_CHECKING:
 
 try:
     import optuna
+    from optuna.trial import TrialState
 except ImportError:
     raise ConfigError("search=optuna needs Optuna: pip install 'seglab[optuna]'") from None
+
+
+PRUNERS = {
+    "asha": "optuna.pruners.SuccessiveHalvingPruner",
+    "hyperband": "optuna.pruners.HyperbandPruner",
+    "median": "optuna.pruners.MedianPruner",
+}
+"""Optuna's, with its own defaults; ASHA's smallest resource is then a hundredth of a full run."""
+
+MIN_VALIDATIONS = 3
+"""A pruner that sees fewer numbers of a run cannot compare runs before they have ended."""
 
 
 def search(sweep: Sweep, overrides: Sequence[Override], **options: Any) -> None:
@@ -43,20 +61,27 @@ def search(sweep: Sweep, overrides: Sequence[Override], **options: Any) -> None:
 
 
 class Search:
-    """One study.
+    """One study; a source of jobs.
+
+    A trial's sampler is seeded by the study's seed and the trial's number, so a random sampler
+    gives the same trials in any order and after any interruption; TPE also depends on the results
+    that are known when a trial begins, so it does with one job at a time.
 
     Args:
         sweep: the jobs' folder and console.
         overrides: what is searched, as ranges, and what is fixed.
         n_trials: the total number of trials of the study.
-        direction: maximize or minimize.
-        objective: the metric in ``metrics.json`` to optimise.
+        direction: maximize or minimize; one per objective.
+        objective: the metric to optimise, or several.
         storage: Optuna's; None means a file in the sweep's folder.
-        seed: of the TPE sampler.
+        seed: of the sampler.
+        sampler: ``tpe`` or ``random``.
         n_startup_trials: random trials before TPE starts.
+        pruner: a name of :data:`PRUNERS`, or a node of one of Optuna's; None: no trial is pruned.
+        retry: whether failed trials are run again by the next call; otherwise they are accepted.
 
     Raises:
-        ConfigError: nothing to search, or a range that Optuna cannot take.
+        ConfigError: nothing to search, or an option or range that Optuna cannot take.
     """
 
     def __init__(
@@ -65,15 +90,34 @@ class Search:
         overrides: Sequence[Override],
         *,
         n_trials: int,
-        direction: str,
-        objective: str,
+        direction: str | Sequence[str],
+        objective: str | Sequence[str],
         storage: str | None,
         seed: int,
+        sampler: str,
         n_startup_trials: int,
+        pruner: str | dict[str, Any] | None,
+        retry: bool,
     ) -> None:
-        if direction not in ("maximize", "minimize"):
-            raise ConfigError(f"hydra.sweeper.direction={direction}: must be maximize or minimize")
-        self.sweep, self.n_trials, self.objective = sweep, n_trials, objective
+        self.directions = [direction] if isinstance(direction, str) else list(direction)
+        self.objectives = [objective] if isinstance(objective, str) else list(objective)
+        for one in self.directions:
+            if one not in ("maximize", "minimize"):
+                raise ConfigError(f"hydra.sweeper.direction={one}: must be maximize or minimize")
+        if len(self.directions) != len(self.objectives):
+            raise ConfigError(
+                f"hydra.sweeper.direction: {len(self.directions)} for {len(self.objectives)} "
+                "objectives; give one for each: direction=[maximize,minimize]"
+            )
+        if sampler not in ("tpe", "random"):
+            raise ConfigError(f"hydra.sweeper.sampler={sampler}: must be tpe or random")
+        if pruner is not None and len(self.objectives) > 1:
+            raise ConfigError(
+                f"hydra.sweeper.pruner={pruner}: Optuna prunes by one objective only; give one "
+                "hydra.sweeper.objective, or pruner=null"
+            )
+        self.sweep, self.n_trials, self.retry = sweep, n_trials, retry
+        self.pruner = None if pruner is None else build_pruner(pruner)
         self.space = {
             override.get_key_element(): distribution(override)
             for override in overrides
@@ -87,60 +131,152 @@ class Search:
             if not override.is_sweep_override()
         ]
         self.storage = storage or f"sqlite:///{sweep.folder / 'study.db'}"
-        self.direction, self.seed, self.n_startup_trials = direction, seed, n_startup_trials
+        self.seed, self.sampler, self.n_startup_trials = seed, sampler, n_startup_trials
+        self.first = [
+            *self.fixed,
+            *(f"{key}={lowest(values)}" for key, values in self.space.items()),
+        ]
+        self.examples: Sequence[Job] = ()
+        self.open: list[int] = []  # numbers of trials that an earlier call began
+        self.lacking, self.total = n_trials, n_trials
+        self.reported: dict[int, int] = {}  # the last step of each running trial
 
     def run(self) -> None:
         """Run the missing trials; interrupted trials first, with their parameters."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        first = [*self.fixed, *(f"{key}={lowest(values)}" for key, values in self.space.items())]
         if self.sweep.dry_run:
             self.sweep.say(f"would complete a study of {self.n_trials} trials in {self.storage}")
             for key, values in self.space.items():
                 self.sweep.say(f"    {key}: {values}")
-            self.sweep.launch([first], 0)
+            self.sweep.launch([self.first])
             return
+        config = compose("train", TrainConfig, self.first).config
+        self._check_validations(config)
         self.sweep.folder.mkdir(parents=True, exist_ok=True)
-        study = self._study(first)
-        before = study.get_trials(deepcopy=False)
+        self.study = self._study(config)
+        before = self.study.get_trials(deepcopy=False)
+        self.open = [trial.number for trial in before if trial.state == TrialState.RUNNING]
+        if not self.retry:
+            for trial in before:
+                if trial.state == TrialState.RUNNING and ERROR in trial.user_attrs:
+                    self.study.tell(trial.number, state=TrialState.FAIL)
+                    self.open.remove(trial.number)
+            before = self.study.get_trials(deepcopy=False)
         ended = [trial for trial in before if trial.state.is_finished()]
-        begun = [trial for trial in before if trial.state == optuna.trial.TrialState.RUNNING]
         self.sweep.say(
-            f"study {study.study_name}: {len(ended)} of {self.n_trials} trials done, "
-            f"{len(begun)} to take up again"
+            f"study {self.study.study_name}: {len(ended)} of {self.n_trials} trials done, "
+            f"{len(self.open)} to resume"
         )
         for trial in ended:
-            state = FINISHED if trial.state == optuna.trial.TrialState.COMPLETE else FAILED
-            self.sweep.recall(trial.number + 1, self.overrides(trial), state)
-        self._tell(study, begun)
-        lacking = self.n_trials - len(ended) - len(begun)
-        while lacking > 0:
-            asked = self._ask(study, min(self.sweep.slots, lacking))
-            self._tell(study, asked)
-            lacking -= len(asked)
-        if any(trial.value is not None for trial in study.get_trials(deepcopy=False)):
-            best = study.best_trial
-            found = " ".join(f"{key}={value}" for key, value in best.params.items())
-            self.sweep.say(f"best trial {best.number + 1}: {self.objective} {best.value}  {found}")
+            self.sweep.add_earlier(
+                trial.number + 1, self.overrides(trial.params), _STATES[trial.state]
+            )
+        self.lacking = self.n_trials - len(ended) - len(self.open)
+        self.total = max(0, self.n_trials - len(ended))
+        if self.total:
+            example = self.sweep.plan(0, self.first)
+            self.examples = [replace(example, there=NONE)]
+            self.sweep.launcher(self.sweep, self)
+        self._show_best()
 
-    def _study(self, overrides: Sequence[str]) -> optuna.Study:
+    def next(self) -> Job | None:
+        """Return the job of the next trial: one that an earlier call began, or a new one."""
+        if self.open:
+            number = self.open.pop(0)
+            params = self.study.get_trials(deepcopy=False)[number].params
+        elif self.lacking > 0:
+            self.lacking -= 1
+            number, params = self._ask()
+        else:
+            return None
+        return self.sweep.plan(number + 1, self.overrides(params))
+
+    def watch(self, job: Job) -> str:
+        """Report a running trial's new validations; return why it is to be pruned, or nothing.
+
+        The step of a report is the number of epochs.
+        """
+        if self.pruner is None:
+            return ""
+        trial = self._trial(job)
+        known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        for epoch, value in validations(job.folder, self.objectives[0]):
+            if epoch <= self.reported.get(job.number, 0):
+                continue
+            self.reported[job.number] = epoch
+            if epoch not in known:  # an earlier call may have reported it
+                trial.report(value, epoch)
+            if epoch >= max(known, default=0) and trial.should_prune():
+                trial.set_user_attr(
+                    ERROR,
+                    reason := f"{self.objectives[0]} {value:.4f} after "
+                    f"{epoch} epochs: {type(self.pruner).__name__}",
+                )
+                return reason
+        return ""
+
+    def end(self, outcome: Outcome) -> Outcome:
+        """Tell the study the result of a trial.
+
+        What a run has logged decides, not when it was seen: a trial that would have been pruned at
+        one of its validations is pruned, even if it ended first.
+        """
+        if outcome.status == INTERRUPTED:
+            return outcome  # the trial stays open
+        trial = self._trial(outcome.job)
+        attributes = self.study.get_trials(deepcopy=False)[trial.number].user_attrs
+        reason = str(attributes.get(ERROR, "")) if outcome.status == PRUNED else ""
+        reason = reason or self.watch(outcome.job)
+        if outcome.status == FAILED and is_diverged(outcome.job.folder):
+            reason = outcome.error
+            trial.set_user_attr(ERROR, reason)
+        if reason:
+            self.study.tell(trial.number, state=TrialState.PRUNED)
+            return replace(outcome, status=PRUNED, error=reason)
+        values = self.values(outcome)
+        if values is not None:
+            self.study.tell(trial.number, values)
+        elif self.retry:
+            trial.set_user_attr(ERROR, outcome.error)  # it stays open for the next call
+        else:
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        return outcome
+
+    def rest(self) -> Sequence[Job]:
+        """Return nothing: what has not been asked for has no parameters yet."""
+        return ()
+
+    def _check_validations(self, config: TrainConfig) -> None:
+        every = config.trainer.check_val_every_n_epoch
+        if self.pruner is not None and config.trainer.max_epochs // every < MIN_VALIDATIONS:
+            raise ConfigError(
+                f"trainer.check_val_every_n_epoch={every}: a pruner needs {MIN_VALIDATIONS} "
+                f"validations of a run at least, and trainer.max_epochs={config.trainer.max_epochs}"
+                f" gives {config.trainer.max_epochs // every}"
+            )
+
+    def _study(self, config: TrainConfig) -> optuna.Study:
         """Return the sweep's study, or a separate one if its data differs.
 
-        The sampler's seed depends on the number of trials: a fixed seed would repeat the first
-        trials.
-
         Raises:
-            ConfigError: the configuration is wrong, whatever the values of the parameters.
+            ConfigError: the study has other objectives.
             DataError: the data set cannot be used.
         """
-        data = self.sweep.identities.of(compose("train", TrainConfig, overrides).config)
-        storage = optuna.storages.RDBStorage(self.storage)
+        data = self.sweep.identities.of(config)
+        self.backend = optuna.storages.RDBStorage(self.storage)
         for name in (self.sweep.folder.name, f"{self.sweep.folder.name}-{short_digest(data)}"):
             study = optuna.create_study(
                 study_name=name,
-                storage=storage,
-                direction=self.direction,  # type: ignore[arg-type]
+                storage=self.backend,
+                directions=self.directions,
                 load_if_exists=True,
             )
+            if [direction.name.lower() for direction in study.directions] != self.directions:
+                raise ConfigError(
+                    f"hydra.sweeper.direction: study {name} has "
+                    f"{[direction.name.lower() for direction in study.directions]}; give another "
+                    "sweep.name"
+                )
             if not study.get_trials(deepcopy=False) and "data" not in study.user_attrs:
                 study.set_user_attr("data", data)
             if same_files(recorded := study.user_attrs.get("data"), data):
@@ -149,48 +285,96 @@ class Search:
                 f"study {name}: of other data, {abbreviate(recorded)}, and left alone; this is "
                 f"{abbreviate(data)}"
             )
-        seed = self.seed + len(study.get_trials(deepcopy=False))
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.n_startup_trials)
-        return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+        return self._load(name, len(study.get_trials(deepcopy=False)))
 
-    def _ask(self, study: optuna.Study, count: int) -> list[FrozenTrial]:
-        """Begin new trials."""
+    def _load(self, name: str, number: int) -> optuna.Study:
+        """Load the study with the sampler of a trial."""
+        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
+        sampler = (
+            optuna.samplers.RandomSampler(seed=seed)
+            if self.sampler == "random"
+            else optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.n_startup_trials)
+        )
+        return optuna.load_study(
+            study_name=name,
+            storage=self.backend,
+            sampler=sampler,
+            pruner=self.pruner or optuna.pruners.NopPruner(),
+        )
+
+    def _ask(self) -> tuple[int, dict[str, Any]]:
+        """Begin a trial, and return its number and parameters."""
+        number = len(self.study.get_trials(deepcopy=False))
         try:
-            numbers = [study.ask(self.space).number for _ in range(count)]
+            trial = self._load(self.study.study_name, number).ask(self.space)
         except ValueError as error:
             raise ConfigError(f"search=optuna: the study has other ranges: {error}") from None
-        trials = study.get_trials(deepcopy=False)
-        return [trials[number] for number in numbers]
+        return trial.number, trial.params
 
-    def _tell(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-        """Run trials, and record their results."""
-        if not trials:
-            return
-        batch = [self.overrides(trial) for trial in trials]
-        outcomes = self.sweep.launch(batch, trials[0].number)
-        for trial, outcome in zip(trials, outcomes, strict=True):
-            value = self.value(outcome)
-            if value is not None:
-                study.tell(trial.number, value)
-            elif outcome.status != INTERRUPTED:  # the trial stays open
-                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    def _trial(self, job: Job) -> optuna.Trial:
+        study = self.backend.get_study_id_from_name(self.study.study_name)
+        number = self.backend.get_trial_id_from_study_id_trial_number(study, job.number - 1)
+        return optuna.Trial(self.study, number)
 
-    def overrides(self, trial: FrozenTrial) -> list[str]:
-        """Return the overrides of a trial."""
-        return [*self.fixed, *(f"{key}={value}" for key, value in trial.params.items())]
+    def _show_best(self) -> None:
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        several = len(self.objectives) > 1
+        for trial in self.study.best_trials if trials and several else ():
+            self.sweep.say(f"Pareto front: {self._described(trial)}")
+        if trials and not several:
+            self.sweep.say(f"best {self._described(self.study.best_trial)}")
 
-    def value(self, outcome: Outcome) -> float | None:
-        """Return the objective of a trial; None if it failed or lacks the metric."""
-        metrics = outcome.metrics
+    def _described(self, trial: FrozenTrial) -> str:
+        values = zip(self.objectives, trial.values, strict=True)
+        numbers = "  ".join(f"{name} {value:.6g}" for name, value in values)
+        params = " ".join(f"{key}={value}" for key, value in trial.params.items())
+        return f"trial {trial.number + 1}: {numbers}  {params}"
+
+    def overrides(self, params: Mapping[str, Any]) -> list[str]:
+        """Return the overrides of a trial with these parameters."""
+        return [*self.fixed, *(f"{key}={value}" for key, value in params.items())]
+
+    def values(self, outcome: Outcome) -> list[float] | None:
+        """Return the objectives of a trial; None if it failed or lacks one of them.
+
+        Raises:
+            ConfigError: there is no such metric.
+        """
         if outcome.status != FINISHED:
             return None
-        if self.objective not in metrics:
+        for name in self.objectives:
+            if name not in outcome.metrics:
+                known = ", ".join(name for name in outcome.metrics if "/IoU/" not in name)
+                raise ConfigError(
+                    f"hydra.sweeper.objective={name}: not in {METRICS}; there is {known}"
+                )
+        values = [outcome.metrics[name] for name in self.objectives]
+        return None if any(map(math.isnan, values)) else values
+
+
+ERROR = "error"
+"""The attribute of a trial that says why it failed or was pruned."""
+
+_STATES = {TrialState.COMPLETE: FINISHED, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
+
+
+def build_pruner(pruner: str | dict[str, Any]) -> optuna.pruners.BasePruner:
+    """Build one of Optuna's pruners from its name or node.
+
+    Raises:
+        ConfigError: no such pruner, or an argument that it does not take.
+    """
+    key = "hydra.sweeper.pruner"
+    if isinstance(pruner, str):
+        if pruner not in PRUNERS:
             raise ConfigError(
-                f"hydra.sweeper.objective={self.objective}: not in {METRICS}; there is "
-                f"{', '.join(name for name in metrics if '/IoU/' not in name)}"
+                f"{key}={pruner}: must be one of {', '.join(PRUNERS)}, null, or a _target_"
             )
-        found = metrics[self.objective]
-        return found if found == found else None  # NaN
+        pruner = {"_target_": PRUNERS[pruner]}
+    built = build(pruner, key)
+    if not isinstance(built, optuna.pruners.BasePruner):
+        raise ConfigError(f"{key}._target_={pruner['_target_']}: not one of Optuna's pruners")
+    return built
 
 
 def lowest(values: BaseDistribution) -> Any:

@@ -22,8 +22,7 @@ from seglab.run.paths import LOG
 from seglab.run.status import INTERRUPTED
 from seglab.runtime.worker import write_to
 from seglab.schema import TrainConfig
-from seglab.sweep.board import Outcome
-from seglab.sweep.engine import Sweep
+from seglab.sweep.engine import Source, Sweep
 from seglab.sweep.jobs import SLURM, Job
 from seglab.sweep.worker import work
 
@@ -43,9 +42,9 @@ OVER = (
 """The states that a job does not leave; one that is queued again is PENDING."""
 
 
-def launch(sweep: Sweep, jobs: Sequence[Job], n_jobs: int, **options: Any) -> list[Outcome]:
+def launch(sweep: Sweep, source: Source, n_jobs: int, **options: Any) -> None:
     """Submit each job to SLURM and wait for them; see ``conf/hydra/launcher/slurm.yaml``."""
-    return sweep.run(jobs, n_jobs, Cluster(sweep.folder, **options).submit)
+    sweep.run(source, n_jobs, Cluster(sweep.folder, **options).submit)
 
 
 class SlurmJob:

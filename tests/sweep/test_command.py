@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,16 @@ from rich.console import Console
 
 from seglab.config.compose import compose_sweep
 from seglab.errors import ConfigError
-from seglab.sweep.board import Outcome
 from seglab.sweep.command import grid, sweep
-from seglab.sweep.engine import Sweep
+from seglab.sweep.engine import Source, Sweep
 from seglab.sweep.jobs import Job
 
 
 def jobs_of(folder: Path, *overrides: str) -> list[str]:
     started: list[Job] = []
 
-    def launcher(sweep: Sweep, jobs: Sequence[Job]) -> list[Outcome]:
-        started.extend(jobs)
-        return []
+    def launcher(sweep: Sweep, source: Source) -> None:
+        started.extend(source.examples)
 
     _, given = compose_sweep(overrides)
     grid(Sweep(folder, [], Console(quiet=True), launcher), given)

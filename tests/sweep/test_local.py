@@ -15,27 +15,27 @@ from seglab.sweep.local import Leases, assign_threads
 def test_gpus_are_lent_and_given_back() -> None:
     leases = Leases(["0", "3", "GPU-abc"])
     assert leases.slots == 3
-    lent = [leases.take() for _ in range(3)]
+    lent = [leases.acquire() for _ in range(3)]
     assert lent == ["0", "3", "GPU-abc"]
-    leases.give_back(lent[1])
-    assert leases.take() == "3"
+    leases.release(lent[1])
+    assert leases.acquire() == "3"
 
 
 def test_a_job_of_two_processes_gets_two_gpus() -> None:
     leases = Leases(["0", "1", "2", "3", "4"], each=2)
     assert leases.slots == 2
-    assert [leases.take(), leases.take()] == ["0,1", "2,3"]
-    leases.give_back("0,1")
-    assert leases.take() == "4,0"
+    assert [leases.acquire(), leases.acquire()] == ["0,1", "2,3"]
+    leases.release("0,1")
+    assert leases.acquire() == "4,0"
 
 
 @pytest.mark.parametrize("devices", [[], ["0"]])
 def test_nothing_is_lent_where_there_is_no_choice(devices: list[str]) -> None:
     leases = Leases(devices)
     assert leases.slots is None
-    assert leases.take() is None
-    leases.give_back(None)
-    assert leases.take() is None
+    assert leases.acquire() is None
+    leases.release(None)
+    assert leases.acquire() is None
 
 
 def test_cores_are_shared_by_jobs_and_processes(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -13,7 +15,7 @@ from seglab.config.overrides import parse
 from seglab.errors import ConfigError
 from seglab.run.status import FAILED, FINISHED, INTERRUPTED
 from seglab.sweep.board import Outcome
-from seglab.sweep.engine import Sweep
+from seglab.sweep.engine import Source, Sweep
 from seglab.sweep.jobs import Job
 
 optuna = pytest.importorskip("optuna")
@@ -25,7 +27,10 @@ OPTIONS: dict[str, Any] = {
     "objective": "val/mIoU",
     "storage": None,
     "seed": 0,
+    "sampler": "tpe",
     "n_startup_trials": 10,
+    "pruner": None,
+    "retry": True,
 }
 
 
@@ -36,8 +41,15 @@ class Answers:
         self.judge = judge
         self.seen: list[dict[str, str]] = []
 
-    def __call__(self, sweep: Sweep, jobs: Sequence[Job]) -> list[Outcome]:
-        return [self.answer(job) for job in jobs]
+    def __call__(self, sweep: Sweep, source: Source) -> None:
+        """Two jobs at a time, which end in their order."""
+        running: list[Job] = []
+        while True:
+            while len(running) < 2 and (job := source.next()) is not None:
+                running.append(job)
+            if not running:
+                return
+            source.end(self.answer(running.pop(0)))
 
     def answer(self, job: Job) -> Outcome:
         values = dict(one.split("=", 1) for one in job.overrides)
@@ -48,9 +60,12 @@ class Answers:
         return Outcome(job, status, metrics, 1.0, str(said or ""))
 
 
-def complete(folder: Path, answers: Answers, n_trials: int, **options: Any) -> Any:
-    sweep = Sweep(folder / "study", ["optimizer.lr"], Console(quiet=True), answers, slots=2)
-    given = parse(["optimizer.lr=tag(log, interval(1e-4, 1e-1))", "seed=7"], several=True)
+def complete(
+    folder: Path, answers: Answers, n_trials: int, more: Sequence[str] = (), **options: Any
+) -> Any:
+    sweep = Sweep(folder / "study", ["optimizer.lr"], Console(quiet=True), answers)
+    lr = "optimizer.lr=tag(log, interval(1e-4, 1e-1))"
+    given = parse([lr, "seed=7", "trainer.max_epochs=4", *more], several=True)
     Search(sweep, given, n_trials=n_trials, **{**OPTIONS, **options}).run()
     return optuna.load_study(
         study_name="study", storage=f"sqlite:///{folder / 'study' / 'study.db'}"
@@ -80,13 +95,119 @@ def test_failed_trials_pass_and_interrupted_ones_are_taken_up_with_their_values(
     tmp_path: Path,
 ) -> None:
     first = Answers(lambda values: None if len(first.seen) == 2 else ValueError("no"))
-    study = complete(tmp_path, first, 3)
+    study = complete(tmp_path, first, 3, retry=False)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "RUNNING", "FAIL"]
     second = Answers(lambda values: 0.5)
-    study = complete(tmp_path, second, 3)
+    study = complete(tmp_path, second, 3, retry=False)
     assert second.seen == [first.seen[1]], "the same parameters again, and nothing else"
     assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "FAIL"]
     assert study.best_value == 0.5
+
+
+def test_failed_trials_are_run_again_until_they_are_accepted(tmp_path: Path) -> None:
+    first = Answers(lambda values: ValueError("no"))
+    study = complete(tmp_path, first, 2)
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "RUNNING"]
+    second = Answers(lambda values: 0.5 if len(second.seen) == 1 else ValueError("no"))
+    study = complete(tmp_path, second, 2)
+    assert second.seen == first.seen
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "RUNNING"]
+    third = Answers(lambda values: 0.5)
+    study = complete(tmp_path, third, 2, retry=False)
+    assert third.seen == []
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (2, 5)])
+def test_a_random_trial_is_a_function_of_seed_and_number_whatever_the_interruptions(
+    tmp_path: Path, cuts: tuple[int, ...]
+) -> None:
+    for total in (*cuts, 7):
+        answers = Answers(lambda values: float(values["optimizer.lr"]))
+        study = complete(tmp_path, answers, total, sampler="random", seed=3)
+    expected = []
+    for number in range(7):
+        seed = int(np.random.SeedSequence((3, number)).generate_state(1)[0])
+        other = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        expected.append(other.ask().suggest_float("optimizer.lr", 1e-4, 1e-1, log=True))
+    assert [trial.params["optimizer.lr"] for trial in study.trials] == pytest.approx(expected)
+
+
+def test_two_objectives_have_a_front(tmp_path: Path) -> None:
+    class Two(Answers):
+        def answer(self, job: Job) -> Outcome:
+            rate = float(dict(one.split("=") for one in job.overrides)["optimizer.lr"])
+            metrics = {"val/mIoU": rate, "speed/images_per_second": 1 - rate}
+            return Outcome(job, FINISHED, metrics, 1.0, "")
+
+    both: dict[str, Any] = {
+        "objective": ["val/mIoU", "speed/images_per_second"],
+        "direction": ["maximize", "maximize"],
+    }
+    study = complete(tmp_path, Two(lambda values: 0.0), 4, **both)
+    assert len(study.best_trials) == 4, "none is better in both"
+    with pytest.raises(ConfigError, match="pruner=asha: Optuna prunes by one objective only"):
+        complete(tmp_path, Two(lambda values: 0.0), 4, **both, pruner="asha")
+    with pytest.raises(ConfigError, match="direction: 1 for 2 objectives"):
+        complete(tmp_path, Two(lambda values: 0.0), 4, objective=both["objective"])
+    with pytest.raises(ConfigError, match="direction: study study has"):
+        complete(tmp_path, Answers(lambda values: 0.5), 5)
+
+
+class Histories(Answers):
+    """Jobs whose validations are written before they end: epoch E of rate r scores r * E."""
+
+    def answer(self, job: Job) -> Outcome:
+        rate = float(dict(one.split("=") for one in job.overrides)["optimizer.lr"])
+        job.folder.mkdir(parents=True, exist_ok=True)
+        rows = [f"{epoch},{epoch},{rate * (epoch + 1)}" for epoch in range(4)]
+        text = "\n".join(["step,epoch,val/mIoU", *rows])
+        (job.folder / "metrics.csv").write_text(f"{text}\n")
+        return Outcome(job, FINISHED, {"val/mIoU": rate * 4}, 1.0, "")
+
+
+def test_what_a_run_has_logged_decides_whether_it_is_pruned_not_when_it_was_seen(
+    tmp_path: Path,
+) -> None:
+    answers = Histories(lambda values: 0.0)
+    study = complete(tmp_path, answers, 12, sampler="random", pruner="median")
+    # Optuna's median pruner: from the sixth trial on, below the median of the complete ones.
+    complete_rates: list[float] = []
+    for trial in study.trials:
+        rate = trial.params["optimizer.lr"]
+        worse = len(complete_rates) >= 5 and rate < np.median(complete_rates)
+        assert trial.state.name == ("PRUNED" if worse else "COMPLETE"), trial.number
+        complete_rates += [] if worse else [rate]
+    (pruned, *_) = [trial for trial in study.trials if trial.state.name == "PRUNED"]
+    assert "val/mIoU" in pruned.user_attrs["error"]
+    assert "after 1 epochs: MedianPruner" in pruned.user_attrs["error"]
+
+
+def test_pruners_need_three_validations_and_a_name_that_exists(tmp_path: Path) -> None:
+    answers = Answers(lambda values: 0.5)
+    with pytest.raises(ConfigError, match=r"check_val_every_n_epoch=2: a pruner needs 3 valid"):
+        complete(tmp_path, answers, 1, pruner="asha", more=["trainer.check_val_every_n_epoch=2"])
+    with pytest.raises(ConfigError, match=r"pruner=best: must be one of asha, hyperband, median"):
+        complete(tmp_path, answers, 1, pruner="best")
+    with pytest.raises(ConfigError, match=r"pruner: .*percentile"):
+        complete(tmp_path, answers, 1, pruner={"_target_": "optuna.pruners.PercentilePruner"})
+    with pytest.raises(ConfigError, match="not one of Optuna's pruners"):
+        complete(tmp_path, answers, 1, pruner={"_target_": "collections.Counter"})
+    percentile = {"_target_": "optuna.pruners.PercentilePruner", "percentile": 25.0}
+    complete(tmp_path, answers, 1, pruner=percentile)
+
+
+def test_a_diverged_trial_is_pruned_and_its_reason_kept(tmp_path: Path) -> None:
+    class Diverging(Answers):
+        def answer(self, job: Job) -> Outcome:
+            job.folder.mkdir(parents=True)
+            status = {"status": "failed", "diverged": True, "error": "train/loss is nan"}
+            (job.folder / "status.json").write_text(json.dumps(status))
+            return Outcome(job, FAILED, {}, 1.0, "train/loss is nan")
+
+    study = complete(tmp_path, Diverging(lambda values: None), 1)
+    assert study.trials[0].state.name == "PRUNED"
+    assert study.trials[0].user_attrs["error"] == "train/loss is nan"
 
 
 def test_trials_on_other_data_are_another_study(
