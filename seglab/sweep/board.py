@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from seglab.errors import RunError
 from seglab.run.folder import read_metrics
+from seglab.run.history import validations
 from seglab.run.paths import HISTORY
 from seglab.run.status import FAILED, FINISHED, INTERRUPTED, PRUNED, SPEED, read_status
 from seglab.runtime.spreadsheet import write_table
@@ -63,6 +64,8 @@ def read_outcome(job: Job, status: str, error: str = "") -> Outcome:
             metrics |= {SPEED: entry[SPEED]} if isinstance(entry.get(SPEED), float) else {}
         except RunError as damage:
             status, error = FAILED, f"{damage}; delete {job.folder} to train it again"
+    if status == PRUNED:
+        metrics = dict([("val/mIoU", v) for _, v in validations(job.folder, "val/mIoU")][-1:])
     return Outcome(job, status, metrics, _duration(entry), error or str(entry.get("error", "")))
 
 
@@ -159,21 +162,46 @@ def clock(seconds: float) -> str:
     return "" if math.isnan(seconds) else str(timedelta(seconds=round(seconds)))
 
 
-def show_table(outcomes: Iterable[Outcome], console: Console) -> None:
-    """Print the results of all jobs."""
+MAX_COLUMNS = 3
+"""Swept keys that get a column each; more are listed in one."""
+
+
+def show_table(outcomes: Sequence[Outcome], console: Console) -> None:
+    """Print the results of all jobs: what was swept first, the folders last."""
+    keys = list(dict.fromkeys(key for one in outcomes for key in swept(one.job)))
+    columns = keys if len(keys) <= MAX_COLUMNS else ["overrides"]
     table = Table()
-    for name in ("job", "overrides", "status", "val/mIoU", "time"):
-        table.add_column(name, justify="left" if name in ("overrides", "status") else "right")
-    table.add_column("folder", no_wrap=True, overflow="fold")  # so that it can be copied
+    table.add_column("job", justify="right", no_wrap=True)
+    for key in columns:
+        table.add_column(key.rpartition(".")[2] if key in keys else key, overflow="fold")
+    for name in ("status", "val/mIoU", "time"):
+        table.add_column(name, justify="left" if name == "status" else "right", no_wrap=True)
+    table.add_column("folder", overflow="fold")
     for one in outcomes:
+        values = {key: rounded(value) for key, value in swept(one.job).items()}
+        listed = "\n".join(f"{key}={value}" for key, value in values.items())
+        cells = [values.get(key, "") for key in columns] if columns is keys else [listed]
         miou = "" if math.isnan(one.miou) else f"{one.miou:.4f}"
-        overrides = "\n".join(map(printable, one.job.axes))
         table.add_row(
-            *map(plain, (str(one.job.number), overrides)),
+            *map(plain, (str(one.job.number), *map(printable, cells))),
             styled((one.status, _STYLES.get(one.status, ""))),
             *map(plain, (miou, clock(one.seconds), one.job.folder.name)),
         )
     console.print(table)
+
+
+def swept(job: Job) -> dict[str, str]:
+    """Return the swept keys of a job and their values, as on the command line."""
+    pairs = (axis.partition("=") for axis in job.axes)
+    return {key: value for key, _, value in pairs}
+
+
+def rounded(value: str) -> str:
+    """Return a value with four digits at most if it is a fraction; sweep.csv has all digits."""
+    try:
+        return value if value.lstrip("+-").isdecimal() else f"{float(value):.4g}"
+    except ValueError:
+        return value
 
 
 def write_csv(outcomes: Sequence[Outcome], path: Path) -> None:

@@ -81,7 +81,7 @@ class Listed:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.waiting = list({job.folder: job for job in reversed(jobs)}.values())[::-1]
-        self.examples = tuple(self.waiting)
+        self.examples: Sequence[Job] = tuple(self.waiting)
         self.total = sum(job.config is not None and job.there != FINISHED for job in self.waiting)
 
     def next(self) -> Job | None:

@@ -268,7 +268,7 @@ class Search:
             study = optuna.create_study(
                 study_name=name,
                 storage=self.backend,
-                directions=self.directions,
+                directions=self.directions,  # type: ignore[arg-type]
                 load_if_exists=True,
             )
             if [direction.name.lower() for direction in study.directions] != self.directions:

@@ -65,7 +65,8 @@ def settings(run: Path) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_an_experiment_beside_the_work_trains_a_sweep_and_evaluates(
     own: Path, tiny: list[str], processes: int
 ) -> None:

@@ -47,6 +47,34 @@ def test_a_preempted_job_of_a_sweep_is_queued_again_and_goes_on(
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
+def test_a_search_of_data_parallel_jobs_is_pruned_and_preempted(
+    tmp_path: Path, tiny: list[str]
+) -> None:
+    arguments = ["experiments=smoke", *tiny, "trainer.max_epochs=30", "data.batch_size=2"]
+    arguments += ["trainer.devices=2", "trainer.threads=1", "sweep.name=study", "logger=csv"]
+    arguments += ["+callbacks.slow={_target_:helpers.trouble.Slow,seconds:0.2}"]
+    arguments += ["search=optuna", "hydra.sweeper.n_trials=5", "hydra.sweeper.sampler=random"]
+    arguments += ["hydra.sweeper.pruner=asha", "optimizer.lr=tag(log, interval(1e-5, 1e-1))"]
+    arguments += ["hydra/launcher=slurm", "hydra.launcher.n_jobs=1"]
+    arguments += ["hydra.launcher.cpus_per_task=2", "hydra.launcher.timeout_min=30"]
+    sweep = start(tmp_path, "train", "-m", *arguments)
+    try:
+        number, folder = first_saved(tmp_path / "sweeps/study", sweep)
+        subprocess.run(["scancel", "--signal=USR2", number], check=True)
+        out, err = sweep.communicate(timeout=500)
+    finally:
+        sweep.kill()
+    log = (folder / "log.txt").read_text()
+    assert sweep.returncode == 0, out + err + log
+    assert "Caught signal SIGUSR2" in log, "submitit was asked to queue it again"
+    with (tmp_path / "sweeps/study/sweep.csv").open(newline="") as file:
+        statuses = [row["status"] for row in csv.DictReader(file)]
+    assert len(statuses) == 5
+    assert {*statuses} == {"finished", "pruned"}
+    assert json.loads((folder / "status.json").read_text())["status"] == "finished"
+
+
 def first_saved(sweep: Path, process: subprocess.Popen[str]) -> tuple[str, Path]:
     """Wait for a job's first checkpoint; return SLURM's number of the job, and its folder."""
     for _ in range(2000):

@@ -54,3 +54,13 @@ class Sleeper(L.Callback):
         if trainer.global_step == 1:
             (Path(trainer.default_root_dir) / "asleep").touch()
             time.sleep(60)
+
+
+class Slow(L.Callback):
+    """Sleeps for so many seconds after each epoch."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        time.sleep(self.seconds)
