@@ -24,8 +24,8 @@ from seglab.runtime.spreadsheet import write_table
 from seglab.sweep.jobs import Job
 from seglab.text import plain, print_plain, printable, styled
 
-NOT_STARTED = "not started"
-"""The status of a job that an interrupted sweep has not come to."""
+NOT_STARTED, SUBMITTED = "not started", "submitted"
+"""The status of a job that a sweep has not come to, or has left to a cluster."""
 
 
 @dataclass(frozen=True)

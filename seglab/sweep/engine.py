@@ -23,6 +23,7 @@ from seglab.run.status import (
 from seglab.runtime import signals
 from seglab.sweep.board import (
     NOT_STARTED,
+    SUBMITTED,
     Board,
     Outcome,
     read_outcome,
@@ -198,7 +199,8 @@ class Sweep:
                 if how is None:
                     continue
                 del running[folder]
-                outcome = source.end(outcome_of(job, how))
+                outcome = read_outcome(job, SUBMITTED) if how == SUBMITTED else outcome_of(job, how)
+                outcome = source.end(outcome)
                 board.end(outcome)
                 self._add(outcome)
                 for other in same.pop(folder, ()):
@@ -206,7 +208,8 @@ class Sweep:
 
         try:
             while True:
-                while len(running) < slots and (job := source.next()) is not None:
+                free = slots - sum(one.status == SUBMITTED for one in self.outcomes)
+                while len(running) < free and (job := source.next()) is not None:
                     if job.config is None:
                         self.folder.mkdir(parents=True, exist_ok=True)
                         self._add(source.end(read_outcome(job, FAILED, job.error)))
@@ -218,7 +221,7 @@ class Sweep:
                         board.start(job)
                         running[job.folder] = (job, start(job))
                 if not running:
-                    return
+                    break
                 collect()
                 if time.monotonic() - watched > WATCH:
                     for job, _ in running.values():
@@ -234,10 +237,10 @@ class Sweep:
             while running and time.monotonic() < deadline:
                 collect()
                 time.sleep(INTERVAL)
-            for job in source.rest():
-                self._add(read_outcome(job, FINISHED if job.there == FINISHED else NOT_STARTED))
             raise
         finally:
+            for job in source.rest():
+                self._add(read_outcome(job, FINISHED if job.there == FINISHED else NOT_STARTED))
             for _, process in running.values():
                 process.kill()
 
@@ -268,7 +271,13 @@ class Sweep:
         self.show()
         if self.outcomes:
             self._compare()
-        ended = (FINISHED, PRUNED)
+        ended = [FINISHED, PRUNED, SUBMITTED]
+        if left := sum(one.status == SUBMITTED for one in self.outcomes):
+            ended.append(NOT_STARTED)
+            self.say(
+                f"{left} jobs are with the cluster; the same command again, with "
+                f"sweep.name={self.folder.name}, shows and collects them"
+            )
         lost = [one for one in self.outcomes if one.status not in ended and not one.accepted]
         if lost:
             names = ", ".join(f"{one.job.folder.name} ({one.status})" for one in lost)

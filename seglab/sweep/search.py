@@ -29,7 +29,7 @@ from seglab.run.identity import abbreviate, same_files, short_digest
 from seglab.run.paths import METRICS
 from seglab.run.status import FAILED, FINISHED, INTERRUPTED, NONE, PRUNED, is_diverged
 from seglab.schema import TrainConfig
-from seglab.sweep.board import Outcome
+from seglab.sweep.board import SUBMITTED, Outcome
 from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job
 
@@ -221,7 +221,7 @@ class Search:
         What a run has logged decides, not when it was seen: a trial that would have been pruned at
         one of its validations is pruned, even if it ended first.
         """
-        if outcome.status == INTERRUPTED:
+        if outcome.status in (INTERRUPTED, SUBMITTED):
             return outcome  # the trial stays open
         trial = self._trial(outcome.job)
         attributes = self.study.get_trials(deepcopy=False)[trial.number].user_attrs

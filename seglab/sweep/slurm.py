@@ -19,9 +19,12 @@ from typing import Any
 from seglab.data.folders import check_private, make_private
 from seglab.errors import ConfigError, RunError
 from seglab.run.paths import LOG
+from seglab.run.received import read_json
 from seglab.run.status import INTERRUPTED
+from seglab.runtime.files import write_json
 from seglab.runtime.worker import write_to
 from seglab.schema import TrainConfig
+from seglab.sweep.board import SUBMITTED
 from seglab.sweep.engine import Source, Sweep
 from seglab.sweep.jobs import SLURM, Job
 from seglab.sweep.worker import work
@@ -42,9 +45,13 @@ OVER = (
 """The states that a job does not leave; one that is queued again is PENDING."""
 
 
-def launch(sweep: Sweep, source: Source, n_jobs: int, **options: Any) -> None:
+JOBS = "jobs.json"
+"""SLURM's number of each job by the name of its folder, beside submitit's files."""
+
+
+def launch(sweep: Sweep, source: Source, n_jobs: int, detach: bool, **options: Any) -> None:
     """Submit each job to SLURM and wait for them; see ``conf/hydra/launcher/slurm.yaml``."""
-    sweep.run(source, n_jobs, Cluster(sweep.folder, **options).submit)
+    sweep.run(source, n_jobs, Cluster(sweep.folder, detach, **options).submit)
 
 
 class SlurmJob:
@@ -77,10 +84,10 @@ class SlurmHandle:
         self.cluster, self.number = cluster, number
 
     def poll(self) -> str | None:
-        """Return None while it waits or runs, then the error."""
+        """Return None while it waits or runs, then the error; if detached, that it is there."""
         state = self.cluster.state(self.number)
         if state not in OVER:
-            return None
+            return SUBMITTED if self.cluster.detach else None
         return {"COMPLETED": "", "CANCELLED": INTERRUPTED}.get(state, f"SLURM: {state}")
 
     def interrupt(self) -> None:
@@ -98,6 +105,7 @@ class Cluster:
 
     Args:
         folder: the sweep's; submitit's own files go into ``slurm`` in it.
+        detach: whether the jobs are left alone once they are submitted.
         options: see ``conf/hydra/launcher/slurm.yaml``.
 
     Raises:
@@ -108,6 +116,7 @@ class Cluster:
     def __init__(
         self,
         folder: Path,
+        detach: bool = False,
         *,
         timeout_min: int,
         max_requeues: int,
@@ -134,15 +143,20 @@ class Cluster:
             stderr_to_stdout=True,
             **known,
         )
-        self.states: dict[str, str] = {}
+        self.detach, self.record = detach, private / JOBS
+        self.numbers: dict[str, str] = read_json(self.record) if self.record.is_file() else {}
+        self.states = dict.fromkeys(self.numbers.values(), "PENDING")
         self.asked = -INTERVAL
 
     def submit(self, job: Job) -> SlurmHandle:
-        """Put a job into SLURM's queue.
+        """Put a job into SLURM's queue, or find it there from an earlier call.
 
         Raises:
             RunError: SLURM refused it; gives the reason.
         """
+        earlier = self.numbers.get(job.folder.name)
+        if earlier is not None and self.state(earlier) not in OVER:
+            return SlurmHandle(self, earlier)
         job.folder.mkdir(parents=True, exist_ok=True)
         where = job.folder.resolve(), job.overrides, Path.cwd()
         try:
@@ -150,6 +164,8 @@ class Cluster:
         except FailedJobError as why:
             raise RunError(f"hydra/launcher=slurm: {' '.join(str(why).split())}") from None
         self.states[submitted.job_id] = "PENDING"
+        self.numbers[job.folder.name] = submitted.job_id
+        write_json(self.record, self.numbers)
         return SlurmHandle(self, submitted.job_id)
 
     def state(self, number: str) -> str:

@@ -48,6 +48,33 @@ def test_a_preempted_job_of_a_sweep_is_queued_again_and_goes_on(
 
 
 @pytest.mark.slow
+def test_a_detached_sweep_is_left_shown_collected_and_never_submitted_twice(
+    tmp_path: Path, tiny: list[str]
+) -> None:
+    arguments = ["train", "-m", *tiny, "seed=0,1", "trainer.max_epochs=10", "trainer.threads=1"]
+    arguments += ["+callbacks.slow={_target_:helpers.trouble.Slow,seconds:0.5}", "logger=csv"]
+    arguments += ["sweep.name=study", "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1"]
+
+    def call(*more: str) -> tuple[str, list[str]]:
+        process = start(tmp_path, *arguments, *more)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, out + err
+        with (tmp_path / "sweeps/study/sweep.csv").open(newline="") as file:
+            return out, [row["status"] for row in csv.DictReader(file)]
+
+    out, statuses = call("hydra.launcher.detach=true")
+    assert statuses == ["submitted"] * 2
+    assert "2 jobs are with the cluster; the same command again" in out
+    out, statuses = call("hydra.launcher.detach=true")
+    assert statuses == ["submitted"] * 2
+    out, statuses = call()
+    assert statuses == ["finished"] * 2
+    assert len(list((tmp_path / "sweeps/study/slurm").glob("*_submitted.pkl"))) == 2
+    out, statuses = call("hydra.launcher.detach=true")
+    assert statuses == ["finished"] * 2
+
+
+@pytest.mark.slow
 def test_a_search_of_data_parallel_jobs_is_pruned_and_preempted(
     tmp_path: Path, tiny: list[str]
 ) -> None:
