@@ -12,6 +12,9 @@
 #
 # TORCH_BACKEND=cpu (or auto) takes PyTorch's own, smaller wheels where their index can be reached.
 
+# Without bytecode every process compiles torch again, which doubles its start.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTHON ?= python3
 INPUTS ?= 2000
 BIN := .venv/bin
@@ -77,10 +80,11 @@ $(READY): requirements.txt pyproject.toml
 ifdef TORCH_BACKEND
 	# The lock pins versions here, and not hashes: PyTorch's own wheels have others.
 	sed -e 's/ *\\$$//' -e '/^ *--hash/d' requirements.txt > .venv/versions.txt
-	$(UV) pip install --quiet --python $(BIN)/python --torch-backend=$(TORCH_BACKEND) \
-		--constraint .venv/versions.txt --editable '.[dev]'
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python \
+		--torch-backend=$(TORCH_BACKEND) --constraint .venv/versions.txt --editable '.[dev]'
 else
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes \
+		-r requirements.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 endif
 	touch $@

@@ -11,6 +11,7 @@ from seglab.config.compose import compose
 from seglab.run.paths import CHECKPOINTS, LAST
 from seglab.run.resume import Start, check_run
 from seglab.run.status import INTERRUPTED, NONE, status
+from seglab.runtime.launch import warm
 from seglab.schema import TrainConfig
 from seglab.sweep.command import sweep
 from seglab.text import print_plain, printable_lines
@@ -48,6 +49,8 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     resumes = [f"resuming {folder}"] if state == INTERRUPTED else []
     for line in [*resumes, *changes]:
         print_plain(line, console)
+    if not start.done and isinstance(config.trainer.devices, int) and config.trainer.devices > 1:
+        warm()  # imports torch for the ranks while this process does
     # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.commands.tables import show_metrics, show_paths
     from seglab.session import check_required, start_job
