@@ -154,6 +154,7 @@ def test_an_extension_is_planned_and_refused_by_name(
     assert json.loads((tmp_path / "best/status.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_two_processes_extend_a_run_as_they_train_the_longer_one(
     tiny: list[str], tmp_path: Path
 ) -> None:

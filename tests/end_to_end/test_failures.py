@@ -160,7 +160,7 @@ def test_memory_that_runs_out_in_evaluation_and_prediction(
 
 
 def test_a_loading_process_that_is_killed_ends_the_run(tmp_path: Path, tiny: list[str]) -> None:
-    long = ["data.num_workers=2", "trainer.max_epochs=30", poison("worker", 3)]
+    long = ["data.num_workers=2", "trainer.max_epochs=5", poison("worker", 3)]
     start = time.monotonic()
     done = command(tmp_path, "train", *tiny, *long, "hydra.run.dir=run")
     assert time.monotonic() - start < 90

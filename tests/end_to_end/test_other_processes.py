@@ -25,7 +25,8 @@ def state(run: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("before", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [1, 2])
 def test_a_run_interrupted_within_an_epoch_is_resumed_on_as_many_processes_only(
     tmp_path: Path, tiny: list[str], before: int
 ) -> None:

@@ -22,6 +22,7 @@ def status(run: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_the_default_net_learns_the_images_that_are_measured(
     seglab_cli: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -65,12 +65,13 @@ def settings(run: Path) -> dict[str, Any]:
     return config
 
 
-def test_an_experiment_beside_the_work_trains_a_sweep_on_two_processes_and_evaluates(
-    own: Path, tiny: list[str]
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_experiment_beside_the_work_trains_a_sweep_and_evaluates(
+    own: Path, tiny: list[str], processes: int
 ) -> None:
     two = [
         "experiments=halved_run",
-        "trainer.devices=2",
+        f"trainer.devices={processes}",
         "trainer.max_epochs=1",
         "data.batch_size=2",
     ]

@@ -71,15 +71,9 @@ def test_metrics_are_equal_on_one_two_and_three_processes(
     assert {name: trained[name] for name in shared} == {name: measured[name] for name in shared}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("threads", "counts"),
-    [
-        (2, (1, 2)),
-        *(
-            pytest.param(*one, marks=pytest.mark.slow)
-            for one in ((1, (1, 2)), (1, (1, 3)), (2, (1, 3)))
-        ),
-    ],
+    ("threads", "counts"), [(2, (1, 2)), (1, (1, 2)), (1, (1, 3)), (2, (1, 3))]
 )
 def test_recorded_threads_are_what_every_process_computes_with(
     tmp_path: Path, tiny: list[str], threads: int, counts: tuple[int, ...]
@@ -144,6 +138,7 @@ def test_nothing_listens_beyond_the_loopback_interface(
     assert processes_of(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_resumed_job_of_two_processes_comes_to_the_weights_of_an_undisturbed_one(
     tmp_path: Path, tiny: list[str]
 ) -> None:

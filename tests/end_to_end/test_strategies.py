@@ -55,14 +55,11 @@ def photograph(path: Path, seed: int = 0) -> None:
     Image.fromarray(pixels).save(path)
 
 
-QUICK = (("ddp_find_unused_parameters_false", 2),)
 ALL = [(name, count) for name in NAMES for count in (1, 2)]
 
 
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [pytest.param(*one, marks=() if one in QUICK else pytest.mark.slow) for one in ALL],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "count"), ALL)
 def test_no_strategy_listens_beyond_the_machine_or_unpickles(
     tmp_path: Path, tiny: list[str], name: str, count: int
 ) -> None:
