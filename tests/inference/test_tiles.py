@@ -13,6 +13,7 @@ TILINGS = st.builds(Tiling, st.integers(1, 40), st.floats(0, 0.95))
 LENGTHS = st.integers(1, 150)
 
 
+@settings(deadline=None)
 @given(TILINGS, LENGTHS)
 def test_every_pixel_is_covered_and_neighbours_overlap_as_much_as_asked(
     tiling: Tiling, length: int
@@ -29,6 +30,7 @@ def test_every_pixel_is_covered_and_neighbours_overlap_as_much_as_asked(
         assert gaps.max() <= max(1, np.floor(tiling.size * (1 - tiling.overlap))) + 1
 
 
+@settings(deadline=None)
 @given(TILINGS, LENGTHS)
 def test_the_weights_of_a_pixel_sum_to_one(tiling: Tiling, length: int) -> None:
     total = torch.zeros(length, dtype=torch.float64)
@@ -60,7 +62,7 @@ def plain_blend(image: Tensor, tiling: Tiling, net: nn.Module) -> Tensor:
     return total / weights
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 20), st.floats(0, 0.9), st.integers(1, 33), st.integers(1, 33))
 def test_the_strips_are_the_weighted_mean_of_the_tiles(
     size: int, overlap: float, height: int, width: int
@@ -78,7 +80,7 @@ def test_the_strips_are_the_weighted_mean_of_the_tiles(
         )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 20), st.floats(0, 0.9), st.integers(1, 33), st.integers(1, 33))
 def test_a_pointwise_net_is_the_same_for_any_tiling(
     size: int, overlap: float, height: int, width: int
@@ -99,7 +101,8 @@ def test_one_tile_is_the_net_s_own_output() -> None:
 
     (strip,) = tiled_logits(image, Tiling(9, 0.5), net)
     assert torch.equal(strip, image * 2)
-    assert len(calls) == 1 and calls[0] is image
+    assert len(calls) == 1
+    assert calls[0] is image
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
