@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from seglab.run.checkpoints import read_checkpoint, stored_config
 from seglab.run.resume import check_run
 from seglab.schema import TrainConfig
 from seglab.session import JobResult, Session, start_job
-from seglab.tasks.base import Task
+from seglab.tasks.base import Output, Task
 from seglab.tasks.precision import precision_plugin
 
 Picture = Tensor | np.ndarray | Image.Image | str | Path
@@ -60,7 +59,7 @@ class Predictor:
             DataError: a file that cannot be decoded, or a Pillow image with a different number of
                 channels.
         """
-        return self.task.class_map(self._infer(image))[0].cpu()
+        return self._answer(image).class_map[0].cpu()
 
     def overlay(self, image: Picture) -> Image.Image:
         """Return the image overlaid with its predicted class map, at the size of the image.
@@ -86,7 +85,7 @@ class Predictor:
             ValueError: as :meth:`predict`; the model finds no objects.
             DataError: a file that cannot be decoded.
         """
-        objects = self.task.objects(self._infer(image))
+        objects = self._answer(image).objects
         if objects is None:
             raise ValueError("the model tells no objects apart: it was trained for class maps")
         return objects[0]
@@ -106,10 +105,10 @@ class Predictor:
             )
         return image
 
-    def _infer(self, image: Picture) -> Any:
+    def _answer(self, image: Picture) -> Output:
         pixels, device = self._pixels(image), self.task.device
         with precision_plugin(self.precision, device.type).forward_context():
-            return self.task.infer(pixels[None].to(device))
+            return self.task.predict(pixels[None].to(device))
 
 
 def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:

@@ -354,6 +354,9 @@ class EvaluationConfig:
     """How a trained model answers, in validation, evaluation and prediction."""
 
     flip: bool
+    scales: Annotated[list[float], Bound(0.1, 10), Length(1, inf)]
+    tile: Annotated[int | None, Bound(32)]
+    overlap: Annotated[float, Bound(0, 0.9)]
     score_threshold: Annotated[float, Bound(0, 1)]
     required_miou: Annotated[float | None, Bound(0, 1), Mark.NO_EFFECT] = None
 

@@ -19,6 +19,7 @@ from seglab.data.datamodule import Batch
 from seglab.data.images import Images
 from seglab.data.instances import Detections
 from seglab.errors import ConfigError
+from seglab.inference.tiles import Tiling
 from seglab.metrics.confusion import Evaluation, SegmentationMetrics
 from seglab.ops import normalise_channels_last
 from seglab.schedules import accumulation_factor, lr_factor
@@ -69,6 +70,7 @@ class Task(L.LightningModule):
         compile: whether the training step's net is compiled.
         seed: of what is random in the net, such as dropout.
         per_image: whether the metrics include an interval over images.
+        tiling: how images are cut in evaluation and prediction; None: they stay whole.
     """
 
     mean: Tensor
@@ -98,10 +100,12 @@ class Task(L.LightningModule):
         compile: bool = False,
         seed: int = 0,
         per_image: bool = False,
+        tiling: Tiling | None = None,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
+        self.tiling = tiling
         self.compile_net, self.seed, self.frozen = compile, seed, list(frozen)
         self.compiled: Callable[[Tensor], Any] | None = None
         self.make_optimizer, self.make_schedule = optimizer, schedule
@@ -146,25 +150,9 @@ class Task(L.LightningModule):
         net = self.compiled if self.training and self.compiled else self.net
         return net(self.normalise(image))
 
-    def infer(self, image: Tensor) -> Any:
-        """Map plain ``(B, C, H, W)`` uint8 to what :meth:`class_map` takes, as evaluated."""
-        return self(image)
-
-    def infer_each(self, image: Tensor) -> Iterator[Any]:
-        """Yield what :meth:`infer` gives for each image of ``(B, C, H, W)`` uint8, as a batch of 1.
-
-        On a CPU every image has a forward pass of its own, which is as fast as a batch: the kernels
-        for another batch size differ in the last bits of their results, such as those of a 1x1
-        convolution on a 1x1 map with two threads. So no number depends on the batch size. On
-        another device a batch is one forward pass, and its last bits may depend on the batch size.
-        """
-        if image.device.type == "cpu":
-            for place in range(len(image)):
-                yield self.infer(image[place : place + 1])
-        else:
-            output = self.infer(image)
-            for place in range(len(image)):
-                yield output[place : place + 1]
+    @abstractmethod
+    def predict(self, image: Tensor) -> Output:
+        """Map plain ``(B, C, H, W)`` uint8 to class maps and objects, as evaluated."""
 
     def check_output(self) -> None:
         """Try the net on a small blank image, so that a wrong class count is found at once.
@@ -207,30 +195,11 @@ class Task(L.LightningModule):
         )
         super().backward(loss if factor == 1 else loss * factor, *args, **kwargs)
 
-    @abstractmethod
-    def class_map(self, output: Any) -> Tensor:
-        """Turn the net's output into ``(B, H, W)`` uint8 class maps of the images' own size."""
-
     def predict_step(self, batch: Images, batch_idx: int) -> Output:
         """Return the output for a batch of photographs."""
         if not batch.ids:  # no file of it could be decoded
             return Output(batch.image[:, 0])
-        maps, found = [], []
-        for output in self.infer_each(batch.image):
-            maps.append(self.class_map(output))
-            found.append(self.objects(output))
-        if any(one is None for one in found):
-            return Output(torch.cat(maps))
-        objects = [one for each in found for one in each or ()]
-        return Output(torch.cat(maps), None, objects, self.sure(objects))
-
-    def objects(self, output: Any) -> list[Detections] | None:
-        """Return the objects in what :meth:`infer` gave; None for a task without objects."""
-        return None
-
-    def sure(self, objects: Sequence[Detections]) -> list[Detections]:
-        """Return the objects of each image that are painted into its class map."""
-        return list(objects)
+        return self.predict(batch.image)
 
     def on_validation_epoch_end(self) -> None:
         """Compute the metrics of the whole split, and log them."""
@@ -301,6 +270,12 @@ class Task(L.LightningModule):
         """Return the rate of every parameter group, under the names they are logged by."""
         groups = self.trainer.optimizers[0].param_groups
         return {f"lr/{group.get('name', n)}": group["lr"] for n, group in enumerate(groups)}
+
+
+def singles(batch: Tensor) -> Iterator[Tensor]:
+    """Yield each image of a batch as a batch of one."""
+    for index in range(len(batch)):
+        yield batch[index : index + 1]
 
 
 def main_output(output: Any) -> Any:

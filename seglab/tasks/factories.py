@@ -17,9 +17,17 @@ from torchvision.models.detection import MaskRCNN
 from seglab.config.instantiate import build
 from seglab.data.classes import VOID
 from seglab.errors import ConfigError
+from seglab.inference.tiles import Tiling
 from seglab.losses import Loss
 from seglab.models.channels import with_channels
-from seglab.schema import AUTO, LossConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from seglab.schema import (
+    AUTO,
+    EvaluationConfig,
+    LossConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
 from seglab.tasks.base import Task
 from seglab.tasks.instance import InstanceSegmentation
 from seglab.tasks.parameters import freeze, freeze_norms, parameter_groups
@@ -77,10 +85,15 @@ def build_task(config: TrainConfig, per_image: bool = False, first_step: int = 0
         compile=config.trainer.compile,
         seed=config.seed,
         per_image=per_image,
+        tiling=_tiling(config.evaluation),
         **arguments(net, config, len(classes)),
     )
     task.check_output()
     return task
+
+
+def _tiling(config: EvaluationConfig) -> Tiling | None:
+    return None if config.tile is None else Tiling(config.tile, config.overlap)
 
 
 def _semantic(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, Any]:
@@ -88,6 +101,7 @@ def _semantic(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, An
         "loss": build_loss(config.loss, classes),
         "aux_weight": config.model.aux_weight,
         "flip": config.evaluation.flip,
+        "scales": config.evaluation.scales,
     }
 
 
@@ -99,6 +113,7 @@ def _instance(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, An
         )
     for key, refused in (
         ("evaluation.flip=true", config.evaluation.flip),
+        ("evaluation.scales", config.evaluation.scales != [1.0]),
         ("trainer.compile=true", config.trainer.compile),
         ("loss of another target than seglab's", isinstance(config.loss, dict)),
     ):

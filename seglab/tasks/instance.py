@@ -12,8 +12,9 @@ from torchvision.models.detection import MaskRCNN
 from seglab.data.datamodule import Batch
 from seglab.data.instances import Detections, find_instances
 from seglab.errors import ConfigError
+from seglab.inference.objects import tiled_objects
 from seglab.metrics.mask_ap import MaskAP, void_pixels
-from seglab.tasks.base import Output, Task
+from seglab.tasks.base import Output, Task, singles
 
 MASK_THRESHOLD = 0.5
 """A pixel is of an object from this probability on (He et al., 2017, section 3.1)."""
@@ -52,19 +53,24 @@ class InstanceSegmentation(Task):
         One image at a time: the heads batch the proposals of all images, and a matrix product with
         a different number of rows differs in its last bits.
         """
-        return [_detections(self(one[None])[0]) for one in image]
+        if self.tiling is None:
+            return [_detections(self(single)[0]) for single in singles(image)]
+        assert isinstance(self.net, MaskRCNN)
+        limit: int = self.net.roi_heads.detections_per_img
+        return [
+            tiled_objects(single, self.tiling, lambda tile: _detections(self(tile)[0]), limit)
+            for single in singles(image)
+        ]
 
-    def class_map(self, output: list[Detections]) -> Tensor:
-        """Paint the objects above the threshold by ascending score: ``(B, H, W)`` uint8."""
-        return torch.stack([one.paint(one.labels) for one in self.sure(output)])
+    def predict(self, image: Tensor) -> Output:
+        """Map ``(B, C, H, W)`` uint8 to objects, and to class maps painted from them.
 
-    def objects(self, output: list[Detections]) -> list[Detections]:
-        """Return the objects of each image."""
-        return output
-
-    def sure(self, objects: Sequence[Detections]) -> list[Detections]:
-        """Return the objects of each image that are painted into its class map."""
-        return [one.above(self.score_threshold) for one in objects]
+        Objects above the threshold are painted by ascending score.
+        """
+        objects = self.infer(image)
+        painted = [each.above(self.score_threshold) for each in objects]
+        maps = torch.stack([each.paint(each.labels) for each in painted])
+        return Output(maps, None, objects, painted)
 
     def check_output(self) -> None:
         """Check that the heads fit the classes.
@@ -106,14 +112,13 @@ class InstanceSegmentation(Task):
         if not batch.ids:  # a process without an image
             return Output(batch.class_map)
         assert batch.instance_map is not None
-        objects = self.infer(batch.image)
-        prediction = self.class_map(objects)
-        self.update_metrics(prediction, batch)
-        truths = zip(objects, batch.class_map, batch.instance_map, strict=True)
+        output = self.predict(batch.image)
+        self.update_metrics(output.class_map, batch)
+        truths = zip(output.objects or (), batch.class_map, batch.instance_map, strict=True)
         for (found, class_map, instance_map), index in zip(truths, batch.position, strict=True):
             truth = find_instances(class_map, instance_map)
             self.mask_ap.update(found, truth, void_pixels(class_map, instance_map), int(index))
-        return Output(prediction, self.metrics.latest, objects, self.sure(objects))
+        return output._replace(counts=self.metrics.latest)
 
     def compute_scores(self) -> dict[str, float]:
         """Return the metrics of class maps, and of masks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from seglab.data.classes import VOID
 from seglab.data.datamodule import Batch
 from seglab.errors import ConfigError
+from seglab.inference.tiles import tiled_logits
+from seglab.inference.views import mean_logits
 from seglab.losses import Loss, SegmentationLoss, image_fractions
 from seglab.metrics.confusion import SegmentationMetrics, class_map
-from seglab.tasks.base import Output, Task, main_output
+from seglab.tasks.base import Output, Task, main_output, singles
 
 
 class SemanticSegmentation(Task):
@@ -27,6 +29,7 @@ class SemanticSegmentation(Task):
             :meth:`configure_losses`.
         aux_weight: factor of the loss of an auxiliary head, where the net has one.
         flip: whether to average the logits of an image and its horizontal flip.
+        scales: the scales of an image whose logits are averaged.
         others: as :class:`seglab.tasks.base.Task` takes them.
     """
 
@@ -38,10 +41,11 @@ class SemanticSegmentation(Task):
         loss: Loss | None = None,
         aux_weight: float = 0.5,
         flip: bool = False,
+        scales: Sequence[float] = (1.0,),
         **others: Any,
     ) -> None:
         super().__init__(net, classes, **others)
-        self.aux_weight, self.flip = aux_weight, flip
+        self.aux_weight, self.flip, self.scales = aux_weight, flip, tuple(scales)
         self.loss = self.configure_losses() if loss is None else loss
         terms = len(self.loss.terms) if isinstance(self.loss, SegmentationLoss) else 1
         self.metrics = SegmentationMetrics(self.classes, self.metrics.per_image, terms)
@@ -76,15 +80,40 @@ class SemanticSegmentation(Task):
             raise ConfigError(f"loss: gives {value} for a batch; must be a tensor of one number")
 
     def infer(self, image: Tensor) -> Tensor:
-        """Map ``(B, C, H, W)`` uint8 to logits ``(B, K, H, W)``, mirrored too if so configured."""
-        logits: Tensor = main_output(self(image))
-        if self.flip:
-            logits = (logits + main_output(self(image.flip(-1))).flip(-1)) / 2
-        return logits
+        """Map ``(B, C, H, W)`` uint8 to logits ``(B, K, H, W)``, the mean of the views evaluated.
 
-    def class_map(self, output: Tensor) -> Tensor:
-        """Return the class of the largest logit: ``(B, K, H, W)`` to ``(B, H, W)`` uint8."""
-        return class_map(output)
+        With tiles the image is one of them.
+        """
+        return mean_logits(image, lambda view: main_output(self(view)), self.scales, self.flip)
+
+    def strips(self, image: Tensor) -> Iterator[Iterable[Tensor]]:
+        """Yield for each image of ``(B, C, H, W)`` uint8 its logits, in strips from top to bottom.
+
+        An image that is not tiled is one strip. On a CPU every image has a forward pass of its own,
+        which is as fast as a batch: the kernels for another batch size differ in the last bits of
+        their results, such as those of a 1x1 convolution on a 1x1 map with two threads. So no
+        number depends on the batch size. On another device a batch is one forward pass, and its
+        last bits may depend on the batch size.
+
+        Yields:
+            ``(1, K, h, W)``, whose heights sum to H.
+        """
+        if self.tiling is not None:
+            for single in singles(image):
+                yield tiled_logits(single, self.tiling, self.infer)
+        elif image.device.type == "cpu":
+            for single in singles(image):
+                yield [self.infer(single)]
+        else:
+            for logits in singles(self.infer(image)):
+                yield [logits]
+
+    def predict(self, image: Tensor) -> Output:
+        """Map ``(B, C, H, W)`` uint8 to the classes of the largest logits."""
+        maps = [
+            torch.cat([class_map(logits) for logits in strips], 1) for strips in self.strips(image)
+        ]
+        return Output(torch.cat(maps))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch, an auxiliary head's included."""
@@ -102,10 +131,15 @@ class SemanticSegmentation(Task):
         if not batch.ids:  # a process without an image
             return Output(batch.class_map)
         maps, losses = [], []
-        for logits, truth in zip(self.infer_each(batch.image), batch.class_map, strict=True):
-            maps.append(self.class_map(logits))
-            losses.append(image_fractions(self.loss, _wide(logits), truth[None].long()))
-        prediction = torch.cat(maps)
+        for strips, truth in zip(self.strips(batch.image), batch.class_map, strict=True):
+            top, fractions = 0, []
+            for logits in strips:
+                maps.append(class_map(logits))
+                rows = truth[None, top : top + logits.shape[2]]
+                fractions.append(image_fractions(self.loss, _wide(logits), rows.long()))
+                top += len(rows[0])
+            losses.append(torch.stack(fractions).sum(0))
+        prediction = torch.cat([each.flatten() for each in maps]).view(batch.class_map.shape)
         self.update_metrics(prediction, batch, torch.stack(losses))
         return Output(prediction, self.metrics.latest)
 

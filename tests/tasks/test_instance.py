@@ -115,14 +115,18 @@ def test_nor_do_those_of_real_objects(monkeypatch: pytest.MonkeyPatch, voc_root:
     assert score_spilled(some, real, monkeypatch)["val/mask_AP"] == 1
 
 
-def test_only_sure_objects_are_painted_the_surest_on_top(task: InstanceSegmentation) -> None:
+def test_only_sure_objects_are_painted_the_surest_on_top(
+    task: InstanceSegmentation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     masks = torch.ones(3, 2, 3, dtype=torch.bool)
     masks[0, :, 1:] = False
     masks[1, :, 2:] = False
     found = Detections(
         masks, torch.tensor([5, 3, 2]), torch.tensor([0.9, 0.4, 0.3]), torch.zeros(3, 4)
     )
-    assert task.class_map([found])[0].tolist() == [[5, 3, 0], [5, 3, 0]]
+    monkeypatch.setattr(task, "infer", lambda image: [found])
+    output = task.predict(torch.zeros(1, 3, 2, 3, dtype=torch.uint8))
+    assert output.class_map[0].tolist() == [[5, 3, 0], [5, 3, 0]]
 
 
 def test_every_part_of_the_loss_is_logged(task: InstanceSegmentation, monkeypatch) -> None:

@@ -170,7 +170,7 @@ def test_rgb_in_and_a_class_map_out(config: TrainConfig) -> None:
     image = torch.randint(256, (2, 3, 9, 14), dtype=torch.uint8)
     with torch.inference_mode():
         logits = task(image)
-        prediction = task.class_map(logits)
+        prediction = task.predict(image).class_map
     assert logits.shape == (2, 7, 9, 14)
     assert prediction.dtype == torch.uint8
     assert prediction.shape == (2, 9, 14)

@@ -1,0 +1,1 @@
+"""Inference on images of any size: tiles, scales, objects over tiles, memory."""
