@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,15 @@ def what_differs(run: RunRecord, comparison: Comparison) -> list[str]:
 
 def lines(comparison: Comparison) -> Iterator[str]:
     """Yield the lines below the table of a comparison."""
-    for group in comparison.groups:
+    for group in comparison.groups[:SHOWN]:
         yield (
             f"mean of {group.seeds} seeds {number(group.mean)} ± {number(group.deviation)} "
             f"(standard deviation): {', '.join(run.name for run in group.runs)}"
         )
+    yield from _more(comparison.groups)
     yield from map(repeated, comparison.repeats)
     several = len(comparison.pairs) > 1
-    for pair in comparison.pairs:
+    for pair in comparison.pairs[:SHOWN]:
         low, high = (f"{end:+.4f}" for end in (pair.interval.low, pair.interval.high))
         corrected = ", Bonferroni" if several else ""
         yield (
@@ -66,12 +67,22 @@ def lines(comparison: Comparison) -> Iterator[str]:
             f"p {p_text(pair.p_value)}{' (Holm)' if several else ''}, "
             f"paired over {pair.images} images"
         )
+    yield from _more(comparison.pairs)
     yield from what_mattered(comparison.effects)
     if comparison.unreliable:
         yield UNRELIABLE
     for run in comparison.runs:
         if run.state != FINISHED:
             yield f"{run.state}: {run.name}{f': {run.reason}' if run.reason else ''}"
+
+
+SHOWN = 5
+"""How many means and differences a terminal shows; the page has all of them."""
+
+
+def _more(listed: Sequence[object]) -> Iterator[str]:
+    if len(listed) > SHOWN:
+        yield f"… and {len(listed) - SHOWN} more on the page"
 
 
 def p_text(p_value: float) -> str:

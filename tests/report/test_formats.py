@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,21 @@ def test_runs_in_python_are_the_records(sweep: Path) -> None:
     assert len(seglab.runs(sweep / "run0", sweep / "run1")) == 2
     with pytest.raises(ConfigError, match="no such folder"):
         seglab.runs(sweep / "none")
+
+
+def test_the_example_of_the_docs_runs(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parents[2] / "docs/comparing.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    (sweep.parent / "sweeps").mkdir()
+    sweep.rename(sweep.parent / "sweeps/lr")
+    monkeypatch.chdir(sweep.parent)
+    exec(example, {})
+    name, lr, miou = capsys.readouterr().out.split()
+    assert name.startswith("run")
+    assert lr == "0.01"
+    assert 0 < float(miou) < 1
 
 
 def test_runs_become_a_table_where_pandas_is_there(sweep: Path) -> None:
