@@ -168,6 +168,7 @@ def test_an_interrupted_average_resumes_exactly(
 # torchvision's nets, and any other.
 
 
+@pytest.mark.slow
 def test_torchvisions_fcn_is_torchvisions(
     seglab_cli: Callable[..., Any], small: list[str], tmp_path: Path
 ) -> None:
@@ -188,7 +189,9 @@ def test_torchvisions_fcn_is_torchvisions(
         assert torch.equal(task.infer(image), expected)
 
 
-@pytest.mark.parametrize("name", ["deeplabv3_resnet50", "smp_unet"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("deeplabv3_resnet50", marks=pytest.mark.slow), "smp_unet"]
+)
 def test_any_net_is_a_few_lines_of_yaml(
     seglab_cli: Callable[..., Any], small: list[str], tmp_path: Path, name: str
 ) -> None:

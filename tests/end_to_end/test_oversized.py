@@ -61,6 +61,7 @@ def test_a_huge_text_file_is_not_read_whole(own: Path, name: str, limit: str) ->
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.slow
 def test_a_list_of_a_million_ids_is_read(tmp_path: Path) -> None:
     ids = [f"photographs/of_a_long_series/{number:07}" for number in range(1_000_000)]
     (tmp_path / "list.txt").write_text("\n".join(ids))

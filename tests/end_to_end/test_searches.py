@@ -71,7 +71,8 @@ def status(folder: Path) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_a_bad_trial_is_pruned_with_a_checkpoint_and_resumed_by_hand(
     tmp_path: Path, tiny: list[str], processes: int
 ) -> None:

@@ -24,6 +24,7 @@ def _cluster() -> None:
         pytest.skip(f"no SLURM cluster runs: {answer.stderr.strip()}; .ci/slurm starts one")
 
 
+@pytest.mark.slow
 def test_a_preempted_job_of_a_sweep_is_queued_again_and_goes_on(
     tmp_path: Path, tiny: list[str]
 ) -> None:

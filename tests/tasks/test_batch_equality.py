@@ -25,12 +25,12 @@ FEW_BOXES = [
 ]  # fmt: skip
 SMALL = ["model.net.min_size=51", "model.net.max_size=77"]  # torchvision's 800 takes seconds
 LIGHT = ["model.net.backbone=mobilenet_v2"]
-VGG = "fcn8s"
-"""Over VGG16, the largest net that is shipped; it takes as long as all others."""
+LARGE = ("fcn8s", "fcn_resnet101", "maskrcnn_resnet50_fpn_v2")
+"""These take longer than all others together; fcn8s is over VGG16, the largest that is shipped."""
 
 NETS = {
     "padded_cnn": [],
-    VGG: ["model.net.context=true"],  # every layer that the others over VGG16 have, and one
+    "fcn8s": ["model.net.context=true"],  # every layer that the others over VGG16 have, and one
     "fcn16s": LIGHT,
     "fcn32s": LIGHT,
     "fcn_resnet50": [],
@@ -116,7 +116,7 @@ def test_every_shipped_net_is_held_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "net", [pytest.param(net, marks=[pytest.mark.slow] * (net == VGG)) for net in NETS]
+    "net", [pytest.param(net, marks=[pytest.mark.slow] * (net in LARGE)) for net in NETS]
 )
 def test_logits_objects_and_class_maps_are_those_of_a_single_image(
     net: str, set_threads: Callable[[int], None], tmp_path: Path

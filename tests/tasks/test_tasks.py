@@ -339,6 +339,7 @@ def test_a_layer_that_is_not_there_cannot_be_frozen() -> None:
         build_task(configure("model.frozen=[features.00]"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_step_has_the_same_gradients_and_names() -> None:
     batch, results = random_batch(), []
