@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seglab.api import Predictor, fit, load
     from seglab.data.voc import Sample, VOCSegmentation
+    from seglab.report.listing import runs
 
-__all__ = ["Predictor", "Sample", "VOCSegmentation", "fit", "load"]
+__all__ = ["Predictor", "Sample", "VOCSegmentation", "fit", "load", "runs"]
 
 _HOMES = {
     "Predictor": "seglab.api",
@@ -22,6 +23,7 @@ _HOMES = {
     "VOCSegmentation": "seglab.data.voc",
     "fit": "seglab.api",
     "load": "seglab.api",
+    "runs": "seglab.report.listing",
 }
 
 

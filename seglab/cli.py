@@ -22,7 +22,7 @@ COMMANDS = {
     "evaluate": "metrics of a checkpoint: checkpoint=FILE [split=val]",
     "predict": "class maps of photographs: checkpoint=FILE input=FILE_OR_DIR output=DIR",
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
-    "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR]",
+    "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR] [--format …]",
     "data": "a data set: synth | show | check | stats | import | download",
     "init": "write a folder with an experiment, a net, a loss and a test to start from: DIR",
 }
@@ -51,8 +51,9 @@ download   fetch VOC's archive, checksum and all: year=2012 data.root=DIR
 
 COMPARED = """\
 A DIR is a run folder, a sweep, or a folder of them. Printed: a table of the runs by mIoU with the
-settings that differ, mean and standard deviation over seeds, and the difference of two runs on
-the same images. Written: compare.html, which needs no network, and compare.csv.
+settings that differ, mean and standard deviation over seeds, the differences to the best run on
+the same images, and what each setting explains. Written: compare.html, which needs no network, and
+compare.csv. --format prints a table alone.
 """
 
 EPILOGS = {"init": None, "data": f"{ACTIONS}\n{OVERRIDES}", "compare": COMPARED}
@@ -88,6 +89,9 @@ def parser(command: str) -> argparse.ArgumentParser:
         text = "where compare.html and compare.csv go; without it, here"
         built.add_argument("folders", nargs="+", metavar="DIR", help="runs, or folders of them")
         built.add_argument("--output", metavar="DIR", default=".", help=text)
+        text = "print only a table for papers or programs, and write no files"
+        names = ("markdown", "latex", "csv", "json")
+        built.add_argument("--format", choices=names, default=None, help=text)
     else:
         built.add_argument("overrides", nargs="*", metavar="key=value")
     return built

@@ -51,7 +51,7 @@ def changed(before: dict[str, Any]) -> list[str]:
 
 
 def test_the_public_names_are_what_dir_lists() -> None:
-    assert dir(seglab) == ["Predictor", "Sample", "VOCSegmentation", "fit", "load"]
+    assert dir(seglab) == ["Predictor", "Sample", "VOCSegmentation", "fit", "load", "runs"]
     code = "import seglab; print(dir(seglab)); [getattr(seglab, name) for name in dir(seglab)]; "
     code += "assert dir(seglab) == sorted(seglab.__all__)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

@@ -9,19 +9,27 @@ from rich.table import Table
 
 from seglab.errors import RunError
 from seglab.report import PAGE, build
-from seglab.report.comparison import Comparison
+from seglab.report.comparison import Comparison, compare
+from seglab.report.formats import FORMATS
+from seglab.report.runs import read_runs
 from seglab.report.table import TABLE, between, kind, lines, number, what_differs
 from seglab.run.status import FINISHED
-from seglab.text import plain, print_plain, printable
+from seglab.text import plain, print_plain, printable, printable_lines
 
 
-def main(folders: list[str], output: str) -> Comparison:
+def main(folders: list[str], output: str, format: str | None = None) -> Comparison:
     """Compare the runs in ``folders``, show the table, and write page and table to ``output``.
+
+    With a format, print only that.
 
     Raises:
         ConfigError: a folder that does not exist or contains no run.
         RunError: ``output`` cannot be written.
     """
+    if format is not None:
+        comparison = compare(read_runs([Path(folder) for folder in folders]))
+        print(printable_lines(FORMATS[format](comparison)))
+        return comparison
     console = Console()
     try:
         comparison = build([Path(folder) for folder in folders], Path(output))

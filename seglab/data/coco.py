@@ -25,6 +25,8 @@ class CocoFiles(SplitFiles):
     Categories that are not among the classes are not painted.
     """
 
+    per_sample = ("images", "entries")
+
     def __init__(
         self,
         config: DataConfig,

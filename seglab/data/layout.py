@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -16,6 +17,7 @@ from PIL import Image
 from seglab.data.classes import VOID
 from seglab.data.files import IMAGE_FORMATS, Box, image_size, read_oriented
 from seglab.data.merging import merged
+from seglab.data.paths import Paths
 from seglab.data.pixels import RGB, PixelFormat
 from seglab.data.prefetch import prefetch
 from seglab.errors import DataError
@@ -76,6 +78,23 @@ class Part:
         return list(self.ids)
 
 
+def file_stats(paths: Sequence[str]) -> list[int]:
+    """Return size, mtime, device, inode and ctime of each file, as int64.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    numbers = []
+    for path in paths:
+        try:
+            stat = os.stat(path)  # noqa: PTH116 (a Path takes twice as long)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or error}") from None
+        inode = (stat.st_ino + 2**63) % 2**64 - 2**63  # unsigned
+        numbers += [stat.st_size, stat.st_mtime_ns, stat.st_dev, inode, stat.st_ctime_ns]
+    return numbers
+
+
 class SplitFiles(ABC):
     """The image, class map and optional instance map of each id of a split.
 
@@ -95,6 +114,10 @@ class SplitFiles(ABC):
     """
 
     formats: tuple[str, ...] = IMAGE_FORMATS
+    per_sample: tuple[str, ...] = ("images",)
+    """The attributes with one entry per sample, beside ``ids``."""
+    stats: np.ndarray | None = None
+    """``(N, 5 F)`` int64: what :func:`file_stats` returns for each sample, once it was read."""
     split: str
     folder: Path
     image_folder: Path
@@ -241,32 +264,59 @@ class SplitFiles(ABC):
         Raises:
             DataError: a file is missing.
         """
-        stats = hashlib.sha256(repr((self.classes, self.meaning(), *self.form.meaning())).encode())
+        own = hashlib.sha256(repr((self.classes, self.meaning(), *self.form.meaning())).encode())
         changes = hashlib.sha256()
+        listings = [str(path) for path in self.listings()]
+        blocks = chain(
+            [([""], [listings], [file_stats(listings)] if listings else [[]])],
+            (
+                (self.ids[start:end], map(self.path_texts, range(start, end)), stats.tolist())
+                for start, end, stats in self._stat_blocks()
+            ),
+        )
+        for names, paths, stats in blocks:
+            first, second = [], []
+            for name, files, numbers in zip(names, paths, stats, strict=True):
+                first.append(name)
+                for number, path in enumerate(files):
+                    size, modified, device, inode, changed = numbers[5 * number : 5 * number + 5]
+                    first.append(f"|{path.rpartition(os.sep)[2]}|{size}|{modified}")
+                    second.append(f"|{device}|{inode}|{changed}")
+            own.update("".join(first).encode())
+            changes.update("".join(second).encode())
+        return own.hexdigest(), changes.hexdigest()
 
-        def texts(names: Sequence[str], files: Iterable[list[str]]) -> tuple[bytes, bytes]:
-            own, changed = [], []
-            for name, paths in zip(names, files, strict=True):
-                own.append(name)
-                for path in paths:
-                    try:
-                        stat = os.stat(path)  # noqa: PTH116 (a Path takes twice as long)
-                    except OSError as error:
-                        raise DataError(f"{path}: {error.strerror or error}") from None
-                    file = path.rpartition(os.sep)[2]
-                    own.append(f"|{file}|{stat.st_size}|{stat.st_mtime_ns}")
-                    changed.append(f"|{stat.st_dev}|{stat.st_ino}|{stat.st_ctime_ns}")
-            return "".join(own).encode(), "".join(changed).encode()
+    def _stat_blocks(self) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield ranges of samples and their files' stats, which are read once."""
+        known, blocks = self.stats, []
 
-        def block(number: int) -> tuple[bytes, bytes]:
+        def read(number: int) -> np.ndarray:
             places = range(number * BLOCK, min((number + 1) * BLOCK, len(self)))
-            return texts([self.ids[index] for index in places], map(self.path_texts, places))
+            return np.array([file_stats(self.path_texts(place)) for place in places])
 
-        first = texts([""], [[str(path) for path in self.listings()]])
-        for own, changed in chain([first], prefetch(block, -(-len(self) // BLOCK), threads=8)):
-            stats.update(own)
-            changes.update(changed)
-        return stats.hexdigest(), changes.hexdigest()
+        count = -(-len(self) // BLOCK)
+        reading = prefetch(read, count, threads=8) if known is None else repeat(None, count)
+        for number, block in enumerate(reading):
+            start, end = number * BLOCK, min((number + 1) * BLOCK, len(self))
+            if block is None and known is not None:
+                block = known[start:end]
+            assert block is not None
+            blocks.append(block)
+            yield start, end, block
+        if known is None and len({block.shape[1] for block in blocks}) == 1:
+            self.stats = np.concatenate(blocks)
+
+    def adopt(self, whole: SplitFiles) -> Self:
+        """Take the files of these samples, and their stats, from a split that has all of them."""
+        known = dict(zip(whole.ids, range(len(whole)), strict=True))
+        places = [known[name] for name in self.ids]
+        for name in self.per_sample:
+            files = getattr(whole, name)
+            taken = files.take(places, self.ids) if isinstance(files, Paths) else None
+            setattr(self, name, taken or [files[place] for place in places] if files else ())
+        if whole.stats is not None:
+            self.stats = whole.stats[places]
+        return self
 
     def path_texts(self, index: int) -> list[str]:
         """Return the paths of :meth:`files` as strings."""

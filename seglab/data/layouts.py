@@ -62,8 +62,8 @@ LAYOUTS: Mapping[str, Opener[SplitFiles]] = {
 }
 """The layouts that ``data.layout`` names."""
 
-_DIVIDED: list[tuple[DataConfig, tuple[list[str], list[str]]]] = []
-"""The last configuration that this process has divided, and its parts.
+_DIVIDED: list[tuple[DataConfig, tuple[SplitFiles, list[str], list[str]]]] = []
+"""The last configuration that this process has divided, all its samples, and the ids of its parts.
 
 Both parts of a job come from one look at the data, which takes seconds for a million images.
 """
@@ -106,7 +106,10 @@ def open_as(
             path = Path(config.splits) / f"{split}.txt"
             part = Part(split, read_ids(path), path)
         elif look:
-            part = Part(split, _divided(config, progress)[PARTS.index(split)])
+            whole, train, val = _divided(config, progress)
+            part = Part(split, train if split == PARTS[0] else val)
+            if not instances and config.max_images is None:
+                return layouts[config.layout](config, name, look=False, part=part).adopt(whole)
     layout = layouts[config.layout]
     if config.max_images is not None:
         ids = layout(config, name, look=False, part=part).ids
@@ -133,8 +136,8 @@ def open_whole(
     )
 
 
-def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[str]]:
-    """Return the ids of both parts; the classes in each image are read once and cached."""
+def _divided(config: DataConfig, progress: Progress) -> tuple[SplitFiles, list[str], list[str]]:
+    """Return the whole, and the ids of both parts; the classes of images are read once, cached."""
     assert config.val_fraction is not None, "something is divided"
     if _DIVIDED and _DIVIDED[0][0] is config:
         return _DIVIDED[0][1]
@@ -147,9 +150,9 @@ def _divided(config: DataConfig, progress: Progress) -> tuple[list[str], list[st
             if record is None or not record.present:
                 record = _seen(files, place, record, progress)
     present = dict(zip(files.ids, record.classes_present(len(files)), strict=True))
-    parts = divide(present, config.val_fraction, config.split_seed, config.group)
-    _DIVIDED[:] = [(config, parts)]
-    return parts
+    train, val = divide(present, config.val_fraction, config.split_seed, config.group)
+    _DIVIDED[:] = [(config, (files, train, val))]
+    return files, train, val
 
 
 def _seen(

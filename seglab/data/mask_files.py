@@ -39,6 +39,7 @@ class MaskFiles(SplitFiles):
         mask_formats: allowed formats of masks, by Pillow's names.
     """
 
+    per_sample = ("images", "masks", "instance_maps")
     mask_formats: tuple[str, ...] = ("PNG",)
     table: LabelTable | None
     masks: Sequence[Path]

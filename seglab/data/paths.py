@@ -35,6 +35,10 @@ class Paths(Sequence[Path]):
             return [self[place] for place in range(*index.indices(len(self)))]
         return Path(self.text(index))
 
+    def take(self, places: Sequence[int], ids: Sequence[str]) -> Paths:
+        """Return some of the paths, whose ids are given too so that they are shared."""
+        return Paths(self.folder, ids, [self.suffixes[place] for place in places])
+
     def text(self, index: int) -> str:
         """Return one path as a string."""
         return f"{self.prefix}{self.ids[index]}{self.suffixes[index]}"

@@ -71,11 +71,19 @@ def jackknife_interval(counts: Counts, *, confidence: float = 0.95) -> tuple[flo
 def paired_difference(
     one: Counts, other: Counts, *, confidence: float = 0.95
 ) -> tuple[float, float, float]:
-    """Return mIoU of ``one`` minus mIoU of ``other``, and its interval, low and high.
+    """Return mIoU of ``one`` minus mIoU of ``other``, and its interval; see :func:`paired_test`."""
+    return paired_test(one, other, confidence=confidence)[:3]
+
+
+def paired_test(
+    one: Counts, other: Counts, *, confidence: float = 0.95
+) -> tuple[float, float, float, float]:
+    """Return mIoU of ``one`` minus mIoU of ``other``, its interval, low and high, and a p-value.
 
     Both are counts of the same images in the same order, and image i is left out of both, so that
     what makes an image hard for either cancels. Clipped to -1..1, otherwise as
-    :func:`jackknife_interval`.
+    :func:`jackknife_interval`. The p-value is that of no difference: the smallest level whose
+    interval does not contain 0; 1 if every interval does.
 
     Raises:
         ValueError: not the same number of images and classes.
@@ -84,7 +92,15 @@ def paired_difference(
         raise ValueError(f"counts of {one.shape} and {other.shape} are not of the same images")
     difference = float(miou(one.sum(0)) - miou(other.sum(0)))
     without_each = _without_each(one) - _without_each(other)
-    return (difference, *_interval(difference, without_each, confidence, lowest=-1))
+    low, high = _interval(difference, without_each, confidence, lowest=-1)
+    first, last, error = _stretched(difference, without_each)
+    nearest = max(
+        first, -last
+    )  # of the stretched interval's inner ends to 0; negative: 0 is inside
+    if math.isnan(error) or nearest <= 0:
+        return difference, low, high, math.nan if math.isnan(error) else 1.0
+    p_value = 2 * (1 - NormalDist().cdf(nearest / error)) if error else 0.0
+    return difference, low, high, p_value
 
 
 def unreliable(counts: Counts) -> bool:
@@ -108,10 +124,18 @@ def _without_each(counts: Counts) -> Floats:
 def _interval(
     value: float, without_each: Floats, confidence: float, lowest: float
 ) -> tuple[float, float]:
+    first, last, error = _stretched(value, without_each)
+    if math.isnan(error):
+        return math.nan, math.nan
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * error
+    return max(lowest, first - half), min(1.0, last + half)
+
+
+def _stretched(value: float, without_each: Floats) -> tuple[float, float, float]:
+    """Return the value with and without its estimated bias, in order, and its standard error."""
     images = len(without_each)
     if images < 2 or np.isnan(without_each).any():
-        return math.nan, math.nan
+        return math.nan, math.nan, math.nan
     error = math.sqrt((images - 1) * float(np.var(without_each)))
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * error
     unbiased = value - (images - 1) * (float(np.mean(without_each)) - value)
-    return max(lowest, min(value, unbiased) - half), min(1.0, max(value, unbiased) + half)
+    return min(value, unbiased), max(value, unbiased), error

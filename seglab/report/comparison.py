@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from seglab.metrics.counts import jackknife_interval, paired_difference, unreliable
+from seglab.metrics.counts import jackknife_interval, paired_test, unreliable
+from seglab.metrics.inference import holm
+from seglab.report.effects import Effects, effects
 from seglab.report.record import RunRecord
 from seglab.report.seeds import Repeat, SeedGroup, seed_groups
 from seglab.report.settings import differing
@@ -23,12 +25,23 @@ class Interval:
 
 @dataclass(frozen=True)
 class Pair:
-    """mIoU of the better run minus that of the other, with its interval over the same images."""
+    """mIoU of the best run minus that of another, over the same images.
+
+    Attributes:
+        better: the best run.
+        other: the other one.
+        difference: of their mIoU.
+        interval: of the difference; with several pairs those of all contain their true values with
+            95 % (Bonferroni).
+        p_value: of no difference, corrected for the number of pairs (Holm).
+        images: how many both were measured on.
+    """
 
     better: RunRecord
     other: RunRecord
     difference: float
     interval: Interval
+    p_value: float
     images: int
 
 
@@ -43,7 +56,8 @@ class Comparison:
         intervals: of mIoU over images, for each of ``runs``.
         groups: runs that differ only in their seed, two seeds or more, the best first.
         repeats: runs without any difference.
-        pair: the difference of two results on the same images.
+        pairs: the differences of the best result to each other one on the same images.
+        effects: what the swept settings and the seed explain.
     """
 
     runs: list[RunRecord]
@@ -52,7 +66,8 @@ class Comparison:
     intervals: list[Interval]
     groups: list[SeedGroup]
     repeats: list[Repeat]
-    pair: Pair | None
+    pairs: list[Pair]
+    effects: Effects | None
 
     @property
     def unreliable(self) -> bool:
@@ -65,8 +80,16 @@ def compare(runs: Iterable[RunRecord]) -> Comparison:
     ranked = sorted(runs, key=lambda run: -run.miou if run.miou == run.miou else math.inf)
     named, others = differing(ranked)
     intervals = [interval(run) for run in ranked]
+    groups, repeats = seed_groups(ranked)
     return Comparison(
-        ranked, named + others, len(named), intervals, *seed_groups(ranked), pair(ranked)
+        ranked,
+        named + others,
+        len(named),
+        intervals,
+        groups,
+        repeats,
+        pairs(ranked),
+        effects(ranked, [key for key in named if key != "seed"]),
     )
 
 
@@ -82,14 +105,29 @@ def interval(run: RunRecord) -> Interval:
     return Interval(*jackknife_interval(counts), unreliable(counts))
 
 
-def pair(runs: Iterable[RunRecord]) -> Pair | None:
-    """Return the paired difference, if exactly two runs have a result, on the same images."""
+def pairs(runs: Iterable[RunRecord]) -> list[Pair]:
+    """Return the paired differences of the best result to those of other runs on its images."""
     results = [run for run in runs if not math.isnan(run.miou)]
-    if len(results) != 2:
-        return None
-    (better, first), (other, second) = ((run, run.evaluation) for run in results)
-    if first is None or second is None or not first.same_images(second):
-        return None
-    difference, low, high = paired_difference(first.counts, second.counts)
-    doubtful = unreliable(first.counts) or unreliable(second.counts)
-    return Pair(better, other, difference, Interval(low, high, doubtful), len(first.ids))
+    if len(results) < 2 or (first := results[0].evaluation) is None:
+        return []
+    others = [
+        (run, run.evaluation)
+        for run in results[1:]
+        if run.evaluation is not None and first.same_images(run.evaluation)
+    ]
+    confidence = 1 - 0.05 / max(1, len(others))
+    found = [paired_test(first.counts, other.counts, confidence=confidence) for _, other in others]
+    corrected = holm([p_value for *_, p_value in found])
+    return [
+        Pair(
+            results[0],
+            run,
+            difference,
+            Interval(low, high, unreliable(first.counts) or unreliable(other.counts)),
+            p_value,
+            len(first.ids),
+        )
+        for (run, other), (difference, low, high, _), p_value in zip(
+            others, found, corrected, strict=True
+        )
+    ]

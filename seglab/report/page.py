@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -21,7 +22,7 @@ from seglab.report.curves import thin
 from seglab.report.pictures import samples
 from seglab.report.record import RunRecord
 from seglab.report.settings import setting
-from seglab.report.table import repeated
+from seglab.report.table import p_text, repeated
 from seglab.report.vega import bundle
 from seglab.runtime.files import nan_to_null
 from seglab.text import encodable
@@ -66,7 +67,6 @@ def payload(comparison: Comparison) -> dict[str, Any]:
     pictures, uris, left_out = samples(runs)
     places = {id(run): place for place, run in enumerate(runs)}
     most = max(100, min(2000, POINTS // len(runs)))
-    pair = comparison.pair
     return {
         "title": title(comparison),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -108,16 +108,20 @@ def payload(comparison: Comparison) -> dict[str, Any]:
             for group in comparison.groups
         ],
         "repeats": [repeated(repeat) for repeat in comparison.repeats],
-        "pair": pair
-        and {
-            "better": pair.better.name,
-            "other": pair.other.name,
-            "difference": pair.difference,
-            "low": pair.interval.low,
-            "high": pair.interval.high,
-            "unreliable": pair.interval.unreliable,
-            "images": pair.images,
-        },
+        "pairs": [
+            {
+                "better": pair.better.name,
+                "other": pair.other.name,
+                "difference": pair.difference,
+                "low": pair.interval.low,
+                "high": pair.interval.high,
+                "unreliable": pair.interval.unreliable,
+                "p": p_text(pair.p_value),
+                "images": pair.images,
+            }
+            for pair in comparison.pairs
+        ],
+        "effects": None if comparison.effects is None else asdict(comparison.effects),
         "footnote": UNRELIABLE if comparison.unreliable else "",
         "uris": uris,
         "leftOut": left_out,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from seglab.metrics.counts import UNRELIABLE
 from seglab.report.comparison import Comparison, Interval
+from seglab.report.effects import Effects
 from seglab.report.record import RunRecord
 from seglab.report.seeds import Repeat
 from seglab.report.settings import CHECKPOINT, identity, setting
@@ -49,24 +50,65 @@ def what_differs(run: RunRecord, comparison: Comparison) -> list[str]:
 
 def lines(comparison: Comparison) -> Iterator[str]:
     """Yield the lines below the table of a comparison."""
-    for group in comparison.groups:
+    for group in comparison.groups[:SHOWN]:
         yield (
             f"mean of {group.seeds} seeds {number(group.mean)} ± {number(group.deviation)} "
             f"(standard deviation): {', '.join(run.name for run in group.runs)}"
         )
+    yield from _more(comparison.groups)
     yield from map(repeated, comparison.repeats)
-    if pair := comparison.pair:
+    several = len(comparison.pairs) > 1
+    for pair in comparison.pairs[:SHOWN]:
         low, high = (f"{end:+.4f}" for end in (pair.interval.low, pair.interval.high))
+        corrected = ", Bonferroni" if several else ""
         yield (
             f"{pair.better.name} minus {pair.other.name}: {pair.difference:+.4f}, 95 % interval "
-            f"{low} to {high}{' *' if pair.interval.unreliable else ''}, "
+            f"{low} to {high}{' *' if pair.interval.unreliable else ''}{corrected}, "
+            f"p {p_text(pair.p_value)}{' (Holm)' if several else ''}, "
             f"paired over {pair.images} images"
         )
+    yield from _more(comparison.pairs)
+    yield from what_mattered(comparison.effects)
     if comparison.unreliable:
         yield UNRELIABLE
     for run in comparison.runs:
         if run.state != FINISHED:
             yield f"{run.state}: {run.name}{f': {run.reason}' if run.reason else ''}"
+
+
+SHOWN = 5
+"""How many means and differences a terminal shows; the page has all of them."""
+
+
+def _more(listed: Sequence[object]) -> Iterator[str]:
+    if len(listed) > SHOWN:
+        yield f"… and {len(listed) - SHOWN} more on the page"
+
+
+def p_text(p_value: float) -> str:
+    """Return a p-value with two digits."""
+    return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
+
+
+def what_mattered(effects: Effects | None) -> Iterator[str]:
+    """Yield the share of the variance of each setting, and its marginal means."""
+    if effects is None:
+        return
+    yield f"what mattered, share of the variance of val/mIoU over {effects.runs} runs:"
+    for effect in effects.effects:
+        means = ", ".join(
+            f"{level.text}: {number(level.mean)}"
+            + ("" if math.isnan(level.low) else f" ± {(level.high - level.low) / 2:.4f}")
+            for level in effect.levels[:LEVELS]
+        )
+        more = f", and {len(effect.levels) - LEVELS} more" if len(effect.levels) > LEVELS else ""
+        yield f"  {effect.share:4.0%} {effect.key}  ({means}{more})"
+    if not math.isnan(effects.seed):
+        yield f"  {effects.seed:4.0%} within equal settings: the seed"
+
+
+LEVELS = 6
+"""How many values of a setting a terminal shows."""
 
 
 def repeated(repeat: Repeat) -> str:

@@ -118,7 +118,7 @@ class InstanceSegmentation(Task):
         for (found, class_map, instance_map), index in zip(truths, batch.position, strict=True):
             truth = find_instances(class_map, instance_map)
             self.mask_ap.update(found, truth, void_pixels(class_map, instance_map), int(index))
-        return output._replace(counts=self.metrics.latest)
+        return Output(output.class_map, self.metrics.latest, output.objects, output.sure)
 
     def compute_scores(self) -> dict[str, float]:
         """Return the metrics of class maps, and of masks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -166,7 +167,8 @@ def test_a_loading_process_that_is_killed_ends_the_run(tmp_path: Path, tiny: lis
     assert time.monotonic() - start < 90
     assert done.returncode == 1, done.stdout + done.stderr
     said = done.stderr.splitlines()[-1]
-    assert said.startswith("seglab: error: a loading process died during training: ")
+    # A step or two go on from batches that were loaded before.
+    assert re.match("seglab: error: a loading process died during (training|validation): ", said)
     assert "killed by signal" in said or "exited unexpectedly" in said  # as torch sees it
     assert "data.num_workers=2" in said
     assert state(tmp_path / "run")["status"] == "failed"

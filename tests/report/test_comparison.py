@@ -17,7 +17,8 @@ import pytest
 from filelock import FileLock
 
 from seglab.errors import ConfigError
-from seglab.metrics.counts import jackknife_interval, paired_difference
+from seglab.metrics.counts import jackknife_interval, paired_test
+from seglab.metrics.inference import holm
 from seglab.report import build
 from seglab.report.comparison import Interval, compare
 from seglab.report.curves import read_curves, thin
@@ -297,23 +298,40 @@ def test_two_results_on_the_same_images_are_paired(made_run: Made, tmp_path: Pat
     made_run(tmp_path / "b", skill=0.7)
     made_run(tmp_path / "stopped", state="interrupted")
     result = compare(read_runs([tmp_path]))
-    assert result.pair is not None
-    assert (result.pair.better.name, result.pair.other.name) == ("b", "a")
-    one, other = (run.evaluation for run in result.runs[:2])
-    assert one is not None
-    assert other is not None
-    interval = result.pair.interval
-    found = (result.pair.difference, interval.low, interval.high)
-    assert found == paired_difference(one.counts, other.counts)
-    assert any(line.startswith("b minus a: +0.") for line in lines(result))
+    (pair,) = result.pairs
+    assert (pair.better.name, pair.other.name) == ("b", "a")
+    assert pair.difference == pytest.approx(result.runs[0].miou - result.runs[1].miou)
+    assert 0 < pair.interval.low < pair.difference < pair.interval.high
+    assert pair.p_value < 0.05
+    assert pair.images == 30
+    assert any("paired over 30 images" in line and "Holm" not in line for line in lines(result))
 
 
-def test_other_images_and_more_runs_are_not_paired(made_run: Made, tmp_path: Path) -> None:
+def test_more_results_are_compared_with_the_best_and_corrected_for_their_number(
+    made_run: Made, tmp_path: Path
+) -> None:
+    for name, skill in (("a", 0.5), ("b", 0.7), ("c", 0.69), ("d", 0.3)):
+        made_run(tmp_path / name, skill=skill)
+    made_run(tmp_path / "other", truth_seed=5, skill=0.1)
+    result = compare(read_runs([tmp_path]))
+    best = result.runs[0]
+    assert [pair.better for pair in result.pairs] == [best] * 3
+    assert best.evaluation is not None
+    plain = []
+    for pair in result.pairs:
+        assert pair.other.evaluation is not None
+        counts = best.evaluation.counts, pair.other.evaluation.counts
+        difference, low, high, p_value = paired_test(*counts, confidence=1 - 0.05 / 3)
+        assert (pair.difference, pair.interval.low, pair.interval.high) == (difference, low, high)
+        plain.append(p_value)
+    assert [pair.p_value for pair in result.pairs] == holm(plain)
+    assert sum("(Holm)" in line for line in lines(result)) == 3
+
+
+def test_other_images_are_not_paired(made_run: Made, tmp_path: Path) -> None:
     made_run(tmp_path / "a")
     made_run(tmp_path / "b", truth_seed=5)
-    assert compare(read_runs([tmp_path])).pair is None
-    made_run(tmp_path / "c")
-    assert compare(read_runs([tmp_path])).pair is None
+    assert compare(read_runs([tmp_path])).pairs == []
 
 
 def test_what_cannot_be_read_is_listed_with_its_reason(made_run: Made, tmp_path: Path) -> None:

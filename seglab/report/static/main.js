@@ -28,7 +28,7 @@ $("family").parentElement.hidden = kinds.length < 2;
 $("family").addEventListener("change", drawClasses);
 
 if (single) {
-  for (const id of ["runs", "seeds", "pair"]) $(id).hidden = true;
+  for (const id of ["runs", "seeds", "pairs", "effects"]) $(id).hidden = true;
   $("details").querySelector("h2").hidden = true;
   $("run").parentElement.hidden = true;
   $("about").hidden = true;
@@ -52,11 +52,32 @@ if (single) {
       const names = runs.map((place) => report.runs[place].name).join(", ");
       return [what(report.runs[runs[0]]), mean, deviation, String(seeds), names];
     }));
-  $("pair").hidden = !report.pair;
-  if (report.pair) {
-    const { better, other, difference, low, high, unreliable, images } = report.pair;
-    $("pair").querySelector("p").textContent =
-      `mIoU of ${better} minus that of ${other}: ${signed(difference)}, 95 % interval ${signed(low)} to ${signed(high)}${unreliable ? " *" : ""}, paired over ${images} images.`;
+  $("pairs").hidden = !report.pairs.length;
+  if (report.pairs.length) {
+    const { better, images } = report.pairs[0];
+    const several = report.pairs.length > 1;
+    fill($("pairs").querySelector("table"), ["run", "mIoU less than the best", "95 % interval", "p"],
+      report.pairs.map(({ other, difference, low, high, unreliable, p }) =>
+        [other, difference, `${number(low)} to ${number(high)}${unreliable ? " *" : ""}`, p]));
+    $("pairs").querySelector("p").textContent =
+      `${better} minus each other run, paired over ${images} images` +
+      (several ? "; intervals after Bonferroni, p-values after Holm." : ".");
+  }
+  $("effects").hidden = !report.effects;
+  if (report.effects) {
+    const share = (value) => (missing(value) ? "–" : `${Math.round(100 * value)} %`);
+    const rows = [];
+    for (const { key, share: part, levels } of report.effects.effects) {
+      levels.forEach(({ text, runs, mean, low, high }, place) => {
+        const half = missing(low) ? "–" : `± ${number((high - low) / 2)}`;
+        rows.push([place ? "" : key, place ? "" : share(part), text, mean, half, String(runs)]);
+      });
+    }
+    if (!missing(report.effects.seed)) {
+      rows.push(["seed, within equal settings", share(report.effects.seed), "", "", "", ""]);
+    }
+    fill($("effects").querySelector("table"),
+      ["setting", "share", "value", "mean val/mIoU", "±", "runs"], rows);
   }
 }
 $("run").replaceChildren(...report.runs.map((run, place) => h("option", { value: String(place) }, run.name)));

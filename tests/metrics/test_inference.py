@@ -1,0 +1,85 @@
+"""Corrected p-values, shares of variance and Student's quantiles, each against its definition."""
+
+import itertools
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seglab.metrics.counts import paired_test
+from seglab.metrics.inference import holm, mean_interval, student_quantile, variance_shares
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_steps_down_as_its_definition_does(p_values: list[float]) -> None:
+    for level in (0.01, 0.05, 0.3):
+        left = sorted(range(len(p_values)), key=lambda index: p_values[index])
+        rejected = set()
+        while left and p_values[left[0]] * len(left) <= level:
+            rejected.add(left.pop(0))
+        found = {index for index, p_value in enumerate(holm(p_values)) if p_value <= level}
+        assert found == rejected
+
+
+def test_the_shares_of_a_balanced_grid_are_its_classic_sums_of_squares() -> None:
+    rng = np.random.default_rng(0)
+    grid = list(itertools.product(range(3), range(3), range(3)))  # two settings and a seed
+    values = np.array([a**2 - b / 2 + a * b / 9 + rng.normal(0, 0.2) for a, b, _ in grid])
+    cells = values.reshape(3, 3, 3)
+    total = ((cells - cells.mean()) ** 2).sum()
+    first = 9 * ((cells.mean((1, 2)) - cells.mean()) ** 2).sum()
+    second = 9 * ((cells.mean((0, 2)) - cells.mean()) ** 2).sum()
+    within = ((cells - cells.mean(2, keepdims=True)) ** 2).sum()
+    factors = [[a for a, _, _ in grid], [b for _, b, _ in grid]]
+    shares, seed = variance_shares(values.tolist(), factors)
+    assert shares == pytest.approx([first / total, second / total])
+    assert seed == pytest.approx(within / total)
+    assert sum(shares) + seed < 1, "the rest is their interaction"
+
+
+def test_settings_that_vary_together_are_not_counted_twice() -> None:
+    values = [0.1, 0.1, 0.4, 0.4]
+    same = ["a", "a", "b", "b"]
+    assert variance_shares(values, [same])[0] == pytest.approx([1])
+    assert variance_shares(values, [same, same])[0] == pytest.approx([0, 0])
+    assert all(map(math.isnan, variance_shares([0.5] * 4, [same])[0]))
+
+
+@pytest.mark.parametrize(
+    ("degrees", "probability", "expected"),
+    # Tables of Student's distribution, such as NIST's e-Handbook, section 1.3.6.7.2.
+    [(1, 0.975, 12.706), (2, 0.975, 4.303), (5, 0.95, 2.015), (30, 0.995, 2.750)],
+)
+def test_students_quantiles(degrees: int, probability: float, expected: float) -> None:
+    assert student_quantile(probability, degrees) == pytest.approx(expected, abs=6e-4)
+
+
+def test_students_quantile_is_normal_for_many_degrees() -> None:
+    assert student_quantile(0.975, 100_000) == pytest.approx(NormalDist().inv_cdf(0.975), abs=1e-3)
+
+
+def test_the_interval_of_a_mean_contains_it_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(600):
+        _, low, high = mean_interval(rng.normal(0.3, 0.1, 3).tolist())
+        inside += low <= 0.3 <= high
+    assert 0.92 < inside / 600 < 0.975
+    assert math.isnan(mean_interval([0.5])[1])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_p_value_is_the_level_at_which_the_interval_touches_zero(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(50, 200, (40, 3))
+    both = [(truth * rng.uniform(0.4, 0.9 + shift, truth.shape)).astype(int) for shift in (0, 0.05)]
+    one, other = (np.stack([truth, truth, hits], 1) for hits in both)
+    difference, _, _, p_value = paired_test(one, other)
+    assert 0 <= p_value <= 1
+    if 1e-9 < p_value < 1:
+        _, low, high, _ = paired_test(one, other, confidence=1 - p_value)
+        assert min(abs(low), abs(high)) < 1e-6
+        assert math.copysign(1, difference) == math.copysign(1, low + high)

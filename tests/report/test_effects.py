@@ -1,0 +1,64 @@
+"""What mattered, of runs whose effects are known."""
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+
+from seglab.report.comparison import compare
+from seglab.report.effects import effects
+from seglab.report.record import RunRecord
+from seglab.report.table import lines
+
+
+def run(number: int, miou: float, **settings: object) -> RunRecord:
+    keys = {key.replace("__", "."): value for key, value in settings.items()}
+    return RunRecord(
+        Path(f"/runs/{number}"),
+        f"run{number}",
+        "finished",
+        settings=keys,
+        overrides=[f"{key}={value}" for key, value in keys.items()],
+        metrics={"val/mIoU": miou},
+        data={"train": "a", "val": "b"},
+    )
+
+
+def test_a_grid_of_two_settings_and_three_seeds() -> None:
+    grid = itertools.product((0.1, 0.01, 0.001), ("a", "b", "c"), range(3))
+    runs = [
+        run(number, 0.3 + 0.1 * (lr == 0.01) + 0.02 * (net == "b") + 0.001 * seed,
+            optimizer__lr=lr, model__name=net, seed=seed)
+        for number, (lr, net, seed) in enumerate(grid)
+    ]  # fmt: skip
+    comparison = compare(runs)
+    assert comparison.effects is not None
+    first, second = comparison.effects.effects
+    assert (first.key, second.key) == ("optimizer.lr", "model.name")
+    assert first.share > 0.9 > 0.1 > second.share > comparison.effects.seed > 0
+    assert [level.text for level in first.levels] == ["0.001", "0.01", "0.1"]
+    assert [level.runs for level in first.levels] == [9, 9, 9]
+    assert first.levels[1].mean == pytest.approx(0.4 + 0.02 / 3 + 0.001)
+    assert first.levels[1].low < first.levels[1].mean < first.levels[1].high
+    text = list(lines(comparison))
+    (start,) = [place for place, line in enumerate(text) if line.startswith("what mattered")]
+    assert "over 27 runs" in text[start]
+    assert "optimizer.lr  (0.001: 0.30" in text[start + 1]
+    assert text[start + 3].endswith("within equal settings: the seed")
+
+
+def test_numbers_of_a_search_are_compared_in_four_ranges() -> None:
+    runs = [run(n, 0.01 * n, optimizer__lr=10 ** (-n / 6), seed=0) for n in range(24)]
+    found = effects(runs, ["optimizer.lr"])
+    assert found is not None
+    (effect,) = found.effects
+    assert [level.runs for level in effect.levels] == [6] * 4
+    assert effect.share > 0.9
+    assert math.isnan(found.seed), "no two runs have equal settings"
+
+
+def test_nothing_is_said_of_too_few_runs() -> None:
+    assert effects([run(n, 0.1 * n, optimizer__lr=n) for n in range(3)], ["optimizer.lr"]) is None
+    many = [run(n, 0.1 * n, a=n % 2, b=n // 2, c=n) for n in range(4)]
+    assert effects(many, ["a", "b", "c"]) is None, "as many unknowns as runs"
