@@ -10,22 +10,26 @@ import numpy as np
 from seglab.metrics.counts import Floats
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], count: int | None = None) -> list[float]:
     """Return p-values corrected for their number: Holm, Scandinavian Journal of Statistics 1979.
 
     With m of them, the k-th smallest is multiplied by m - k + 1, and no corrected value is smaller
     than one before it. The chance of any false rejection is then at most the level.
+
+    Args:
+        p_values: those to correct.
+        count: m, if these are only some of them: as if the others were larger.
     """
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
+        largest = max(largest, min(1.0, ((count or len(order)) - rank) * p_values[index]))
         corrected[index] = largest
     return corrected
 
 
 def variance_shares(
-    values: Sequence[float], factors: Sequence[Sequence[Hashable]]
+    values: Sequence[float], factors: Sequence[Sequence[Hashable]], cells: Sequence[Hashable]
 ) -> tuple[list[float], float]:
     """Return each factor's share of the variance of values, and that within equal settings.
 
@@ -37,11 +41,11 @@ def variance_shares(
     Args:
         values: one per run, N.
         factors: of each of F factors, the level of each run.
+        cells: of each run, what all its settings are; equal for runs that differ in the seed alone.
 
     Returns:
-        F shares of the total sum of squares, and the share within runs of equal levels of all
-        factors: that of the seed and of everything else that was not set. All NaN if all values
-        are equal.
+        F shares of the total sum of squares, and the share within equal cells: that of the seed
+        and of everything else that was not set. All NaN if all values are equal.
     """
     numbers = np.asarray(values, np.float64)
     total = float(((numbers - numbers.mean()) ** 2).sum())
@@ -52,7 +56,6 @@ def variance_shares(
         max(0.0, _left(numbers, [*factors[:index], *factors[index + 1 :]]) - full) / total
         for index in range(len(factors))
     ]
-    cells = list(zip(*factors, strict=True)) if factors else [()] * len(numbers)
     return shares, _left(numbers, [cells]) / total
 
 

@@ -31,9 +31,9 @@ class Pair:
         better: the best run.
         other: the other one.
         difference: of their mIoU.
-        interval: of the difference; with several pairs those of all contain their true values with
-            95 % (Bonferroni).
-        p_value: of no difference, corrected for the number of pairs (Holm).
+        interval: of the difference; those of all pairs of the results, of which these are the ones
+            with the best, contain their true values with 95 % (Bonferroni).
+        p_value: of no difference, corrected for the number of pairs of all results (Holm).
         images: how many both were measured on.
     """
 
@@ -115,9 +115,13 @@ def pairs(runs: Iterable[RunRecord]) -> list[Pair]:
         for run in results[1:]
         if run.evaluation is not None and first.same_images(run.evaluation)
     ]
-    confidence = 1 - 0.05 / max(1, len(others))
-    found = [paired_test(first.counts, other.counts, confidence=confidence) for _, other in others]
-    corrected = holm([p_value for *_, p_value in found])
+    # The best was chosen by the same images, so any two of the results could have been compared.
+    count = len(others) * (len(others) + 1) // 2
+    found = [
+        paired_test(first.counts, other.counts, confidence=1 - 0.05 / max(1, count))
+        for _, other in others
+    ]
+    corrected = holm([p_value for *_, p_value in found], count)
     return [
         Pair(
             results[0],

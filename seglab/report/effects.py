@@ -72,8 +72,9 @@ def effects(runs: Sequence[RunRecord], keys: Sequence[str]) -> Effects | None:
     levels = {key: _levels(each) for key, each in texts.items()}
     if len(done) <= 1 + sum(len({*each}) - 1 for each in levels.values()):
         return None  # as many unknowns as runs: everything would be explained
-    shares, within = variance_shares(values, list(levels.values()))
-    repeated = len({*zip(*texts.values(), strict=True)}) < len(done)
+    cells = list(zip(*texts.values(), strict=True))
+    shares, within = variance_shares(values, list(levels.values()), cells)
+    repeated = len({*cells}) < len(done)
     found = [
         Effect(key, share, _means(values, levels[key]))
         for key, share in zip(levels, shares, strict=True)

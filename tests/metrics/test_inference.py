@@ -34,7 +34,7 @@ def test_the_shares_of_a_balanced_grid_are_its_classic_sums_of_squares() -> None
     second = 9 * ((cells.mean((0, 2)) - cells.mean()) ** 2).sum()
     within = ((cells - cells.mean(2, keepdims=True)) ** 2).sum()
     factors = [[a for a, _, _ in grid], [b for _, b, _ in grid]]
-    shares, seed = variance_shares(values.tolist(), factors)
+    shares, seed = variance_shares(values.tolist(), factors, [cell[:2] for cell in grid])
     assert shares == pytest.approx([first / total, second / total])
     assert seed == pytest.approx(within / total)
     assert sum(shares) + seed < 1, "the rest is their interaction"
@@ -43,9 +43,9 @@ def test_the_shares_of_a_balanced_grid_are_its_classic_sums_of_squares() -> None
 def test_settings_that_vary_together_are_not_counted_twice() -> None:
     values = [0.1, 0.1, 0.4, 0.4]
     same = ["a", "a", "b", "b"]
-    assert variance_shares(values, [same])[0] == pytest.approx([1])
-    assert variance_shares(values, [same, same])[0] == pytest.approx([0, 0])
-    assert all(map(math.isnan, variance_shares([0.5] * 4, [same])[0]))
+    assert variance_shares(values, [same], same)[0] == pytest.approx([1])
+    assert variance_shares(values, [same, same], same)[0] == pytest.approx([0, 0])
+    assert all(map(math.isnan, variance_shares([0.5] * 4, [same], same)[0]))
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,16 @@ def test_a_p_value_is_the_level_at_which_the_interval_touches_zero(seed: int) ->
         _, low, high, _ = paired_test(one, other, confidence=1 - p_value)
         assert min(abs(low), abs(high)) < 1e-6
         assert math.copysign(1, difference) == math.copysign(1, low + high)
+
+
+def test_equal_runs_are_rarely_told_apart_although_the_best_is_chosen_from_them() -> None:
+    """Of 10 equal runs, corrected for all 45 pairs; for the 9 with the best alone it is 14 %."""
+    rng = np.random.default_rng(0)
+    wrong = {45: 0, 9: 0}
+    for _ in range(2000):
+        scores = np.sort(rng.normal(size=10))
+        z_values = (scores[-1] - scores[:-1]) / math.sqrt(2)
+        p_values = [2 * (1 - NormalDist().cdf(z)) for z in z_values]
+        for count in wrong:
+            wrong[count] += min(holm(p_values, count)) <= 0.05
+    assert wrong[45] / 2000 <= 0.05 < 0.1 < wrong[9] / 2000

@@ -321,10 +321,10 @@ def test_more_results_are_compared_with_the_best_and_corrected_for_their_number(
     for pair in result.pairs:
         assert pair.other.evaluation is not None
         counts = best.evaluation.counts, pair.other.evaluation.counts
-        difference, low, high, p_value = paired_test(*counts, confidence=1 - 0.05 / 3)
+        difference, low, high, p_value = paired_test(*counts, confidence=1 - 0.05 / 6)
         assert (pair.difference, pair.interval.low, pair.interval.high) == (difference, low, high)
         plain.append(p_value)
-    assert [pair.p_value for pair in result.pairs] == holm(plain)
+    assert [pair.p_value for pair in result.pairs] == holm(plain, 6)
     assert sum("(Holm)" in line for line in lines(result)) == 3
 
 

@@ -57,6 +57,15 @@ def test_numbers_of_a_search_are_compared_in_four_ranges() -> None:
     assert effect.share > 0.9
     assert math.isnan(found.seed), "no two runs have equal settings"
 
+    twice = [
+        run(2 * n + seed, 0.01 * n + 1e-5 * seed, optimizer__lr=10 ** (-n / 6), seed=seed)
+        for n in range(24)
+        for seed in range(2)
+    ]
+    found = effects(twice, ["optimizer.lr"])
+    assert found is not None
+    assert 0 < found.seed < 1e-6, "the seed's share is within equal values, not within a range"
+
 
 def test_nothing_is_said_of_too_few_runs() -> None:
     assert effects([run(n, 0.1 * n, optimizer__lr=n) for n in range(3)], ["optimizer.lr"]) is None
