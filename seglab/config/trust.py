@@ -19,7 +19,7 @@ import yaml
 from seglab.config.overrides import home, parse
 from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.errors import ConfigError, RunError
-from seglab.schema import DataConfig
+from seglab.schema import TIMM, DataConfig
 
 _SMP = tuple(
     f"segmentation_models_pytorch.{name}"
@@ -67,7 +67,10 @@ SMP_ARGUMENTS = re.compile(
 """Arguments of segmentation_models_pytorch's nets; others go to timm, which can read files."""
 
 WORD = re.compile(r"[\w.+-]*", re.ASCII)
-"""What a string among a part's arguments may be: no path, no URL, no ``hf-hub:NAME``."""
+"""What a string among a part's arguments may be: no path, no URL, no ``hf-hub:NAME``.
+
+After ``timm/``, which only takes names in timm's registry.
+"""
 
 WORDS_ONLY = ("loss", "metrics", "schedule")
 """The groups, beside the net, whose strings must be such words."""
@@ -149,7 +152,7 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
     net = model.get("net") if isinstance(model, dict) else None
     built = {"model.net": net, **{group: config.get(group) for group in WORDS_ONLY}}
     for key, value in (leaf for group, node in built.items() for leaf in _leaves(node, group)):
-        if isinstance(value, str) and not WORD.fullmatch(value):
+        if isinstance(value, str) and not WORD.fullmatch(value.removeprefix(TIMM)):
             yield f"{key}={value}: may be a path or an address"
 
 
