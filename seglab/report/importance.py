@@ -37,7 +37,8 @@ def fanova(values: Sequence[float], settings: Mapping[str, Sequence[str]]) -> di
         )
         for place, value in enumerate(values)
     )
-    return optuna.importance.FanovaImportanceEvaluator(seed=0).evaluate(study)
+    shares = optuna.importance.FanovaImportanceEvaluator(seed=0).evaluate(study)
+    return {key: float(share) for key, share in shares.items()}
 
 
 def _column(texts: Sequence[str]) -> tuple[list[Any], Any]:
