@@ -55,7 +55,17 @@ def test_a_runs_page_shows_everything(browser: Any, made_run: Made, tmp_path: Pa
 
 def test_a_comparison_shows_everything(browser: Any, compared: Path) -> None:
     browser.open(compared)
-    sections = ["runs", "seeds", "curves", "classes", "samples", "sweep", "details"]
+    sections = [
+        "runs",
+        "seeds",
+        "pairs",
+        "effects",
+        "curves",
+        "classes",
+        "samples",
+        "sweep",
+        "details",
+    ]
     assert browser.js(f"return {SHOWN}") == sections
     look_at_everything(browser)
     assert browser.js(f"return {DRAWN}") == 4 + 1 + 2 + 1
