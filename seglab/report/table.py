@@ -15,7 +15,7 @@ from seglab.report.intervals import Interval
 from seglab.report.record import RunRecord
 from seglab.report.seeds import Repeat, SeedGroup
 from seglab.report.settings import CHECKPOINT, identity, setting, short
-from seglab.run.status import FINISHED
+from seglab.run.status import FINISHED, PRUNED
 from seglab.runtime.spreadsheet import write_table
 from seglab.text import printable, rounded
 
@@ -102,8 +102,8 @@ def lines(comparison: Comparison) -> Iterator[str]:
     if comparison.unreliable:
         yield UNRELIABLE
     for run in comparison.runs:
-        if run.state != FINISHED and run.reason:
-            yield f"{run.state}: {run.name}: {run.reason}"
+        if run.state not in (FINISHED, PRUNED):
+            yield f"{run.state}: {run.name}{f': {run.reason}' if run.reason else ''}"
 
 
 SHOWN = 5
