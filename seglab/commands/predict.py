@@ -48,7 +48,7 @@ def main(overrides: list[str]) -> Path:
         search_modules(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
     checkpoint = read_checkpoint(path)
-    stored = received_config(stored_config(checkpoint), path, composed.config.trust)
+    stored = received_config(stored_config(checkpoint), path, composed.config.trust, rest)
     config = override_stored(stored, rest)
     if ranks(config.trainer) > 1:
         raise ConfigError(
