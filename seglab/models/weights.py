@@ -22,8 +22,13 @@ from seglab.errors import ConfigError, RunError
 from seglab.models.channels import RGB, adapted, first_convolution
 from seglab.schema import DEFAULT, TIMM, is_published
 
-PREFIXES = ("", "backbone.", "backbone.body.", "backbone.net.", "backbone.body.net.")
-"""Of a backbone's names in a net: alone, below a feature pyramid, and both for timm's."""
+PREFIXES = (
+    *("", "backbone.", "backbone.body."),
+    *("backbone.net.", "backbone.body.net."),
+    *("encoder.", "net.encoder.", "encoder.model.", "net.encoder.model."),
+)
+"""Of a backbone's names in a net: alone or below a feature pyramid; timm's; an encoder of
+segmentation_models_pytorch, its own or timm's."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import nn
 
 from seglab.config.compose import compose
 from seglab.errors import ConfigError, RunError
-from seglab.models import FCN, MaskRCNN
+from seglab.models import FCN, MaskRCNN, PadToMultiple
 from seglab.models.backbones import Backbone, TimmBackbone, build_backbone, mean_and_std
 from seglab.models.channels import with_channels
 from seglab.models.weights import fill, load_pretrained
@@ -200,3 +200,21 @@ def test_unknown_weights(weights: str, text: str) -> None:
 
 def test_torchvisions_stay_torchvisions() -> None:
     assert isinstance(build_backbone("resnet18"), Backbone)
+
+
+def test_a_decoder_of_another_library_takes_timms_weights_and_any_size() -> None:
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="the extra smp is missing")
+    net = PadToMultiple(
+        smp.DeepLabV3Plus("tu-tf_efficientnet_lite0", encoder_weights=None, classes=5)
+    )
+    whole = timm.create_model("tf_efficientnet_lite0").state_dict()
+    report = fill(net, whole, "a file")
+    assert {*report.loaded} == {key for key in net.state_dict() if ".encoder." in key}
+    net.eval()
+    image = torch.randn(1, 3, 70, 101)
+    with torch.inference_mode():
+        logits = net(image)
+        assert logits.shape == (1, 5, 70, 101)
+        padded = torch.zeros(1, 3, 96, 128)
+        padded[..., :70, :101] = image
+        assert torch.equal(logits, net.net(padded)[..., :70, :101])
