@@ -10,9 +10,12 @@ function families() {
 function drawClasses() {
   const family = $("family").value;
   const section = $("classes");
-  const measured = shown.filter((place) => Object.keys(report.runs[place].metrics).some((name) => name.startsWith(family)));
   section.hidden = !family;
   if (!family) return;
+  const all = shown.filter((place) => Object.keys(report.runs[place].metrics).some((name) => name.startsWith(family)));
+  const measured = all.slice(0, MOST);
+  $("left").hidden = all.length <= MOST;
+  $("left").textContent = `The first ${MOST} runs of the table; sort or filter it to see others.`;
   const classes = [...new Set(measured.flatMap((place) => report.runs[place].classes))];
   const value = (place, name) => report.runs[place].metrics[family + name] ?? null;
   const rows = measured.flatMap((place) =>
