@@ -19,13 +19,13 @@ function drawClasses() {
   const classes = [...new Set(measured.flatMap((place) => report.runs[place].classes))];
   const value = (place, name) => report.runs[place].metrics[family + name] ?? null;
   const rows = measured.flatMap((place) =>
-    classes.map((name) => ({ run: report.runs[place].name, class: name, value: value(place, name) })),
+    classes.map((name) => ({ run: report.runs[place].label, class: name, value: value(place, name) })),
   );
   const title = short(family.slice(0, -1));
   const tooltip = [...(single ? [] : [{ field: "run" }]), { field: "class" }, { field: "value", title, format: ".4f" }];
   const box = h("div", { class: "plot" });
   section.querySelector(".plot").replaceWith(box);
-  const heads = ["class", ...measured.map((place) => (single ? title : report.runs[place].name))];
+  const heads = ["class", ...measured.map((place) => (single ? title : report.runs[place].label))];
   fill(section.querySelector("table"), heads, classes.map((name) => [name, ...measured.map((place) => value(place, name))]));
   if (single) {
     const sorted = rows.filter((row) => row.value !== null).sort((a, b) => b.value - a.value);

@@ -62,7 +62,7 @@ function curvePlot(title, names, lines) {
   // Expressions are interpreted, and there are many points: none that need not be.
   const line = {
     params: [{ name: "zoom", select: "interval", bind: "scales" }],
-    mark: { type: "line", strokeWidth: many ? 1 : 2, opacity: many ? 0.6 : 0.9, point: few ? { size: 30 } : false, tooltip: { content: "data" }, clip: true, aria: false, invalid: "show" },
+    mark: { type: "line", strokeWidth: many ? 1 : 2, opacity: many ? 0.6 : 0.9, point: few ? { size: many ? 10 : 30 } : false, tooltip: { content: "data" }, clip: true, aria: false, invalid: "show" },
     encoding: { y: { field: "value", ...y } },
   };
   const banded = many ? [] : values.filter((point) => "low" in point);

@@ -50,7 +50,8 @@ function plot(element, describe, spec, tip = {}) {
 /** A colour for each curve: told apart where they are few, by rank where they are many. */
 function colour(names) {
   if (names.length > MANY) {
-    return { field: "rank", type: "quantitative", title: "rank", scale: { scheme: "viridis", reverse: true } };
+    const legend = { type: "gradient", orient: "bottom", direction: "horizontal", gradientThickness: 8, titleOrient: "left" };
+    return { field: "rank", type: "quantitative", title: "rank", scale: { scheme: "viridis", reverse: dark.matches }, legend };
   }
   const longest = Math.max(...names.map((name) => name.length));
   const columns = Math.max(1, Math.floor(60 / (longest + 5))); // about as many letters fit a plot
