@@ -182,8 +182,10 @@ def equal_rates(runs: Sequence[RunRecord]) -> dict[str, str]:
 
 
 def _equal(run: RunRecord, one: str, other: str) -> bool:
-    curves = [run.curves[name] for name in (one, other) if name in run.curves]
-    return not curves or (len(curves) == 2 and np.array_equal(*curves))
+    first, second = run.curves.get(one), run.curves.get(other)
+    if first is None or second is None:
+        return first is second
+    return np.array_equal(first, second)
 
 
 class Steps:

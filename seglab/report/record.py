@@ -81,8 +81,7 @@ class RunRecord:
     def last_miou(self) -> float:
         """The last validation of a run that did not finish, such as a pruned one; else NaN."""
         points = self.curves.get("val/mIoU")
-        unfinished = points is not None and self.state != FINISHED
-        return float(points[-1, 1]) if unfinished else math.nan
+        return math.nan if points is None or self.state == FINISHED else float(points[-1, 1])
 
     @property
     def kind(self) -> str:
