@@ -19,6 +19,7 @@ import yaml
 from seglab.config.overrides import home
 from seglab.config.trusted_data import check_in_root
 from seglab.errors import ConfigError, RunError
+from seglab.schema import TIMM
 
 _SMP = tuple(
     f"segmentation_models_pytorch.{name}"
@@ -35,6 +36,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "seglab.callbacks.EMA": (),
     "seglab.models.FCN": (),
     "seglab.models.MaskRCNN": (),
+    "seglab.models.PadToMultiple": (),
     "seglab.models.PaddedCNN": (),
     "lightning.pytorch.callbacks.EarlyStopping": (),
     "torch.optim.AdamW": (),
@@ -49,6 +51,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "torchvision.models.segmentation.deeplabv3_resnet50": ("weights", "weights_backbone"),
     "torchvision.models.segmentation.fcn_resnet50": ("weights", "weights_backbone"),
     "torchvision.models.segmentation.fcn_resnet101": ("weights", "weights_backbone"),
+    "torchvision.models.segmentation.lraspp_mobilenet_v3_large": ("weights", "weights_backbone"),
     "torchvision.models.detection.maskrcnn_resnet50_fpn": ("weights", "weights_backbone"),
     "torchvision.models.detection.maskrcnn_resnet50_fpn_v2": ("weights", "weights_backbone"),
     "seglab.transforms.Albumentations": (),
@@ -66,7 +69,10 @@ SMP_ARGUMENTS = re.compile(
 """Arguments of segmentation_models_pytorch's nets; others go to timm, which can read files."""
 
 WORD = re.compile(r"[\w.+-]*", re.ASCII)
-"""What a string among a part's arguments may be: no path, no URL, no ``hf-hub:NAME``."""
+"""What a string among a part's arguments may be: no path, no URL, no ``hf-hub:NAME``.
+
+After ``timm/``, which only takes names in timm's registry.
+"""
 
 WORDS_ONLY = ("loss", "metrics", "schedule")
 """The groups, beside the net, whose strings must be such words."""
@@ -154,7 +160,7 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
     net = model.get("net") if isinstance(model, dict) else None
     built = {"model.net": net, **{group: config.get(group) for group in WORDS_ONLY}}
     for key, value in (leaf for group, node in built.items() for leaf in _leaves(node, group)):
-        if isinstance(value, str) and not WORD.fullmatch(value):
+        if isinstance(value, str) and not WORD.fullmatch(value.removeprefix(TIMM)):
             yield f"{key}={value}: may be a path or an address"
 
 

@@ -32,10 +32,11 @@ def test_pages_of_runs_evaluations_and_scores_and_their_comparison(
     metrics = json.loads((tmp_path / "runs/0/metrics.json").read_text())
     (run,) = page_of(tmp_path / "runs/0")["runs"]
     assert (run["state"], run["kind"]) == ("finished", "train")
+    assert run["metrics"].pop("speed/images_per_second") > 0
     assert run["metrics"] == metrics
     assert run["low"] < run["high"]
     assert run["images"] == 5
-    assert len(run["curves"]["train/loss"]) == 4
+    assert len(run["curves"]["train/loss"]["values"]) == 4
     shown = {sample["id"] for sample in run["fixed"]}
     assert shown == {path.stem for path in (tmp_path / "runs/0/predictions").glob("*.png")}
     assert len(run["worst"]) == 5, "all of them, where there are so few"
@@ -55,7 +56,7 @@ def test_pages_of_runs_evaluations_and_scores_and_their_comparison(
     assert len(data["runs"]) == 3
     assert len(data["groups"]) == 1
     mean = data["groups"][0]["mean"]
-    assert f"mean of 2 seeds {mean:.4f} ± " in answer.out
+    assert f"\n  {mean:.4f} ± " in answer.out
     assert answer.out.count("* unreliable interval: fewer than 100 images") == 1
     assert data["footnote"].startswith("* unreliable interval")
     assert f"{metrics['val/mIoU']:.4f}" in answer.out
@@ -127,7 +128,7 @@ def test_a_run_that_is_stopped_or_fails_leaves_its_page(
     assert seglab_cli("train", *tiny, "hydra.run.dir=runs/cut").code == 130
     (run,) = page_of(tmp_path / "runs/cut")["runs"]
     assert run["state"] == "interrupted"
-    assert len(run["curves"]["train/loss"]) == 2
+    assert len(run["curves"]["train/loss"]["values"]) == 2
     assert run["confusion"], "of the last validation"
     assert run["fixed"]
 

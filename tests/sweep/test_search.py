@@ -118,7 +118,7 @@ def test_failed_trials_are_run_again_until_they_are_accepted(tmp_path: Path) -> 
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
 
 
-@pytest.mark.parametrize("cuts", [(), (1,), (2, 5)])
+@pytest.mark.parametrize("cuts", [(), (1,), pytest.param((2, 5), marks=pytest.mark.slow)])
 def test_a_random_trial_is_a_function_of_seed_and_number_whatever_the_interruptions(
     tmp_path: Path, cuts: tuple[int, ...]
 ) -> None:
@@ -146,6 +146,8 @@ def test_two_objectives_have_a_front(tmp_path: Path) -> None:
     }
     study = complete(tmp_path, Two(lambda values: 0.0), 4, **both)
     assert len(study.best_trials) == 4, "none is better in both"
+    recorded = json.loads((tmp_path / "study/objectives.json").read_text())
+    assert recorded == dict.fromkeys(both["objective"], "maximize"), "for seglab compare"
     with pytest.raises(ConfigError, match="pruner=asha: Optuna prunes by one objective only"):
         complete(tmp_path, Two(lambda values: 0.0), 4, **both, pruner="asha")
     with pytest.raises(ConfigError, match="direction: 1 for 2 objectives"):

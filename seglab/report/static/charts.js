@@ -1,55 +1,4 @@
-// What the plots show: curves, classes, confusion, what settings do.
-
-function drawCurves() {
-  const found = new Set(shown.flatMap((place) => Object.keys(report.runs[place].curves)));
-  const rates = [...found].filter((name) => name.startsWith("lr/"));
-  const plots = single
-    ? [["Loss", ["train/loss", "val/loss"]], ["mIoU", ["val/mIoU"]], ["Mask AP", ["val/mask_AP", "val/mask_AP50"]], ["Learning rate", rates]]
-    : [["Training loss", ["train/loss"]], ["Validation loss", ["val/loss"]], ["Validation mIoU", ["val/mIoU"]], ["Validation mask AP", ["val/mask_AP"]], ...rates.map((name) => [`Learning rate: ${name.slice(3)}`, [name]])];
-  const drawn = plots
-    .map(([title, names]) => [title, names.filter((name) => found.has(name))])
-    .filter(([, names]) => names.length);
-  $("curves").hidden = !drawn.length;
-  const boxes = drawn.map(([title, names]) => {
-    const box = h("div", { class: "plot" });
-    const values = [];
-    const labels = single ? names : shown.map((place) => report.runs[place].name);
-    shown.forEach((place, rank) => {
-      const run = report.runs[place];
-      for (const name of names) {
-        const label = single ? name : run.name;
-        for (const [step, value] of run.curves[name] ?? []) {
-          values.push({ step, value, run: label, rank: rank + 1 });
-        }
-      }
-    });
-    const zero = !title.endsWith("oss");
-    const few = values.length <= 40 * labels.length;
-    plot(box, `${title} over the steps of ${labels.length} curves`, {
-      title,
-      width: "container",
-      height: 260,
-      data: { values },
-      params: [{ name: "zoom", select: "interval", bind: "scales" }],
-      // Expressions are interpreted, and there are many points: none that need not be.
-      mark: { type: "line", strokeWidth: labels.length > MANY ? 1 : 2, opacity: labels.length > MANY ? 0.6 : 0.9, point: few ? { size: 30 } : false, tooltip: { content: "data" }, clip: true, aria: false, invalid: "show" },
-      encoding: {
-        x: { field: "step", type: "quantitative", scale: { nice: false }, axis: { tickCount: 8 } },
-        y: { field: "value", type: "quantitative", title: null, scale: { zero }, axis: { format: ".3~g", tickCount: 6 } },
-        color: colour(labels),
-        detail: { field: "run" },
-      },
-    }, { formatTooltip: curveTip });
-    return box;
-  });
-  $("curves").querySelector(".grid").replaceChildren(...boxes);
-}
-
-/** What the pointer shows of a point of a curve; `sanitize` is vega-tooltip's: it makes text of values. */
-function curveTip({ run, step, value }, sanitize) {
-  const rows = [[single ? "curve" : "run", run], ["step", step], ["value", Number(value.toPrecision(4))]];
-  return `<table>${rows.map(([key, text]) => `<tr><td class="key">${key}</td><td class="value">${sanitize(String(text))}</td></tr>`).join("")}</table>`;
-}
+// Plots of classes: their measures in each run, and the confusion matrix of one.
 
 /** The families of per-class measures that any run has, such as val/IoU/. */
 function families() {
@@ -61,19 +10,22 @@ function families() {
 function drawClasses() {
   const family = $("family").value;
   const section = $("classes");
-  const measured = shown.filter((place) => Object.keys(report.runs[place].metrics).some((name) => name.startsWith(family)));
   section.hidden = !family;
   if (!family) return;
+  const all = shown.filter((place) => Object.keys(report.runs[place].metrics).some((name) => name.startsWith(family)));
+  const measured = all.slice(0, MOST);
+  $("left").hidden = all.length <= MOST;
+  $("left").textContent = `The first ${MOST} runs of the table; sort or filter it to see others.`;
   const classes = [...new Set(measured.flatMap((place) => report.runs[place].classes))];
   const value = (place, name) => report.runs[place].metrics[family + name] ?? null;
   const rows = measured.flatMap((place) =>
-    classes.map((name) => ({ run: report.runs[place].name, class: name, value: value(place, name) })),
+    classes.map((name) => ({ run: report.runs[place].label, class: name, value: value(place, name) })),
   );
   const title = short(family.slice(0, -1));
   const tooltip = [...(single ? [] : [{ field: "run" }]), { field: "class" }, { field: "value", title, format: ".4f" }];
   const box = h("div", { class: "plot" });
   section.querySelector(".plot").replaceWith(box);
-  const heads = ["class", ...measured.map((place) => (single ? title : report.runs[place].name))];
+  const heads = ["class", ...measured.map((place) => (single ? title : report.runs[place].label))];
   fill(section.querySelector("table"), heads, classes.map((name) => [name, ...measured.map((place) => value(place, name))]));
   if (single) {
     const sorted = rows.filter((row) => row.value !== null).sort((a, b) => b.value - a.value);
@@ -115,46 +67,4 @@ function drawConfusion(run) {
     x: { field: "prediction", type: "nominal", title: "prediction", sort: null },
     tooltip, title: "share", labels: names.length <= 25, step: names.length <= 12 ? 34 : 24,
   }));
-}
-
-function drawSweep() {
-  const results = shown.filter((place) => !missing(miou(report.runs[place])));
-  const named = report.differing.slice(0, report.named || report.differing.length);
-  const parted = new Map(); // settings that always change together are drawn once
-  for (const key of named) {
-    const texts = results.map((place) => settingOf(report.runs[place], key));
-    const parts = texts.map((text) => texts.indexOf(text)).join();
-    if (new Set(texts).size > 1 && !parted.has(parts)) parted.set(parts, key);
-  }
-  const keys = [...parted.values()].slice(0, 12);
-  $("sweep").hidden = single || results.length < 3 || !keys.length;
-  if ($("sweep").hidden) return;
-  const boxes = keys.map((key) => {
-    const texts = results.map((place) => settingOf(report.runs[place], key));
-    const isNumber = numeric(texts) && !texts.includes("") && new Set(texts).size > 2;
-    const values = results.map((place, at) => ({
-      run: report.runs[place].name,
-      setting: isNumber ? Number(texts[at]) : texts[at] || "(not set)",
-      value: miou(report.runs[place]),
-    }));
-    const sizes = values.map((row) => row.setting);
-    const log = isNumber && Math.min(...sizes) > 0 && Math.max(...sizes) / Math.min(...sizes) >= 50;
-    const x = isNumber
-      ? { field: "setting", type: "quantitative", title: key, scale: log ? { type: "log", padding: 12 } : { zero: false, padding: 12 }, axis: { format: "~g", labelOverlap: true } }
-      : { field: "setting", type: "nominal", title: key, axis: { labelAngle: -30, labelLimit: 110 } };
-    const box = h("div", { class: "plot" });
-    plot(box, `mIoU against ${key}`, {
-      width: "container",
-      height: 220,
-      data: { values },
-      mark: { type: "point", filled: true, size: 60, opacity: 0.7, color: "#4c86c6" },
-      encoding: {
-        x,
-        y: { field: "value", type: "quantitative", title: "mIoU", scale: { zero: false } },
-        tooltip: [{ field: "run" }, { field: "setting", title: key }, { field: "value", title: "mIoU", format: ".4f" }],
-      },
-    });
-    return box;
-  });
-  $("sweep").querySelector(".grid").replaceChildren(...boxes);
 }

@@ -3,6 +3,8 @@
 const numeric = (values) => values.every((value) => value === "" || !Number.isNaN(Number(value)));
 const settingOf = (run, key) => run.differing[key] ?? "";
 
+const scored = (run) => (missing(miou(run)) && !missing(run.last) ? `last ${number(run.last)}` : number(miou(run)));
+
 /** What the table shows: a head, the value it sorts by, the text, and whether it is a number. */
 function tableColumns() {
   const columns = [
@@ -11,8 +13,9 @@ function tableColumns() {
       ? [{ head: "kind", value: (run) => run.kind }]
       : []),
     { head: "state", value: (run) => run.state },
-    { head: "val/mIoU", number: true, value: miou },
+    { head: "val/mIoU", number: true, value: miou, text: scored },
     { head: "95 % interval", number: true, value: (run) => run.low, text: interval },
+    ...(report.objectives.length > 1 ? [{ head: "Pareto front", value: (run) => (run.front ? "yes" : "") }] : []),
   ];
   const keys = $("all").checked ? report.differing : report.differing.slice(0, report.named || 6);
   for (const key of keys) {
@@ -21,7 +24,7 @@ function tableColumns() {
       const text = settingOf(run, key);
       return isNumber && text !== "" ? Number(text) : text;
     };
-    columns.push({ head: key, number: isNumber, value, text: (run) => settingOf(run, key) });
+    columns.push({ head: key, number: isNumber, value, text: (run) => rounded(settingOf(run, key)) });
   }
   for (const name of report.columns) {
     columns.push({ head: short(name), number: true, value: (run) => run.metrics[name] });
@@ -54,18 +57,24 @@ function matches(place) {
   return words.every((word) => haystacks[place].includes(word));
 }
 
+/** A run's name; only the end of a long one whose settings have columns of their own. */
+const tail = ({ name, label }) => (name !== label && name.length > 24 ? `…${name.slice(-12)}` : name);
+
+/** A fraction with four digits, as text; other text as it is. */
+const rounded = (text) => (/^-?\d*\.\d{5,}(e-?\d+)?$/.test(text) ? String(Number(Number(text).toPrecision(4))) : text);
+
 function cell(column, run, place) {
   const { head, value, text } = column;
   if (head === "run") {
     const open = () => showRun(place, true);
-    const name = h("button", { class: "link", type: "button", title: run.folder, onclick: open }, run.name);
+    const name = h("button", { class: "link", type: "button", title: run.folder, onclick: open }, tail(run));
     return h("th", { scope: "row" }, name);
   }
   if (head === "state") {
     const badge = h("span", { class: `state ${run.state}`, title: run.reason || null }, run.state);
     return h("td", {}, badge);
   }
-  const content = text ? text(run) : number(value(run));
+  const content = text ? text(run) : column.number ? number(value(run)) : value(run);
   return h("td", { class: column.number ? "number" : "text", title: column.number ? null : content }, content);
 }
 
@@ -105,7 +114,8 @@ function drawTable() {
 function fill(table, heads, rows) {
   const item = (tag, value, attributes = {}) => {
     const isNumber = typeof value === "number" || value === null;
-    return h(tag, { ...attributes, class: isNumber ? "number" : "whole" }, isNumber ? number(value) : value);
+    const kind = isNumber ? "number" : value.length > 24 ? "whole" : null;
+    return h(tag, { ...attributes, class: kind }, isNumber ? number(value) : value);
   };
   table.replaceChildren(
     h("thead", {}, h("tr", {}, ...heads.map((head, place) =>
