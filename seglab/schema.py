@@ -314,6 +314,7 @@ class TrainerConfig:
     max_epochs: Annotated[int, Bound(1)]
     accelerator: Annotated[str, Mark.MACHINE]
     devices: Annotated[int | str, Bound(1), Mark.MACHINE]
+    num_nodes: Annotated[int, Bound(1), Mark.MACHINE]
     strategy: Annotated[str, OneOf(*STRATEGIES), Mark.MACHINE]
     precision: str
     channels_last: bool

@@ -27,7 +27,7 @@ from seglab.data.digests import Record
 from seglab.data.images import ImageBatches
 from seglab.data.sampling import spread
 from seglab.data.weights import balanced, is_auto
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, RunError
 from seglab.loggers.history import HistoryLogger
 from seglab.loggers.track import Tracking, track
 from seglab.metrics.counts import unreliable
@@ -43,6 +43,7 @@ from seglab.run.samples import NUMBER_OF_WORST, KeepSamples
 from seglab.run.status import SPEED
 from seglab.runtime.bars import Checking
 from seglab.runtime.disk import disk_errors
+from seglab.runtime.nodes import everywhere
 from seglab.runtime.preemption import listening
 from seglab.runtime.process import (
     computing,
@@ -186,6 +187,7 @@ class Session:
             _ = self.tracking
             reached = self.resumed.position
             self.data.check()
+            self._check_shared()
             weights_of_classes = self._weigh_classes()
             config = self.config
             check_limits(config, self.data)
@@ -259,6 +261,23 @@ class Session:
             if run.leads:
                 saving.tidy()
             return metrics, sorted(pictures.written)
+
+    def _check_shared(self) -> None:
+        """Check that all machines of a job see the same data and the same checkpoint.
+
+        Raises:
+            RunError: they differ.
+        """
+        first, *others = everywhere("files", [self.data.identity, self.resumed.position])
+        if any(data != first[0] for data, _ in others):
+            raise RunError(
+                f"data.root={self.config.data.root}: the machines of this job have different data"
+            )
+        if any(position != first[1] for _, position in others):
+            raise RunError(
+                f"hydra.run.dir={self.folder}: the machines of this job see different checkpoints; "
+                "it must be on a file system that they share"
+            )
 
     def validate(self, checkpoint: dict[str, Any], path: Path, own: Mapping[str, Any]) -> Evaluated:
         """Measure a checkpoint on the split.
