@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "train a model: a run folder with checkpoints, metrics and pictures",
     "evaluate": "metrics of a checkpoint: checkpoint=FILE [split=val]",
     "predict": "class maps of photographs: checkpoint=FILE input=FILE_OR_DIR output=DIR",
+    "export": "a model for other runtimes: checkpoint=FILE output=FILE.onnx|FILE.pt2",
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
     "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR] [--format …]",
     "data": "a data set: synth | show | check | stats | import | download",

@@ -435,6 +435,15 @@ class PredictConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    """What ``seglab export`` adds to the configuration that it finds in the checkpoint."""
+
+    checkpoint: str
+    output: str
+    trust: bool = False
+
+
+@dataclass(frozen=True)
 class ScoreConfig:
     """Everything that ``seglab score`` does."""
 

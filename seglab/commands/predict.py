@@ -35,11 +35,10 @@ def main(overrides: list[str]) -> Path:
     _check_output(output, Path(composed.config.input))
     # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.callbacks.predictions import WritePredictions
-    from seglab.config.trust import received_config
     from seglab.data.images import ImageBatches, find_images
     from seglab.data.pixels import PixelFormat
+    from seglab.export.reading import received_model
     from seglab.loggers.wandb.artifacts import local_checkpoint
-    from seglab.run.checkpoints import read_checkpoint, stored_config
     from seglab.runtime.launch import ranks
     from seglab.session import Session
 
@@ -47,8 +46,7 @@ def main(overrides: list[str]) -> Path:
     if composed.config.trust:
         search_modules(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
-    checkpoint = read_checkpoint(path)
-    stored = received_config(stored_config(checkpoint), path, composed.config.trust)
+    checkpoint, stored = received_model(path, composed.config.trust)
     config = override_stored(stored, rest)
     if ranks(config.trainer) > 1:
         raise ConfigError(

@@ -46,7 +46,6 @@ from seglab.runtime.disk import disk_errors
 from seglab.runtime.preemption import listening
 from seglab.runtime.process import (
     computing,
-    random_generators_kept,
     seed_everything,
     share_of_cores,
 )
@@ -137,7 +136,7 @@ class Session:
     @cached_property
     def task(self) -> Task:
         """The task, with weights drawn from the seed."""
-        with random_generators_kept():
+        with computing(self.threads):  # an exported net takes its threads when it is opened
             seed_everything(self.config.seed)
             return build_task(self.config, self.kind == "evaluate", self.first_step)
 

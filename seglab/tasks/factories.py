@@ -20,6 +20,7 @@ from seglab.errors import ConfigError
 from seglab.inference.tiles import Tiling
 from seglab.losses import Loss
 from seglab.models.channels import with_channels
+from seglab.models.exported import ExportedNet, OnnxObjects
 from seglab.schema import (
     AUTO,
     EvaluationConfig,
@@ -61,7 +62,8 @@ def build_task(config: TrainConfig, per_image: bool = False, first_step: int = 0
     if not isinstance(net, nn.Module):
         raise ConfigError(f"model.net._target_={config.model.net['_target_']}: not an nn.Module")
     try:
-        with_channels(net, config.data.channels)
+        if not isinstance(net, ExportedNet):
+            with_channels(net, config.data.channels)
     except ValueError as error:
         text = f"model.net: {error}, which data.channels={config.data.channels} needs"
         raise ConfigError(text) from None
@@ -106,7 +108,7 @@ def _semantic(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, An
 
 
 def _instance(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, Any]:
-    if not isinstance(net, MaskRCNN):
+    if not isinstance(net, MaskRCNN | OnnxObjects):
         raise ConfigError(
             f"model.net: a {type(net).__name__}; model.task=instance needs a "
             "torchvision.models.detection.MaskRCNN"
