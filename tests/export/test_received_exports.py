@@ -55,7 +55,7 @@ def test_weights_in_other_files_are_refused(exported: Path, tmp_path: Path) -> N
 
 def test_weights_in_other_files_are_found_in_inner_graphs(exported: Path) -> None:
     model = onnx.load_model(exported)
-    inner = onnx.helper.make_tensor("inner", onnx.TensorProto.FLOAT, [1], [0.0])
+    inner = onnx.helper.make_tensor("inner", onnx.TensorProto.FLOAT, [1], bytes(4), raw=True)
     onnx.external_data_helper.set_external_data(inner, "secret")
     branch = onnx.helper.make_graph([], "branch", [], [], [inner])
     node = onnx.helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
