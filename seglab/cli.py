@@ -28,9 +28,6 @@ COMMANDS = {
     "init": "write a folder with an experiment, a net, a loss and a test to start from: DIR",
 }
 
-OWN_MODULES = ("train", "score", "data")
-"""These find modules in the current folder; a checkpoint's parts are found there if trusted."""
-
 OVERRIDES = """\
 key=value sets a value, group=option picks a file of conf/ (Hydra's syntax):
   experiments=smoke            a recipe from experiments/
@@ -126,7 +123,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise ConfigError(f"{problem}; there is {', '.join(COMMANDS)}")
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
         keep_memory()
-        if command in OWN_MODULES:
+        if command == "train":  # others look at data and checkpoints, which could bring a module
             search_modules(Path.cwd())
         import_module(f"seglab.commands.{command}").main(**options)
     except SystemExit as stop:  # argparse has shown the help

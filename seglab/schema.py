@@ -213,12 +213,17 @@ OWN_TRANSFORM = "seglab.transforms.JointTransform"
 """seglab's own augmentation, whose settings are those of ``data``."""
 
 DEFAULT = "DEFAULT"
-"""Stands for torchvision's best weights of a net or, for an FCN, of its backbone."""
+"""Stands for the best published weights of a net or, for an FCN, of its backbone."""
+
+TIMM = "timm/"
+"""Begins the names of timm's backbones and weights."""
 
 
-def is_torchvisions(weights: str) -> bool:
-    """Return whether ``model.weights`` names weights of torchvision's, and not a file."""
-    return weights == DEFAULT or re.fullmatch(r"\w+_Weights\.\w+", weights) is not None
+def is_published(weights: str) -> bool:
+    """Return whether ``model.weights`` names weights of torchvision or timm, and not a file."""
+    if weights == DEFAULT or weights.startswith(TIMM):
+        return True
+    return re.fullmatch(r"\w+_Weights\.\w+", weights) is not None
 
 
 @dataclass(frozen=True)
@@ -232,8 +237,8 @@ class ModelConfig:
     frozen: list[str]
     frozen_norms: bool
     aux_weight: Annotated[float, Bound(0)]
-    mean: Annotated[list[float], Length(1, inf)]
-    std: Annotated[list[float], Bound(above=0), Length(1, inf)]
+    mean: Annotated[list[float] | None, Length(1, inf)]
+    std: Annotated[list[float] | None, Bound(above=0), Length(1, inf)]
 
     def check_weights_file(self) -> None:
         """Check that the file named by ``weights`` exists, without reading it.
@@ -241,7 +246,7 @@ class ModelConfig:
         Raises:
             RunError: it is not.
         """
-        if self.weights is None or is_torchvisions(self.weights):
+        if self.weights is None or is_published(self.weights):
             return
         if not Path(self.weights).is_file():
             raise RunError(f"model.weights={self.weights}: no such file")
@@ -403,9 +408,10 @@ class TrainConfig:
         channels = self.data.channels
         for name, example in (("mean", 0.5), ("std", 0.25)):
             values = getattr(self.model, name)
-            if len(values) != channels:
+            numbers = 3 if values is None else len(values)  # a backbone's own are RGB's
+            if numbers != channels:
                 raise ConfigError(
-                    f"model.{name}: {len(values)} numbers for data.channels={channels}; give one "
+                    f"model.{name}: {numbers} numbers for data.channels={channels}; give one "
                     f"per channel, in 0..1, such as model.{name}={[example] * channels}"
                 )
         if self.data.photometric and channels != 3:

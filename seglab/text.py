@@ -35,6 +35,14 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def rounded(value: str) -> str:
+    """Return a value with four digits at most if it is a fraction, for a terminal."""
+    try:
+        return value if value.lstrip("+-").isdecimal() else f"{float(value):.4g}"
+    except ValueError:
+        return value
+
+
 def plain(text: str) -> Text:
     """Return text that rich prints literally; see :func:`printable_lines`."""
     return Text(printable_lines(text))

@@ -12,7 +12,7 @@ from seglab.report import PAGE, build
 from seglab.report.comparison import Comparison, compare
 from seglab.report.formats import FORMATS
 from seglab.report.runs import read_runs
-from seglab.report.table import TABLE, between, kind, lines, number, what_differs
+from seglab.report.table import TABLE, between, lines, run_name, score, what_differs
 from seglab.run.status import FINISHED
 from seglab.text import plain, print_plain, printable, printable_lines
 
@@ -44,18 +44,17 @@ def main(folders: list[str], output: str, format: str | None = None) -> Comparis
 def show(comparison: Comparison, console: Console) -> None:
     """Print the table, the best run first, and the statistics below it."""
     table = Table()
-    table.add_column("run", overflow="fold")
+    heads, settings = what_differs(comparison)
+    for head in heads:
+        table.add_column(printable(head), overflow="fold")
     table.add_column("val/mIoU", justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
-    if comparison.differing:
-        table.add_column("what differs", overflow="fold")
-    for run, interval in zip(comparison.runs, comparison.intervals, strict=True):
-        finished = run.state == FINISHED
-        name = f"{run.name} ({kind(run)})" if kind(run) else run.name
-        cells = [name, number(run.miou) if finished else run.state, between(interval)]
-        if comparison.differing:
-            cells.append("\n".join(map(printable, what_differs(run, comparison))))
-        table.add_row(*map(plain, cells), style="" if finished else "dim")
+    table.add_column("run", overflow="fold")
+    rows = zip(comparison.runs, comparison.intervals, settings, strict=True)
+    for run, interval, values in rows:
+        name = run_name(run, console.width)
+        cells = [*values, score(run), between(interval), name]
+        table.add_row(*map(plain, cells), style="" if run.state == FINISHED else "dim")
     console.print(table)
     for line in lines(comparison):
         print_plain(line, console)

@@ -30,7 +30,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     check_root(rest)
     # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.commands.tables import show_metrics, show_paths
-    from seglab.config.trust import check_received_list
+    from seglab.config.trusted_data import check_received_group, check_received_list
     from seglab.export.reading import received_model
     from seglab.loggers.wandb.artifacts import local_checkpoint
     from seglab.runtime.launch import run
@@ -38,7 +38,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     if composed.config.trust:
         search_modules(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
-    _, stored = received_model(path, composed.config.trust)
+    _, stored = received_model(path, composed.config.trust, rest)
     stored["trainer"]["limit_val_batches"] = None  # a run may validate on a part
     config = override_stored(stored, rest)
     if not composed.config.trust:
@@ -48,6 +48,8 @@ def main(overrides: list[str]) -> dict[str, float]:
         folder = splits_folder(path)
         data = replace(config.data, splits=None if folder is None else str(folder))
         config = replace(config, data=data)
+    if not composed.config.trust:
+        check_received_group(config.data, composed.config.split, path, rest)
     measured: Evaluated = run(measure, config.trainer, config, path, composed, overrides)
     console = Console()
     show_metrics(measured.scores, console, measured.unreliable)

@@ -49,7 +49,7 @@ def main(overrides: list[str]) -> Path:
     path = local_checkpoint(own.checkpoint)
     if is_exported(path):
         raise ConfigError(f"checkpoint={path}: is exported already; give the checkpoint itself")
-    content, stored = received_model(path, own.trust)
+    content, stored = received_model(path, own.trust, rest)
     config = plain_config(override_stored(stored, rest))
     session = Session(config, "predict", output.parent).load(content, path)
     with computing(session.threads):

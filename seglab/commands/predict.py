@@ -46,7 +46,7 @@ def main(overrides: list[str]) -> Path:
     if composed.config.trust:
         search_modules(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
-    checkpoint, stored = received_model(path, composed.config.trust)
+    checkpoint, stored = received_model(path, composed.config.trust, rest)
     config = override_stored(stored, rest)
     if ranks(config.trainer) > 1:
         raise ConfigError(

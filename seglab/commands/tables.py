@@ -13,7 +13,7 @@ from seglab.text import plain, print_plain, styled
 
 
 def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: bool = False) -> None:
-    """Print the per-class IoU as a table, the other numbers, and the headline last.
+    """Print the scores of each class as a table, the other numbers, and the headline last.
 
     Args:
         metrics: the content of ``metrics.json``.
@@ -21,6 +21,8 @@ def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: boo
         unreliable: mark the interval with a footnote; see :func:`seglab.metrics.counts.unreliable`.
     """
     columns = {"IoU": "val/IoU/"}
+    if any(name.startswith("val/accuracy/") for name in metrics):
+        columns["accuracy"] = "val/accuracy/"
     if "val/mask_AP" in metrics:
         columns |= {"mask AP": "val/mask_AP/", "mask AP50": "val/mask_AP50/"}
     table = Table("class")
@@ -50,7 +52,7 @@ def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: boo
 
 
 def _cell(value: float | None) -> str:
-    """Format a number for the table; NaN means a class in neither truth nor prediction."""
+    """Format a number for the table; NaN means an absent class."""
     if value is None:
         return ""
     return "absent" if value != value else f"{value:.4f}"

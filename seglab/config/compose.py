@@ -340,4 +340,10 @@ def _diagnose(
         and not (override.is_add() and (is_open(key) or key.startswith("hydra.")))
         and f"{key.split('.')[0]}._target_" not in keys  # Hydra's own message says what is wrong
     ]
+    by_default = {*dotted(_groups_only(command, []))} if wrong else set()
+    for key in wrong:
+        group = key.split(".")[0]
+        if group in keys and key in by_default:
+            option = keys[group].input_line
+            return ConfigError(f"{key}: {option} has no such key, only the default {group} has")
     return unknown(wrong, known) if wrong else ConfigError(" ".join(str(error).split()))

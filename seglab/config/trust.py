@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
-from seglab.config.overrides import home, parse
-from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
+from seglab.config.overrides import home
+from seglab.config.trusted_data import check_in_root
 from seglab.errors import ConfigError, RunError
-from seglab.schema import DataConfig
+from seglab.schema import TIMM
 
 _SMP = tuple(
     f"segmentation_models_pytorch.{name}"
@@ -36,6 +36,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "seglab.callbacks.EMA": (),
     "seglab.models.FCN": (),
     "seglab.models.MaskRCNN": (),
+    "seglab.models.PadToMultiple": (),
     "seglab.models.PaddedCNN": (),
     "lightning.pytorch.callbacks.EarlyStopping": (),
     "torch.optim.AdamW": (),
@@ -50,6 +51,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "torchvision.models.segmentation.deeplabv3_resnet50": ("weights", "weights_backbone"),
     "torchvision.models.segmentation.fcn_resnet50": ("weights", "weights_backbone"),
     "torchvision.models.segmentation.fcn_resnet101": ("weights", "weights_backbone"),
+    "torchvision.models.segmentation.lraspp_mobilenet_v3_large": ("weights", "weights_backbone"),
     "torchvision.models.detection.maskrcnn_resnet50_fpn": ("weights", "weights_backbone"),
     "torchvision.models.detection.maskrcnn_resnet50_fpn_v2": ("weights", "weights_backbone"),
     "seglab.transforms.Albumentations": (),
@@ -67,7 +69,10 @@ SMP_ARGUMENTS = re.compile(
 """Arguments of segmentation_models_pytorch's nets; others go to timm, which can read files."""
 
 WORD = re.compile(r"[\w.+-]*", re.ASCII)
-"""What a string among a part's arguments may be: no path, no URL, no ``hf-hub:NAME``."""
+"""What a string among a part's arguments may be: no path, no URL, no ``hf-hub:NAME``.
+
+After ``timm/``, which only takes names in timm's registry.
+"""
 
 WORDS_ONLY = ("loss", "metrics", "schedule")
 """The groups, beside the net, whose strings must be such words."""
@@ -85,7 +90,9 @@ MAX_DEPTH = 32
 """Levels of keys within keys; ours have five."""
 
 
-def received_config(stored: Any, path: Path, trust: bool) -> dict[str, Any]:
+def received_config(
+    stored: Any, path: Path, trust: bool, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return a copy of the configuration in a checkpoint, if it may be used.
 
     It must be plain, resolved data, because ``${oc.env:…}`` would read this machine's environment.
@@ -97,10 +104,12 @@ def received_config(stored: Any, path: Path, trust: bool) -> dict[str, Any]:
         stored: the configuration in the checkpoint.
         path: the checkpoint, for errors.
         trust: whether it may name any target.
+        overrides: from the command line; a path that they name may be anywhere.
 
     Raises:
         RunError: no configuration, or not plain data.
-        ConfigError: it names a target, or an argument, that only ``trust=true`` allows.
+        ConfigError: it names a target, or an argument, that only ``trust=true`` allows, or a file
+            outside ``data.root``.
     """
     try:
         for key, value in _leaves(stored):
@@ -119,6 +128,8 @@ def received_config(stored: Any, path: Path, trust: bool) -> dict[str, Any]:
             f"checkpoint={path}: {problem}; it is built only with trust=true, which lets the "
             "checkpoint run any code"
         )
+    if not trust:
+        check_in_root(config["data"], path, overrides)
     _read_only(config)
     return config
 
@@ -149,7 +160,7 @@ def _problems(config: Mapping[str, Any]) -> Iterator[str]:
     net = model.get("net") if isinstance(model, dict) else None
     built = {"model.net": net, **{group: config.get(group) for group in WORDS_ONLY}}
     for key, value in (leaf for group, node in built.items() for leaf in _leaves(node, group)):
-        if isinstance(value, str) and not WORD.fullmatch(value):
+        if isinstance(value, str) and not WORD.fullmatch(value.removeprefix(TIMM)):
             yield f"{key}={value}: may be a path or an address"
 
 
@@ -174,38 +185,6 @@ def _synthetic_pixels(synth: Any) -> int:
     except (TypeError, KeyError, ValueError, OverflowError):  # the schema refuses it
         return 0
     return (train + val) * width * height
-
-
-def check_received_list(data: DataConfig, split: str, path: Path, overrides: Sequence[str]) -> None:
-    """Check that ``split=val`` or ``train`` of a checkpoint names a list inside its data set.
-
-    An untrusted path could name any file, and errors would print its lines.
-
-    Args:
-        data: the checkpoint's data configuration with ``overrides`` applied.
-        split: ``val`` or ``train``; anything else comes from the command line.
-        path: the checkpoint, for errors.
-        overrides: from the command line; a list that they name may be anywhere.
-
-    Raises:
-        ConfigError: it is outside ``data.root``.
-    """
-    key = f"data.{split}_split" if data.val_fraction is None else "data.train_split"
-    given = {override.key_or_group for override in parse(overrides)}
-    name = data.split_name(split) if data.val_fraction is None else data.train_split
-    if split not in ("val", "train") or given & {key, "data"}:
-        return
-    if data.synth is not None and name in SYNTHETIC_LISTS:  # it may not exist yet
-        return
-    root = built_in_root(data) if data.synth is not None else Path(data.root or "")
-    folder = root / f"VOC{data.year}" if data.year else root
-    official = folder / "ImageSets" / "Segmentation" / f"{name}.txt"
-    listed = Path(name) if Path(name).is_file() and not official.is_file() else official
-    if ".." in Path(name).parts or not listed.absolute().is_relative_to(root.absolute()):
-        raise ConfigError(
-            f"checkpoint={path}: its {key}={name} is outside data.root={root}; if that is the "
-            f"list you mean, give {key}={name} too"
-        )
 
 
 def _is_there(root: Path) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from seglab.data.classes import VOID
 from seglab.data.coco_listing import BACKGROUND, read_listing
 from seglab.data.coco_masks import paint
-from seglab.data.files import all_formats
+from seglab.data.files import all_formats, image_size
 from seglab.data.layout import Part, Source, SplitFiles
 from seglab.data.lists import configured_root
 from seglab.data.masks import TooManyObjectsError
@@ -107,8 +107,15 @@ class CocoFiles(SplitFiles):
 
     def _paint(self, source: Source) -> tuple[np.ndarray, np.ndarray, int]:
         assert isinstance(source, bytes)
+        content = json.loads(source)
+        path, (rows, columns) = self.image_folder / content["image"], content["size"]
+        height, width = image_size(path, self.formats)
+        if height * width != rows * columns:  # before so much is painted
+            raise DataError(
+                f"{self._named(source)}: {columns}x{rows} pixels, but {path} has {width}x{height}"
+            )
         try:
-            return paint(source, self.labels)
+            return paint(content, self.labels)
         except ValueError as error:
             raise DataError(f"{self._named(source)}: {error}") from None
 

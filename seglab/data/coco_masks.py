@@ -6,7 +6,6 @@ polygons are checked here first, and run lengths are decoded here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from math import inf
 from typing import Any
@@ -15,19 +14,20 @@ import numpy as np
 from faster_coco_eval.core import mask as run_length
 
 from seglab.data.classes import VOID
-from seglab.data.files import MAX_PIXELS
 
 MAX_OUTLINE = 1_000_000
 """Pixels along the outline of a polygon: COCO's C code needs some 140 bytes for each."""
 
 
-def paint(entry: bytes, labels: Mapping[int, int | None]) -> tuple[np.ndarray, np.ndarray, int]:
+def paint(
+    content: Mapping[str, Any], labels: Mapping[int, int | None]
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Paint the objects of an image, the largest first, so that smaller ones are on top.
 
     COCO's panoptic tools use the same order. Crowds are void, below all objects.
 
     Args:
-        entry: one of ``Listing.entries``; see :class:`~seglab.data.coco_listing.Listing`.
+        content: one of ``Listing.entries``, parsed; see :class:`~seglab.data.coco_listing.Listing`.
         labels: the label of each category; None means not painted.
 
     Returns:
@@ -39,10 +39,7 @@ def paint(entry: bytes, labels: Mapping[int, int | None]) -> tuple[np.ndarray, n
         ValueError: an invalid segmentation, or one that does not fit the image; names the
             annotation.
     """
-    content = json.loads(entry)
     height, width = content["size"]
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"more than {MAX_PIXELS:,} pixels are refused")
     shapes: list[tuple[bool, int, int, int, np.ndarray]] = []
     number = 0
     for item in content["annotations"]:
@@ -86,10 +83,6 @@ def _runs(segmentation: Any, height: int, width: int) -> np.ndarray:
             raise ValueError(f"run lengths that do not add up to {height} * {width} pixels")
         return np.array(counts, np.int64)
     polygons = [_polygon(points, height, width) for points in segmentation]
-    # Fewer than three points enclose nothing; COCO's tools would take four numbers for a box.
-    polygons = [points for points in polygons if len(points) >= 6]
-    if not polygons:
-        return np.array([height * width], np.int64)
     merged = run_length.merge(run_length.frPyObjects(polygons, height, width))
     return np.array(_decompressed(merged["counts"]), np.int64)
 
@@ -101,12 +94,14 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
         or not all(type(value) in (int, float) and abs(value) < inf for value in points)
     ):
         raise ValueError("a polygon is a list of numbers: x, y, x, y, …")
+    if len(points) < 6:  # COCO's tools would take four numbers for a box
+        raise ValueError(f"a polygon of {len(points) // 2} points encloses nothing; remove it")
     # Each edge is drawn pixel by pixel, even outside the image.
     for axis, side in ((points[::2], width), (points[1::2], height)):
-        if axis and (min(axis) < -side or max(axis) > 2 * side):
+        if min(axis) < -side or max(axis) > 2 * side:
             raise ValueError(f"a polygon that leads far out of the image of {width}x{height}")
     corners = np.array(points, np.float64).reshape(-1, 2)
-    edges = np.abs(corners - np.roll(corners, 1, 0)).max(1, initial=1)
+    edges = np.abs(corners - np.roll(corners, 1, 0)).max(1)
     if edges.sum() > MAX_OUTLINE:
         raise ValueError(f"a polygon with an outline of more than {MAX_OUTLINE:,} pixels")
     return points

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seglab.data.files import MAX_FILE_BYTES, check_regular
+from seglab.data.files import MAX_FILE_BYTES
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.prefetch import prefetch
+from seglab.data.texts import check_regular
 from seglab.errors import DataError
 
 SHORT = 16

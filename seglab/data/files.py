@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import stat
 import struct
 import warnings
 import zlib
@@ -21,7 +20,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from seglab.data.classes import MAX_NAME_LENGTH
 from seglab.data.pixels import PAGES, RGB, PixelFormat, check_whole, to_pixels
-from seglab.data.texts import read_bytes
+from seglab.data.texts import check_regular, read_bytes
 from seglab.errors import DataError
 
 MAX_PIXELS = 89_478_485
@@ -96,17 +95,6 @@ def _without_warnings() -> Iterator[None]:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         yield
-
-
-def check_regular(path: Path) -> None:
-    """Check that a path is no pipe or device, whose reading might never end.
-
-    Raises:
-        FileNotFoundError: there is nothing.
-        DataError: it is one.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise DataError(f"{path}: not a regular file")
 
 
 @contextmanager

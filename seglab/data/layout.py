@@ -117,7 +117,9 @@ class SplitFiles(ABC):
     per_sample: tuple[str, ...] = ("images",)
     """The attributes with one entry per sample, beside ``ids``."""
     stats: np.ndarray | None = None
-    """``(N, 5 F)`` int64: what :func:`file_stats` returns for each sample, once it was read."""
+    """``(N, 5 F)`` int64: what :func:`file_stats` returned for each sample when last read."""
+    adopted: bool = False
+    """The next :meth:`stat_keys` takes ``stats`` as they are: another split has just read them."""
     split: str
     folder: Path
     image_folder: Path
@@ -287,8 +289,9 @@ class SplitFiles(ABC):
         return own.hexdigest(), changes.hexdigest()
 
     def _stat_blocks(self) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield ranges of samples and their files' stats, which are read once."""
-        known, blocks = self.stats, []
+        """Yield ranges of samples and their files' stats, which are read unless adopted."""
+        known, blocks = self.stats if self.adopted else None, []
+        self.adopted = False
 
         def read(number: int) -> np.ndarray:
             places = range(number * BLOCK, min((number + 1) * BLOCK, len(self)))
@@ -315,7 +318,7 @@ class SplitFiles(ABC):
             taken = files.take(places, self.ids) if isinstance(files, Paths) else None
             setattr(self, name, taken or [files[place] for place in places] if files else ())
         if whole.stats is not None:
-            self.stats = whole.stats[places]
+            self.stats, self.adopted = whole.stats[places], True
         return self
 
     def path_texts(self, index: int) -> list[str]:

@@ -10,6 +10,7 @@ from seglab.data.files import all_formats, all_suffixes
 from seglab.data.layout import Part
 from seglab.data.lists import configured_root, read_ids
 from seglab.data.mask_files import MaskFiles, mask_table
+from seglab.data.name_ends import name_ends
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -100,10 +101,14 @@ class PairFiles(MaskFiles):
                 if name in images
                 else (masks[name], "image", folders[0])
             )
-            raise DataError(
-                f"{one}: no {kind} of this name in {folder}{more}; names are equal but for "
-                "data.image_suffix and data.mask_suffix"
-            )
+            ends = None
+            if folders[0] != folders[1]:
+                ends = name_ends({*images}, {*masks}, mixed=False)
+            fit = "names are equal but for data.image_suffix and data.mask_suffix"
+            if ends is not None:
+                pairs = zip(("image_suffix", "mask_suffix"), ends, strict=True)
+                fit = " ".join(["give", *(f"data.{key}={end}" for key, end in pairs if end)])
+            raise DataError(f"{one}: no {kind} of this name in {folder}{more}; {fit}")
 
 
 def _lists(root: Path, split: str) -> list[Path]:

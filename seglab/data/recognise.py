@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,22 +11,16 @@ from seglab.data.classes import CLASS_NAMES, LABELMAP
 from seglab.data.coco_listing import read_listing
 from seglab.data.files import all_suffixes
 from seglab.data.folder import LISTS, YEARS
+from seglab.data.name_ends import MASKS, name_ends
 from seglab.errors import DataError
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages", "photos", "rgb", "inputs")
-MASKS = (
-    *("masks", "mask", "labels", "label", "annotations"),
-    *("segmentationclass", "gt", "seg", "targets"),
-)
 OBJECTS = ("instances", "instance", "objects", "segmentationobject")
 """What folders of images, class maps and instance maps are called, in lower case."""
 
 TRAIN = ("train", "training", "train2017", "train2014")
 VAL = ("val", "valid", "validation", "val2017", "val2014", "test", "testing")
 """What splits are called, in the order in which they are taken."""
-
-SUFFIX = re.compile(r"[_\-. ][^\W\d_]+$")
-"""A word at the end of a name, such as _mask."""
 
 
 class Layout(NamedTuple):
@@ -106,7 +99,7 @@ def _coco(source: Path) -> Layout | None:
 def _pairs(source: Path) -> Layout | None:
     for images, masks, objects in _places(source):
         folders = [source / folder.replace("{split}", TRAIN[0]) for folder in (images, masks)]
-        suffixes = _suffixes(_names(folders[0]), _names(folders[1]), mixed=images == masks)
+        suffixes = name_ends(_names(folders[0]), _names(folders[1]), mixed=images == masks)
         if suffixes is None:
             continue
         keys = {"root": str(source), "image_dir": images, "mask_dir": masks}
@@ -129,30 +122,6 @@ def _places(source: Path) -> Iterator[tuple[str, str, str | None]]:
         if images and masks:
             yield images, masks, objects
     yield ".", ".", None
-
-
-def _suffixes(images: set[str], masks: set[str], mixed: bool) -> tuple[str, str] | None:
-    """Return the differing ends of image and mask names; None: the names do not match.
-
-    Args:
-        images: the names in the image folder.
-        masks: the names in the mask folder.
-        mixed: both are in one folder, where mask names end in a word for masks.
-    """
-    ends = [
-        sorted({"", *(match[0] for name in names if (match := SUFFIX.search(name)))})
-        for names in (images, masks)
-    ]
-    for own, other in product(*ends):
-        if mixed and (own == other or other[1:].lower() not in MASKS):
-            continue
-        left = {n for n in images if n.endswith(own) and not (mixed and n.endswith(other))}
-        right = {n for n in masks if n.endswith(other)}
-        complete = left | right == images | masks if mixed else (left, right) == (images, masks)
-        stems = [{name.removesuffix(own) for name in left}, {n.removesuffix(other) for n in right}]
-        if left and complete and stems[0] == stems[1]:
-            return own, other
-    return None
 
 
 def _names(folder: Path) -> set[str]:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from seglab.errors import DataError
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path is no pipe or device, whose reading might never end.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        DataError: it is one.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError(f"{path}: not a regular file")
 
 
 def read_bytes(path: Path, most: int) -> bytes:
     """Read a file of at most ``most`` bytes.
 
     Raises:
-        DataError: it is larger.
+        DataError: it is larger, or not a regular file.
         OSError: it cannot be read.
     """
+    check_regular(path)
     with path.open("rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:

@@ -49,6 +49,9 @@ class Sample:
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.image, self.class_map))
 
+    def __repr__(self) -> str:
+        return f"Sample(id={self.id!r}, image={tuple(self.image.shape)})"
+
     def show(self, title: str = "") -> Image.Image:
         """Draw the image with its boxes, the class map, the instances if read, and a legend."""
         # Imported by name: the drawing package is in a higher layer.
@@ -77,7 +80,10 @@ class Samples(SplitFiles, Dataset[Sample]):
 
         Raises:
             DataError: names the file that cannot be read or does not fit, and why.
+            IndexError: there are fewer samples.
         """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}, which are 0 to {len(self) - 1}")
         return self.sample(index, self.read(index))
 
     def sample(self, index: int, pixels: Pixels) -> Sample:

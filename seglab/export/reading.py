@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ def read_model(path: Path) -> dict[str, Any]:
     return read_exported(path) if is_exported(path) else read_checkpoint(path)
 
 
-def received_model(path: Path, trust: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def received_model(
+    path: Path, trust: bool, overrides: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a model file, and return its content and a configuration that may be used.
 
     The net of an exported file is the file itself. An ONNX file is only computed with; one of
@@ -47,7 +50,7 @@ def received_model(path: Path, trust: bool) -> tuple[dict[str, Any], dict[str, A
     content = read_model(path)
     stored = stored_config(content)
     if not is_exported(path):
-        return content, received_config(stored, path, trust)
+        return content, received_config(stored, path, trust, overrides)
     if path.suffix == PROGRAM and not trust:
         raise ConfigError(
             f"checkpoint={path}: torch.export's files can run any code when they are opened "
@@ -57,7 +60,7 @@ def received_model(path: Path, trust: bool) -> tuple[dict[str, Any], dict[str, A
     model = stored.get("model")
     model = dict(model) if isinstance(model, dict) else {}
     net = model.get("net")
-    config = received_config({**stored, "model": {**model, "net": {}}}, path, trust)
+    config = received_config({**stored, "model": {**model, "net": {}}}, path, trust, overrides)
     target = NETS.get((path.suffix, str(model.get("task"))))
     if target is None:
         raise ConfigError(f"checkpoint={path}: its model.task={model.get('task')} is unknown")

@@ -77,7 +77,9 @@ def scores(confusion: Tensor, classes: Sequence[str], prefix: str = "val/") -> d
     - ``mean_accuracy``: the mean of b / t over the classes in the truth;
     - ``fw_IoU`` = sum (t * IoU) / sum t.
 
-    The last three are from Long et al. 2015, section 5. A matrix of zeros scores NaN throughout.
+    The last three are from Long et al. 2015, section 5. ``mean_accuracy`` is also the measure of
+    VOC2007's own segmentation challenge (Everingham et al., IJCV 2010). A matrix of zeros scores
+    NaN throughout.
     """
     counts = per_image_counts(confusion[None])[0].cpu().numpy().astype(np.float64)
     truth, _, both = counts
@@ -91,6 +93,19 @@ def scores(confusion: Tensor, classes: Sequence[str], prefix: str = "val/") -> d
     }
     result |= {f"IoU/{name}": value for name, value in zip(classes, by_class, strict=True)}
     return {prefix + name: float(value) for name, value in result.items()}
+
+
+def accuracies(
+    confusion: Tensor, classes: Sequence[str], prefix: str = "val/accuracy/"
+) -> dict[str, float]:
+    """Return the fraction of each class's true pixels that are found, NaN if it has none.
+
+    Their mean is ``mean_accuracy``. It does not count false positives, as IoU does.
+    """
+    truth, _, both = per_image_counts(confusion[None])[0].cpu().numpy()
+    return {
+        prefix + name: float(value) for name, value in zip(classes, ratio(both, truth), strict=True)
+    }
 
 
 def split_loss(fractions: Tensor) -> float:
@@ -198,7 +213,9 @@ class SegmentationMetrics(Metric):
         self.confusion = self.confusion + confusions.sum(0)
 
     def compute(self) -> dict[str, float]:
-        """Return the scores, ``val/loss`` if losses were given, the interval if ``per_image``.
+        """Return the scores, ``val/loss`` if losses were given.
+
+        With ``per_image`` also the interval and :func:`accuracies`.
 
         Raises:
             ValueError: an image was given twice, or only some were given with a loss.
@@ -216,6 +233,7 @@ class SegmentationMetrics(Metric):
         if self.per_image:
             low, high = jackknife_interval(self.evaluation.counts.numpy())
             result |= {"val/mIoU_low": low, "val/mIoU_high": high}
+            result |= accuracies(self.confusion, self.classes)
         return result
 
     def _rows(self, name: str) -> Tensor:

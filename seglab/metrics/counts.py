@@ -65,7 +65,7 @@ def jackknife_interval(counts: Counts, *, confidence: float = 0.95) -> tuple[flo
     ``benchmarks/coverage.py`` measures how often it contains the truth: in 96 % of samples of 213
     images of VOC2007 and 95 % of 100, where the percentile bootstrap does in 86 % and 71 %.
     """
-    return _interval(float(miou(counts.sum(0))), _without_each(counts), confidence, lowest=0)
+    return _interval(float(miou(counts.sum(0))), without_each(counts), confidence, lowest=0)
 
 
 def paired_difference(
@@ -91,9 +91,9 @@ def paired_test(
     if one.shape != other.shape:
         raise ValueError(f"counts of {one.shape} and {other.shape} are not of the same images")
     difference = float(miou(one.sum(0)) - miou(other.sum(0)))
-    without_each = _without_each(one) - _without_each(other)
-    low, high = _interval(difference, without_each, confidence, lowest=-1)
-    first, last, error = _stretched(difference, without_each)
+    left_out = without_each(one) - without_each(other)
+    low, high = _interval(difference, left_out, confidence, lowest=-1)
+    first, last, error = _stretched(difference, left_out)
     nearest = max(
         first, -last
     )  # of the stretched interval's inner ends to 0; negative: 0 is inside
@@ -114,7 +114,7 @@ def unreliable(counts: Counts) -> bool:
     return len(counts) < FEW_IMAGES or bool((images < FEW_OF_A_CLASS).any())
 
 
-def _without_each(counts: Counts) -> Floats:
+def without_each(counts: Counts) -> Floats:
     """Return the mIoU of all images but the i-th, for each i, ``(N,)`` float64."""
     total = counts.sum(0)
     parts = np.array_split(counts, len(counts) // 4096 + 1)  # in chunks, to save memory
@@ -122,20 +122,20 @@ def _without_each(counts: Counts) -> Floats:
 
 
 def _interval(
-    value: float, without_each: Floats, confidence: float, lowest: float
+    value: float, left_out: Floats, confidence: float, lowest: float
 ) -> tuple[float, float]:
-    first, last, error = _stretched(value, without_each)
+    first, last, error = _stretched(value, left_out)
     if math.isnan(error):
         return math.nan, math.nan
     half = NormalDist().inv_cdf((1 + confidence) / 2) * error
     return max(lowest, first - half), min(1.0, last + half)
 
 
-def _stretched(value: float, without_each: Floats) -> tuple[float, float, float]:
+def _stretched(value: float, left_out: Floats) -> tuple[float, float, float]:
     """Return the value with and without its estimated bias, in order, and its standard error."""
-    images = len(without_each)
-    if images < 2 or np.isnan(without_each).any():
+    images = len(left_out)
+    if images < 2 or np.isnan(left_out).any():
         return math.nan, math.nan, math.nan
-    error = math.sqrt((images - 1) * float(np.var(without_each)))
-    unbiased = value - (images - 1) * (float(np.mean(without_each)) - value)
+    error = math.sqrt((images - 1) * float(np.var(left_out)))
+    unbiased = value - (images - 1) * (float(np.mean(left_out)) - value)
     return min(value, unbiased), max(value, unbiased), error

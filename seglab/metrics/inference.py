@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from seglab.metrics.counts import Floats
+from seglab.metrics.counts import Counts, Floats, miou, without_each
 
 
 def holm(p_values: Sequence[float], count: int | None = None) -> list[float]:
@@ -69,6 +69,61 @@ def _left(values: Floats, factors: Sequence[Sequence[Hashable]]) -> float:
     return float(((values - fitted) ** 2).sum())
 
 
+def over_seeds_and_images(
+    one: Sequence[Counts], other: Sequence[Counts] = (), *, confidence: float = 0.95
+) -> tuple[float, float, float, float]:
+    """Return the mean mIoU over seeds, its interval, low and high, and a p-value.
+
+    With ``other``, the same of the difference to its mean. The p-value is that of a value of 0: the
+    smallest level whose interval does not contain it.
+
+    Seeds and images are two crossed random factors, so the variance of the mean of S seeds over N
+    images is the sum of three components (Searle, Casella and McCulloch, *Variance Components*,
+    1992, chapter 5)::
+
+        V = v_images + v_seeds - v_both
+
+    v_images is the jackknife's variance over images of the mean over seeds, as in
+    :func:`~seglab.metrics.counts.jackknife_interval`; v_seeds the sample variance over seeds of
+    mIoU, divided by S; v_both, which both of them contain, S times less than the jackknife's
+    variance over images of a seed's deviation from the mean. For a difference, v_seeds - v_both is
+    added up over its two sides, and v_images is that of the difference, so that what makes an
+    image hard for both cancels. Student's quantile has the degrees of freedom of Satterthwaite
+    (*Biometrics* 2, 1946), 1 / (v_images^2 / (N - 1) + sum v_seeds^2 / (S - 1)) * V^2. The interval
+    is stretched to the jackknife's estimate without bias.
+
+    Args:
+        one: of each of two or more seeds the counts ``(N, 3, K)``, of the same images.
+        other: those of the runs to subtract, of the same images too; empty: nothing.
+        confidence: the share of intervals that contain the true value.
+    """
+    sides = [side for side in (one, other) if side]
+    left = [np.stack([without_each(counts) for counts in side]) for side in sides]
+    scores = [np.array([float(miou(counts.sum(0))) for counts in side]) for side in sides]
+    value = float(scores[0].mean() - sum(side.mean() for side in scores[1:]))
+    without = left[0].mean(0) - sum(side.mean(0) for side in left[1:])
+    number = len(without)
+    if number < 2 or min(map(len, sides)) < 2 or np.isnan(without).any():
+        return value, math.nan, math.nan, math.nan
+    images = (number - 1) * float(without.var())
+    total, uncertain = images, images**2 / (number - 1)
+    for score, side in zip(scores, left, strict=True):
+        seeds = float(score.var(ddof=1)) / len(score)
+        deviations = (number - 1) * float((side - side.mean(0)).var(1).sum())
+        total += max(0.0, seeds - deviations / (len(score) * (len(score) - 1)))
+        uncertain += seeds**2 / (len(score) - 1)
+    unbiased = value - (number - 1) * (float(without.mean()) - value)
+    first, last, error = min(value, unbiased), max(value, unbiased), math.sqrt(total)
+    if not total:
+        return value, first, last, float(first <= 0 <= last)
+    student = Student(total**2 / uncertain)
+    half = student.quantile((1 + confidence) / 2) * error
+    nearest = max(first, -last, 0.0)
+    lowest = -1.0 if other else 0.0
+    low, high = max(lowest, first - half), min(1.0, last + half)
+    return value, low, high, 2 * (1 - student.share(nearest / error))
+
+
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
     """Return the mean of independent values and Student's interval; NaN ends for fewer than two."""
     numbers = np.asarray(values, np.float64)
@@ -76,15 +131,24 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     if len(numbers) < 2:
         return average, math.nan, math.nan
     error = float(numbers.std(ddof=1)) / math.sqrt(len(numbers))
-    half = student_quantile((1 + confidence) / 2, len(numbers) - 1) * error
+    half = Student(len(numbers) - 1).quantile((1 + confidence) / 2) * error
     return average, average - half, average + half
 
 
-def student_quantile(probability: float, degrees: int) -> float:
-    """Return a quantile, of 0.5 or more, of Student's t distribution, by numerical integration."""
-    # With t = tan(a) * sqrt(degrees) the density is proportional to cos(a) ** (degrees - 1).
-    angles = np.linspace(0, np.pi / 2, 200_001)
-    density = np.cos(angles) ** (degrees - 1)
-    area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    angle = np.interp(2 * (probability - 0.5), area / area[-1], angles)
-    return float(np.tan(angle) * math.sqrt(degrees))
+class Student:
+    """Student's t distribution with any number of degrees of freedom, integrated numerically."""
+
+    def __init__(self, degrees: float) -> None:
+        # With t = tan(a) * sqrt(degrees) the density is proportional to cos(a) ** (degrees - 1).
+        self.scale, self.angles = math.sqrt(degrees), np.linspace(0, np.pi / 2, 200_001)
+        density = np.cos(self.angles) ** (degrees - 1)
+        area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+        self.area = area / area[-1]
+
+    def quantile(self, probability: float) -> float:
+        """Return a quantile, of 0.5 or more."""
+        return self.scale * math.tan(np.interp(2 * (probability - 0.5), self.area, self.angles))
+
+    def share(self, quantile: float) -> float:
+        """Return the probability of all values up to a quantile that is not negative."""
+        return 0.5 + float(np.interp(math.atan(quantile / self.scale), self.angles, self.area)) / 2

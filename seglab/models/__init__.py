@@ -3,5 +3,6 @@
 from seglab.models.fcn import FCN
 from seglab.models.mask_rcnn import MaskRCNN
 from seglab.models.padded_cnn import PaddedCNN
+from seglab.models.padding import PadToMultiple
 
-__all__ = ["FCN", "MaskRCNN", "PaddedCNN"]
+__all__ = ["FCN", "MaskRCNN", "PadToMultiple", "PaddedCNN"]

@@ -1,19 +1,126 @@
-"""Torchvision's classification nets as backbones: feature maps at several strides."""
+"""Classification nets as backbones: feature maps at several strides, of torchvision or timm.
+
+One contract for both: a module with ``channels``, that maps images to a tuple of maps, finest
+first. timm says by itself which of its maps has which stride (``feature_info``).
+"""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models import get_model, list_models
 
+from seglab.schema import TIMM, ModelConfig
+
 STRIDES = (8, 16, 32)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of RGB in 0..1, per channel: torchvision's, for all its classification nets."""
+
+
+def build_backbone(
+    name: str, dropout: float = 0.5, strides: Sequence[int] = STRIDES
+) -> Backbone | TimmBackbone:
+    """Build a classification net without its head; see :class:`Backbone`, :class:`TimmBackbone`.
+
+    Args:
+        name: of torchvision, such as ``resnet50``, or ``timm/`` and one of timm.
+        dropout: probability, after each of fc6 and fc7 of torchvision's VGG; others have neither.
+        strides: of the maps, finest first: powers of two up to 32.
+
+    Raises:
+        ValueError: no such net, or one without feature maps at these strides.
+        ImportError: timm is not installed.
+    """
+    if name.startswith(TIMM):
+        return TimmBackbone(name, strides)
+    return Backbone(name, dropout, strides)
+
+
+def mean_and_std(config: ModelConfig) -> tuple[Sequence[float], Sequence[float]]:
+    """Return each channel's mean and standard deviation, in 0..1.
+
+    Those not configured are the backbone's own: timm knows them by name, others have ImageNet's.
+    """
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+    name = str(config.net.get("backbone"))
+    if name.startswith(TIMM) and find_spec("timm"):
+        import timm
+
+        own = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+        mean, std = (own.mean, own.std) if own else (mean, std)
+    return config.mean or mean, config.std or std
+
+
+class TimmBackbone(nn.Module):
+    """One of timm's nets, read where its own ``feature_info`` says.
+
+    Its parameters keep timm's names below ``net``, so that timm's weights load unchanged. It starts
+    with random weights; nothing is downloaded.
+
+    Args:
+        name: ``timm/`` and a net of timm, such as ``timm/tf_efficientnet_lite0``.
+        strides: of the maps, finest first.
+
+    Attributes:
+        channels: the widths of the maps, finest first.
+
+    Raises:
+        ValueError: no such net, or one without feature maps at these strides.
+        ImportError: timm is not installed.
+    """
+
+    def __init__(self, name: str, strides: Sequence[int] = STRIDES) -> None:
+        super().__init__()
+        import timm
+
+        own = name.removeprefix(TIMM)
+        # Only names in timm's registry: timm would also take folders and names on a hub.
+        if not timm.is_model(own):
+            close = difflib.get_close_matches(own, timm.list_models(), n=3)
+            raise ValueError(f"backbone={name}: no such net in timm; nearest: {', '.join(close)}")
+        try:
+            features: Any = timm.create_model(own, features_only=True, feature_cls="getter")
+        except (AttributeError, AssertionError, RuntimeError, TypeError, KeyError) as error:
+            raise ValueError(f"backbone={name}: gives no feature maps: {error}") from None
+        info = features.feature_info
+        found = {  # the last map of each stride
+            stride: (index, width)
+            for index, (stride, width) in enumerate(
+                zip(info.reduction(), info.channels(), strict=True)
+            )
+        }
+        if missing := [stride for stride in strides if stride not in found]:
+            raise ValueError(
+                f"backbone={name}: has no feature map at stride {missing[0]}; it has "
+                f"{', '.join(map(str, found))}"
+            )
+        self.net = features.model
+        self.places = [features.out_indices[found[stride][0]] for stride in strides]
+        self.channels = tuple(found[stride][1] for stride in strides)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map ``(B, 3, H, W)`` to a tuple of ``(B, C, H/s, W/s)``, one for each stride s.
+
+        H and W are multiples of 32.
+        """
+        return tuple(
+            self.net.forward_intermediates(
+                image, indices=self.places, stop_early=True, intermediates_only=True
+            )
+        )
 
 
 class Backbone(nn.Module):
-    """A classification net without its head, read at several resolutions.
+    """One of torchvision's nets without its head, read at several resolutions.
 
     Its parameters keep torchvision's names, so that ImageNet weights load unchanged. VGG is read
     after its last three poolings; the last one is followed by fc6 and fc7 as convolutions (Long,

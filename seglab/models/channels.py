@@ -28,7 +28,7 @@ def with_channels(net: nn.Module, channels: int) -> nn.Module:
     if first is None or first[1].in_channels != RGB or first[1].groups != 1:
         raise ValueError(f"does not begin with a convolution of {RGB} channels or of {channels}")
     name, old = first
-    new = nn.Conv2d(
+    new = type(old)(  # timm's pads by itself
         channels,
         old.out_channels,
         old.kernel_size,  # type: ignore[arg-type]

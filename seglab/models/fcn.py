@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seglab.models.backbones import STRIDES, Backbone
+from seglab.models.backbones import STRIDES, build_backbone
 
 
 class FCN(nn.Module):
@@ -21,7 +21,7 @@ class FCN(nn.Module):
 
     Args:
         num_classes: K, the number of output channels.
-        backbone: one of torchvision's classification nets; ``vgg16`` is the paper's.
+        backbone: a classification net of torchvision, or ``timm/NAME``; ``vgg16`` is the paper's.
         stride: 32, 16 or 8, of the finest map that is scored.
         dropout: probability, on VGG's fc6 and fc7 (section 4.1), on any other net's last map.
         context: also score the mean of the coarsest map, which sees the whole image, and add that
@@ -43,7 +43,7 @@ class FCN(nn.Module):
         if stride not in STRIDES:
             raise ValueError(f"stride={stride}: must be one of {', '.join(map(str, STRIDES))}")
         self.stride = stride
-        self.backbone = Backbone(backbone, dropout)
+        self.backbone = build_backbone(backbone, dropout)
         self.dropout = nn.Dropout(0.0 if backbone.startswith("vgg") else dropout)
         widths = dict(zip(STRIDES, self.backbone.channels, strict=True))
         self.score32 = score_layer(widths[32], num_classes)

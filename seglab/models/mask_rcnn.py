@@ -22,7 +22,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
 from seglab.errors import options
-from seglab.models.backbones import Backbone
+from seglab.models.backbones import build_backbone
 
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 """Height by width of the anchors (Ren et al., "Faster R-CNN", NeurIPS 2015, section 3.1.1)."""
@@ -32,7 +32,7 @@ class FeaturePyramid(nn.Module):
     """A backbone with a feature pyramid: maps of one width, merged top-down.
 
     Args:
-        name: one of torchvision's classification nets, such as ``mobilenet_v2``.
+        name: a classification net of torchvision, such as ``mobilenet_v2``, or ``timm/NAME``.
         strides: of the maps, finest first.
         channels: the width of every map.
 
@@ -42,7 +42,7 @@ class FeaturePyramid(nn.Module):
 
     def __init__(self, name: str, strides: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.body = Backbone(name, strides=strides)
+        self.body = build_backbone(name, strides=strides)
         self.fpn = FeaturePyramidNetwork(list(self.body.channels), channels)
         self.out_channels = channels
 
@@ -80,7 +80,7 @@ class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
 
     Args:
         num_classes: K, background included.
-        backbone: one of torchvision's classification nets.
+        backbone: a classification net of torchvision, or ``timm/NAME``.
         strides: of the pyramid's levels, finest first.
         channels: the width of the pyramid and of the mask head.
         anchor_sizes: square roots of the anchors' areas in pixels, as many on each level; three

@@ -1,4 +1,4 @@
-"""Pretrained weights: torchvision's, or a local file of a backbone, a whole net, or a checkpoint.
+"""Pretrained weights: published ones, or a local file of a backbone, a net, or a checkpoint.
 
 No pickle is loaded, and no tensor is skipped silently: see :class:`LoadReport`.
 """
@@ -9,16 +9,26 @@ import pickle
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights, get_weight
 
 from seglab.errors import ConfigError, RunError
 from seglab.models.channels import RGB, adapted, first_convolution
-from seglab.schema import DEFAULT, is_torchvisions
+from seglab.schema import DEFAULT, TIMM, is_published
+
+PREFIXES = (
+    *("", "backbone.", "backbone.body."),
+    *("backbone.net.", "backbone.body.net."),
+    *("encoder.", "net.encoder.", "encoder.model.", "net.encoder.model."),
+)
+"""Of a backbone's names in a net: alone or below a feature pyramid; timm's; an encoder of
+segmentation_models_pytorch, its own or timm's."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class LoadReport:
     """The fate of every tensor of the net and the source.
 
     Attributes:
-        source: the file, or torchvision's name of the weights.
+        source: the file, or the name of published weights.
         loaded: names in the net that were filled.
         missing: names in the net that are not in the source; they stay as initialised.
         replaced: names in both with different shapes, such as a head for other classes; they stay
@@ -69,12 +79,15 @@ def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> Lo
     Args:
         net: filled in place.
         node: ``model.net``, which says what DEFAULT means.
-        weights: DEFAULT, a name such as ``ResNet50_Weights.IMAGENET1K_V1``, or a file.
+        weights: DEFAULT, a name such as ``ResNet50_Weights.IMAGENET1K_V1`` or
+            ``timm/resnet50.a1_in1k``, or a file.
 
     Raises:
-        ConfigError: DEFAULT for a net that has none, or a name that torchvision does not know.
+        ConfigError: DEFAULT for a net that has none, or an unknown name.
         RunError: no such file, damaged, holding code, of another net altogether, or no network.
     """
+    if (name := _timms(node, weights)) is not None:
+        return fill(net, _timm_state(name, weights), name)
     chosen = _torchvisions(node, weights)
     if chosen is None:
         return fill(net, read_state(Path(weights)), weights)
@@ -99,8 +112,50 @@ def check_weights(net: nn.Module, node: Mapping[str, Any], weights: str) -> None
     Raises:
         ConfigError, RunError: as :func:`load_pretrained`.
     """
-    if _torchvisions(node, weights) is None:
+    if _timms(node, weights) is None and _torchvisions(node, weights) is None:
         fill(net, read_state(Path(weights)), weights)
+
+
+def _timms(node: Mapping[str, Any], weights: str) -> str | None:
+    """Return the name of timm's weights without ``timm/``; None if ``weights`` are not timm's.
+
+    Raises:
+        ConfigError: timm has none of that name, or is not installed.
+    """
+    name = str(node.get("backbone")) if weights == DEFAULT else weights
+    if not name.startswith(TIMM):
+        return None
+    if find_spec("timm") is None:
+        raise ConfigError(f"model.weights={weights}: needs pip install 'seglab[timm]'")
+    import timm
+
+    own = name.removeprefix(TIMM)
+    net = own.partition(".")[0]
+    known = timm.list_pretrained(f"{net}.*")
+    if not known or own not in (net, *known):
+        near = ", ".join(TIMM + one for one in known[:4]) or "none of that net"
+        raise ConfigError(f"model.weights={weights}: timm has no weights {own}; it has {near}")
+    return own
+
+
+def _timm_state(name: str, weights: str) -> dict[str, Tensor]:
+    """Return the tensors of the whole net of that name, under timm's names.
+
+    Raises:
+        RunError: they cannot be downloaded, or are damaged.
+    """
+    import timm
+
+    try:
+        with torch.random.fork_rng(devices=[]):  # a file of the same weights gives the same run
+            state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+    except (OSError, RuntimeError, ValueError) as error:  # no network, no space, damaged
+        reason = " ".join(str(error).split())
+        raise RunError(
+            f"model.weights={weights}: timm/{name} cannot be had ({reason}); "
+            "give a local file: model.weights=FILE"
+        ) from None
+    return state
 
 
 def _torchvisions(node: Mapping[str, Any], weights: str) -> WeightsEnum | None:
@@ -114,7 +169,7 @@ def _torchvisions(node: Mapping[str, Any], weights: str) -> WeightsEnum | None:
                 f"model.weights=DEFAULT: torchvision has no weights for {name}; "
                 "must be null or a file"
             ) from None
-    if is_torchvisions(weights):
+    if is_published(weights):
         try:
             return get_weight(weights)
         except (ValueError, AttributeError):
@@ -131,7 +186,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise RunError(f"model.weights={path}: no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise RunError(
             f"model.weights={path}: refused: no weights, or more than tensors and plain data"
@@ -153,9 +211,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport:
     """Copy every tensor that fits into ``net`` and report on all of them.
 
-    Names are those of the net, of its ``backbone`` or of its ``backbone.body`` (below a feature
-    pyramid): whichever fit most, so that a classification net or another task's checkpoint fills a
-    backbone. Fully connected weights fill a convolution of as many numbers (VGG's fc6 and fc7).
+    Names are those of the net, of its ``backbone``, of its ``backbone.body`` (below a feature
+    pyramid), or of timm's ``net`` in one of these: whichever fit most, so that a classification net
+    or another task's checkpoint fills a backbone. Fully connected weights fill a convolution of as
+    many numbers (VGG's fc6 and fc7).
 
     Raises:
         RunError: not one tensor fits.
@@ -170,7 +229,7 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport
         return sum(_shaped(value, target) is not None for value, target in found)
 
     first = first_convolution(net)
-    prefix = max(("", "backbone.", "backbone.body."), key=fits)
+    prefix = max(PREFIXES, key=fits)
     loaded, replaced, unexpected, changed = [], [], [], []
     for name, value in state.items():
         target = own.get(ours(name, prefix))

@@ -1,44 +1,42 @@
-"""Comparison of runs: rank, differing settings, seeds, intervals. Imports no torch."""
+"""Comparison of runs: rank, differing settings, seeds, differences. Imports no torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypeVar
 
-from seglab.metrics.counts import jackknife_interval, paired_test, unreliable
-from seglab.metrics.inference import holm
+from seglab.metrics.counts import Counts, paired_test, unreliable
+from seglab.metrics.inference import holm, over_seeds_and_images
 from seglab.report.effects import Effects, effects
+from seglab.report.front import Front, pareto_front
+from seglab.report.intervals import Interval, interval, same_images
 from seglab.report.record import RunRecord
 from seglab.report.seeds import Repeat, SeedGroup, seed_groups
-from seglab.report.settings import differing
+from seglab.report.settings import differing, label
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A 95 % interval of mIoU over images; NaN where it is unknown."""
-
-    low: float
-    high: float
-    unreliable: bool = False
-
-
-@dataclass(frozen=True)
-class Pair:
-    """mIoU of the best run minus that of another, over the same images.
+class Pair(Generic[T]):
+    """mIoU of the best run, or group of seeds, minus that of another, over the same images.
 
     Attributes:
-        better: the best run.
+        better: the best one.
         other: the other one.
-        difference: of their mIoU.
-        interval: of the difference; those of all pairs of the results, of which these are the ones
-            with the best, contain their true values with 95 % (Bonferroni).
-        p_value: of no difference, corrected for the number of pairs of all results (Holm).
+        difference: of their mIoU, or of their means.
+        interval: of the difference, for groups over seeds and images; those of all pairs, of which
+            these are the ones with the best, contain their true values with 95 % (Bonferroni).
+        p_value: of no difference, corrected for the number of all pairs (Holm).
         images: how many both were measured on.
     """
 
-    better: RunRecord
-    other: RunRecord
+    better: T
+    other: T
     difference: float
     interval: Interval
     p_value: float
@@ -57,7 +55,9 @@ class Comparison:
         groups: runs that differ only in their seed, two seeds or more, the best first.
         repeats: runs without any difference.
         pairs: the differences of the best result to each other one on the same images.
+        group_pairs: the same of the groups' means.
         effects: what the swept settings and the seed explain.
+        front: of a search with several objectives.
     """
 
     runs: list[RunRecord]
@@ -66,72 +66,102 @@ class Comparison:
     intervals: list[Interval]
     groups: list[SeedGroup]
     repeats: list[Repeat]
-    pairs: list[Pair]
+    pairs: list[Pair[RunRecord]]
+    group_pairs: list[Pair[SeedGroup]]
     effects: Effects | None
+    front: Front | None
 
     @property
     def unreliable(self) -> bool:
         """Whether any interval has too few images."""
         return any(interval.unreliable for interval in self.intervals)
 
+    @property
+    def swept(self) -> list[str]:
+        """The settings to name, but the seed."""
+        return [key for key in self.differing[: self.named] if key != "seed"]
+
+    def group_label(self, group: SeedGroup) -> str:
+        """Return what tells a group from others."""
+        return label(group.runs[0], self.swept)
+
+    def run_label(self, run: RunRecord) -> str:
+        """Return the settings that tell a run from all others; its name if they do not."""
+        return self._labels.get(id(run), run.name)
+
+    @cached_property
+    def _labels(self) -> dict[int, str]:
+        labels = [label(run, self.differing[: self.named]) for run in self.runs]
+        alike = Counter(labels)
+        pairs = zip(self.runs, labels, strict=True)
+        return {id(run): text for run, text in pairs if alike[text] == 1 and self.named}
+
 
 def compare(runs: Iterable[RunRecord]) -> Comparison:
     """Rank runs and compute their statistics."""
     ranked = sorted(runs, key=lambda run: -run.miou if run.miou == run.miou else math.inf)
     named, others = differing(ranked)
-    intervals = [interval(run) for run in ranked]
     groups, repeats = seed_groups(ranked)
     return Comparison(
         ranked,
         named + others,
         len(named),
-        intervals,
+        [interval(run) for run in ranked],
         groups,
         repeats,
         pairs(ranked),
+        group_pairs(groups),
         effects(ranked, [key for key in named if key != "seed"]),
+        pareto_front(ranked),
     )
 
 
-def interval(run: RunRecord) -> Interval:
-    """Return the interval of a finished run's mIoU, from its counts if available."""
-    if math.isnan(run.miou):
-        return Interval(math.nan, math.nan)
-    if run.evaluation is None:
-        ends = ("val/mIoU_low", "val/mIoU_high")
-        low, high = (run.metrics.get(name, math.nan) for name in ends)
-        return Interval(low, high)
-    counts = run.evaluation.counts
-    return Interval(*jackknife_interval(counts), unreliable(counts))
-
-
-def pairs(runs: Iterable[RunRecord]) -> list[Pair]:
+def pairs(runs: Iterable[RunRecord]) -> list[Pair[RunRecord]]:
     """Return the paired differences of the best result to those of other runs on its images."""
     results = [run for run in runs if not math.isnan(run.miou)]
-    if len(results) < 2 or (first := results[0].evaluation) is None:
+    comparable = [(run, counts) for run in results for counts in same_images([results[0], run])[1:]]
+    return _paired(comparable, paired_test)
+
+
+def group_pairs(groups: Sequence[SeedGroup]) -> list[Pair[SeedGroup]]:
+    """Return the differences of the best group's mean to those of groups on its images."""
+    comparable = [
+        (group, group.counts)
+        for group in groups
+        if group.counts and same_images([groups[0].runs[0], group.runs[0]])
+    ]
+    best_is_counted = comparable and comparable[0][0] is groups[0]
+    return _paired(comparable, over_seeds_and_images) if best_is_counted else []
+
+
+C = TypeVar("C", Counts, list[Counts])
+
+
+def _paired(
+    results: Sequence[tuple[T, C]], test: Callable[..., tuple[float, float, float, float]]
+) -> list[Pair[T]]:
+    """Return the differences of the first result to the others, corrected for all pairs."""
+    if len(results) < 2:
         return []
-    others = [
-        (run, run.evaluation)
-        for run in results[1:]
-        if run.evaluation is not None and first.same_images(run.evaluation)
-    ]
+    (best, counts), *others = results
     # The best was chosen by the same images, so any two of the results could have been compared.
-    count = len(others) * (len(others) + 1) // 2
-    found = [
-        paired_test(first.counts, other.counts, confidence=1 - 0.05 / max(1, count))
-        for _, other in others
-    ]
-    corrected = holm([p_value for *_, p_value in found], count)
+    count = len(results) * (len(results) - 1) // 2
+    tests = [test(counts, other, confidence=1 - 0.05 / count) for _, other in others]
+    corrected = holm([p_value for *_, p_value in tests], count)
     return [
         Pair(
-            results[0],
-            run,
+            best,
+            other,
             difference,
-            Interval(low, high, unreliable(first.counts) or unreliable(other.counts)),
+            Interval(low, high, any(map(unreliable, _each(counts) + _each(its)))),
             p_value,
-            len(first.ids),
+            len(_each(counts)[0]),
         )
-        for (run, other), (difference, low, high, _), p_value in zip(
-            others, found, corrected, strict=True
+        for (other, its), (difference, low, high, _), p_value in zip(
+            others, tests, corrected, strict=True
         )
     ]
+
+
+def _each(counts: Counts | list[Counts]) -> list[Counts]:
+    return counts if isinstance(counts, list) else [counts]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seglab.metrics.inference import mean_interval, variance_shares
+from seglab.report.importance import fanova
 from seglab.report.record import RunRecord
 from seglab.report.settings import setting
 
@@ -39,10 +40,14 @@ class Level:
 
 @dataclass(frozen=True)
 class Effect:
-    """A setting, its share of the variance, and its marginal means."""
+    """A setting, its share of the variance, and its marginal means.
+
+    ``fanova`` is the share that Optuna's fANOVA gives it; NaN where that is not installed.
+    """
 
     key: str
     share: float
+    fanova: float
     levels: list[Level]
 
 
@@ -74,9 +79,10 @@ def effects(runs: Sequence[RunRecord], keys: Sequence[str]) -> Effects | None:
         return None  # as many unknowns as runs: everything would be explained
     cells = list(zip(*texts.values(), strict=True))
     shares, within = variance_shares(values, list(levels.values()), cells)
+    forest = fanova(values, texts) if len({*values}) > 1 else {}
     repeated = len({*cells}) < len(done)
     found = [
-        Effect(key, share, _means(values, levels[key]))
+        Effect(key, share, forest.get(key, math.nan), _means(values, levels[key]))
         for key, share in zip(levels, shares, strict=True)
     ]
     found.sort(key=lambda effect: -effect.share if effect.share == effect.share else 0)

@@ -35,7 +35,7 @@ def rows(comparison: Comparison) -> list[list[str]]:
             if id(group) not in done:
                 done.add(id(group))
                 score = f"{group.mean:.4f} ± {group.deviation:.4f}"
-                table.append([f"{group.seeds} seeds", *settings, score, "-"])
+                table.append([f"{group.seeds} seeds", *settings, score, between(group.interval)])
             continue
         name = f"{run.name} ({kind(run)})" if kind(run) else run.name
         score = number(run.miou) if run.state == FINISHED else run.state

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seglab.errors import ConfigError
 from seglab.report.record import RunRecord
 from seglab.report.runs import read_runs
 
@@ -19,9 +20,12 @@ class Runs(list[RunRecord]):
         """Return a table with a row per run: name, folder, status, settings and metrics.
 
         Raises:
-            ModuleNotFoundError: pandas is not installed.
+            ConfigError: pandas is not installed.
         """
-        import pandas
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            raise ConfigError("to_pandas() needs pandas: pip install pandas") from None
 
         return pandas.DataFrame(
             {

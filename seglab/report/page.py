@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from seglab.data.classes import palette
 from seglab.metrics.counts import UNRELIABLE
-from seglab.report.comparison import Comparison
+from seglab.report.comparison import Comparison, Pair
 from seglab.report.curves import thin
+from seglab.report.importance import MISSING
 from seglab.report.pictures import samples
 from seglab.report.record import RunRecord
 from seglab.report.settings import setting
@@ -27,7 +28,22 @@ from seglab.report.vega import bundle
 from seglab.runtime.files import nan_to_null
 from seglab.text import encodable
 
-SCRIPTS = ("dom", "table", "plots", "charts", "samples", "details", "main")
+SCRIPTS = (
+    "dom",
+    "table",
+    "statistics",
+    "plots",
+    "curves",
+    "charts",
+    "sweep",
+    "samples",
+    "details",
+    "main",
+)
+
+T = TypeVar("T")
+
+RATE = "lr/"
 
 POINTS = 40_000
 """Limit of points for all curves of one kind, which a browser draws without delay."""
@@ -65,6 +81,8 @@ def payload(comparison: Comparison) -> dict[str, Any]:
     """Return the content of a page as plain data."""
     runs = comparison.runs
     pictures, uris, left_out = samples(runs)
+    rates = equal_rates(runs)
+    front = {id(run) for run in comparison.front.runs} if comparison.front else set()
     places = {id(run): place for place, run in enumerate(runs)}
     most = max(100, min(2000, POINTS // len(runs)))
     return {
@@ -77,6 +95,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
         "runs": [
             {
                 "name": run.name,
+                "label": comparison.run_label(run),
                 "folder": str(run.folder),
                 "kind": run.kind,
                 "state": run.state,
@@ -91,7 +110,13 @@ def payload(comparison: Comparison) -> dict[str, Any]:
                 "differing": {key: setting(run, key) for key in comparison.differing},
                 "settings": {key: setting(run, key) for key in run.settings},
                 "overrides": run.overrides,
-                "curves": {name: thin(points, most) for name, points in run.curves.items()},
+                "curves": {
+                    rates.get(name, name): thin(points, most)
+                    for name, points in run.curves.items()
+                    if rates.get(name, name).startswith(name)
+                },
+                "last": run.last_miou,
+                "front": id(run) in front,
                 "classes": classes(run),
                 "confusion": run.evaluation.confusion.tolist() if run.evaluation else None,
                 **shown,
@@ -104,27 +129,51 @@ def payload(comparison: Comparison) -> dict[str, Any]:
                 "seeds": group.seeds,
                 "mean": group.mean,
                 "deviation": group.deviation,
+                "low": group.interval.low,
+                "high": group.interval.high,
+                "unreliable": group.interval.unreliable,
+                "label": comparison.group_label(group),
             }
             for group in comparison.groups
         ],
         "repeats": [repeated(repeat) for repeat in comparison.repeats],
-        "pairs": [
-            {
-                "better": pair.better.name,
-                "other": pair.other.name,
-                "difference": pair.difference,
-                "low": pair.interval.low,
-                "high": pair.interval.high,
-                "unreliable": pair.interval.unreliable,
-                "p": p_text(pair.p_value),
-                "images": pair.images,
-            }
-            for pair in comparison.pairs
-        ],
+        "pairs": _pairs(comparison.pairs, comparison.run_label),
+        "groupPairs": _pairs(comparison.group_pairs, comparison.group_label),
+        "objectives": list(comparison.front.objectives) if comparison.front else [],
+        "forest": MISSING,
         "effects": None if comparison.effects is None else asdict(comparison.effects),
         "footnote": UNRELIABLE if comparison.unreliable else "",
         "uris": uris,
         "leftOut": left_out,
+    }
+
+
+def _pairs(pairs: Sequence[Pair[T]], name: Callable[[T], str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "better": name(pair.better),
+            "other": name(pair.other),
+            "difference": pair.difference,
+            "low": pair.interval.low,
+            "high": pair.interval.high,
+            "unreliable": pair.interval.unreliable,
+            "p": p_text(pair.p_value),
+            "images": pair.images,
+        }
+        for pair in pairs
+    ]
+
+
+def equal_rates(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Return the common name of learning rates that are equal in every run, for each of them."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted({name for run in runs for name in run.curves if name.startswith(RATE)}):
+        curves = repr([run.curves.get(name) for run in runs])
+        alike.setdefault(curves, []).append(name)
+    return {
+        name: ", ".join([names[0], *(other.removeprefix(RATE) for other in names[1:])])
+        for names in alike.values()
+        for name in names
     }
 
 

@@ -12,10 +12,18 @@ from seglab.errors import RunError
 from seglab.report.curves import Curves, read_curves
 from seglab.run.evaluation import KeptEvaluation, read_evaluation
 from seglab.run.folder import read_metrics
-from seglab.run.paths import EVALUATION, HISTORY, METRICS, OVERRIDES, SETTINGS, STATUS
+from seglab.run.paths import (
+    EVALUATION,
+    HISTORY,
+    METRICS,
+    OBJECTIVES,
+    OVERRIDES,
+    SETTINGS,
+    STATUS,
+)
 from seglab.run.received import read_json
 from seglab.run.settings import read_overrides, read_settings
-from seglab.run.status import FINISHED, status
+from seglab.run.status import FINISHED, SPEED, status
 from seglab.runtime.links import refuse_links
 
 UNREADABLE = "unreadable"
@@ -33,7 +41,7 @@ class RunRecord:
         started, ended: ISO times; empty where unknown.
         settings: the resolved configuration under dotted names.
         overrides: of the command line.
-        metrics: the content of ``metrics.json``, NaN for null.
+        metrics: the content of ``metrics.json``, NaN for null, and the speed of training.
         curves: the history to plot.
         evaluation: the counts of its last evaluation, if any.
         data: the data digest of each used split, ``train`` and ``val``.
@@ -42,6 +50,7 @@ class RunRecord:
         weights: a distinguishing name of ``model.weights``; empty without weights.
         trained_on: the digests of the data that this checkpoint was trained on.
         mixed: whether it was resumed with a different number of devices.
+        objectives: of the search that it is a trial of, with their directions; otherwise empty.
     """
 
     folder: Path
@@ -61,11 +70,18 @@ class RunRecord:
     weights: str = ""
     trained_on: dict[str, str] = field(default_factory=dict)
     mixed: bool = False
+    objectives: dict[str, str] = field(default_factory=dict)
 
     @property
     def miou(self) -> float:
         """The headline of a finished run; NaN for all others."""
         return self.metrics.get("val/mIoU", math.nan) if self.state == FINISHED else math.nan
+
+    @property
+    def last_miou(self) -> float:
+        """The last validation of a run that did not finish, such as a pruned one; else NaN."""
+        points = self.curves.get("val/mIoU")
+        return points[-1][1] if points and self.state != FINISHED else math.nan
 
     @property
     def kind(self) -> str:
@@ -114,6 +130,8 @@ def _status(folder: Path, fields: Mapping[str, Any]) -> Fields:
     yield "step", step if isinstance(step, int) else None
     yield "trained_on", _texts(checkpoint.get("data"))
     starts = entry.get("history") or []
+    if isinstance(entry.get(SPEED), float):
+        yield "metrics", {SPEED: entry[SPEED]}
     yield "mixed", len({str(start.get("trainer.devices")) for start in starts}) > 1
     try:
         state = status(folder)
@@ -133,7 +151,13 @@ def _metrics(folder: Path, fields: Mapping[str, Any]) -> Fields:
     miou = metrics.get("val/mIoU", math.nan)
     if not (math.isnan(miou) or 0 <= miou <= 1):
         raise ValueError(f"val/mIoU is {miou}")
-    yield "metrics", metrics
+    yield "metrics", {**metrics, **fields.get("metrics", {})}
+
+
+def _objectives(folder: Path, fields: Mapping[str, Any]) -> Fields:
+    path = folder.parent / OBJECTIVES
+    if path.is_file() and not path.is_symlink():
+        yield "objectives", _texts(read_json(path))
 
 
 _READERS: dict[Path | str, Callable[[Path, Mapping[str, Any]], Fields]] = {
@@ -143,5 +167,6 @@ _READERS: dict[Path | str, Callable[[Path, Mapping[str, Any]], Fields]] = {
     METRICS: _metrics,
     HISTORY: lambda folder, _: [("curves", read_curves(folder / HISTORY))],
     EVALUATION: lambda folder, _: [("evaluation", read_evaluation(folder))],
+    OBJECTIVES: _objectives,
 }
 """The reader of each file; it is given the fields that those before it have read."""

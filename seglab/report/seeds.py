@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from seglab.metrics.counts import Counts, unreliable
+from seglab.metrics.inference import mean_interval, over_seeds_and_images
+from seglab.report.intervals import Interval, same_images
 from seglab.report.record import RunRecord
 from seglab.report.settings import CHECKPOINT, TRAIN_DATA, VAL_DATA, identity
 from seglab.run.identity import WEIGHTS, result_settings
@@ -19,14 +22,23 @@ from seglab.run.paths import BEST
 class SeedGroup:
     """Runs that differ only in their seed: mean and sample standard deviation of mIoU over seeds.
 
-    ``runs`` has all of them; a seed that occurs more than once counts once in ``seeds``, ``mean``
-    and ``deviation``.
+    A seed that occurs more than once counts once.
+
+    Attributes:
+        runs: all of them.
+        seeds: how many there are.
+        mean: of mIoU.
+        deviation: of mIoU.
+        counts: of each seed, if all are of the same images; otherwise empty.
+        interval: of the mean, over seeds and images; over seeds alone without counts.
     """
 
     runs: list[RunRecord]
     seeds: int
     mean: float
     deviation: float
+    counts: list[Counts]
+    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -57,10 +69,16 @@ def seed_groups(runs: Iterable[RunRecord]) -> tuple[list[SeedGroup], list[Repeat
         ]
         repeats += repeated
         if len(by_seed) > 1 and all(repeat.same for repeat in repeated):
-            mious = [some[0].miou for some in by_seed.values()]
             alike_runs = [run for some in by_seed.values() for run in some]
-            groups.append(SeedGroup(alike_runs, len(mious), fmean(mious), stdev(mious)))
+            groups.append(_group(alike_runs, [some[0] for some in by_seed.values()]))
     return sorted(groups, key=lambda group: -group.mean), repeats
+
+
+def _group(runs: list[RunRecord], ones: list[RunRecord]) -> SeedGroup:
+    mious, counts = [run.miou for run in ones], same_images(ones)
+    _, low, high = over_seeds_and_images(counts)[:3] if counts else mean_interval(mious)
+    interval = Interval(low, high, any(map(unreliable, counts)))
+    return SeedGroup(runs, len(ones), fmean(mious), stdev(mious), counts, interval)
 
 
 def _all_but_the_seed(run: RunRecord) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seglab.report.record import RunRecord
 from seglab.schema import Mark, has_mark
+from seglab.text import rounded
 
 TRAIN_DATA, VAL_DATA, CHECKPOINT = "train data", "val data", "checkpoint"
 
@@ -41,6 +42,20 @@ def setting(run: RunRecord, key: str) -> str:
             value = run.weights or Path(value).name
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return _given(run).get(key, "")
+
+
+def short(keys: Sequence[str]) -> dict[str, str]:
+    """Return the last part of each key, or of ``model.name`` the group; all of it if ambiguous."""
+    last = {key: key.removesuffix(".name").rpartition(".")[2] for key in keys}
+    parts = list(last.values())
+    return {key: part if parts.count(part) == 1 else key for key, part in last.items()}
+
+
+def label(run: RunRecord, keys: Sequence[str]) -> str:
+    """Return the settings of a run as ``lr=0.1 model=fcn8s``; without keys ``all settings``."""
+    names = short(keys)
+    shown = (f"{names[key]}={rounded(setting(run, key))}" for key in keys if setting(run, key))
+    return " ".join(shown) or "all settings"
 
 
 def differing(runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from seglab.metrics.counts import UNRELIABLE
-from seglab.report.comparison import Comparison, Interval
+from seglab.report.comparison import Comparison, Pair
 from seglab.report.effects import Effects
+from seglab.report.importance import MISSING
+from seglab.report.intervals import Interval
 from seglab.report.record import RunRecord
-from seglab.report.seeds import Repeat
-from seglab.report.settings import CHECKPOINT, identity, setting
-from seglab.run.status import FINISHED
+from seglab.report.seeds import Repeat, SeedGroup
+from seglab.report.settings import CHECKPOINT, identity, setting, short
+from seglab.run.status import FINISHED, PRUNED
 from seglab.runtime.spreadsheet import write_table
+from seglab.text import printable, rounded
 
 TABLE = "compare.csv"
 
-NARROW = 6
-"""How many settings a terminal's table shows for each run; page and spreadsheet have them all."""
+NARROW, COLUMNS = 6, 3
+"""How many settings a terminal shows for each run, and in columns; the page has all of them."""
 
 
 def number(value: float) -> str:
@@ -40,39 +43,66 @@ def between(interval: Interval) -> str:
     return f"{interval.low:.4f} to {interval.high:.4f}{' *' if interval.unreliable else ''}"
 
 
-def what_differs(run: RunRecord, comparison: Comparison) -> list[str]:
-    """Return the distinguishing settings of a run, as ``key=value``."""
-    keys = comparison.differing[:NARROW]
-    shown = [f"{key}={setting(run, key)}" for key in keys if setting(run, key)]
-    more = len(comparison.differing) - len(keys)
-    return [*shown, f"and {more} more: {TABLE}"] if more else shown
+def score(run: RunRecord) -> str:
+    """Return the mIoU of a finished run; otherwise its state, and the last mIoU if there is one."""
+    if run.state == FINISHED:
+        return number(run.miou)
+    return run.state if math.isnan(run.last_miou) else f"{run.state} {run.last_miou:.4f}"
+
+
+def run_name(run: RunRecord, width: int) -> str:
+    """Return the name of a run for a column of a terminal; of a narrow one the end of it.
+
+    In a sweep, a name starts with the settings, which have columns of their own.
+    """
+    if kind(run):
+        return f"{run.name} ({kind(run)})"
+    return run.name if len(run.name) <= max(16, width // 4) else f"…{run.name[-12:]}"
+
+
+def what_differs(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return heads and cells of the distinguishing settings: a column each if they are few.
+
+    Otherwise they are one column of ``key=value`` lines.
+    """
+    keys = comparison.differing[: comparison.named or NARROW][:NARROW]
+    if len(keys) <= COLUMNS:
+        cells = [[rounded(setting(run, key)) for key in keys] for run in comparison.runs]
+        return list(short(keys).values()), cells
+    lines = [
+        "\n".join(
+            printable(f"{key}={rounded(setting(run, key))}") for key in keys if setting(run, key)
+        )
+        for run in comparison.runs
+    ]
+    return ["what differs"], [[line] for line in lines]
 
 
 def lines(comparison: Comparison) -> Iterator[str]:
     """Yield the lines below the table of a comparison."""
+    if comparison.groups:
+        counted = all(group.counts for group in comparison.groups)
+        over = "seeds and images" if counted else "seeds"
+        yield f"means over seeds ± standard deviation, and 95 % interval over {over}:"
     for group in comparison.groups[:SHOWN]:
         yield (
-            f"mean of {group.seeds} seeds {number(group.mean)} ± {number(group.deviation)} "
-            f"(standard deviation): {', '.join(run.name for run in group.runs)}"
+            f"  {number(group.mean)} ± {number(group.deviation)}  {between(group.interval)}  "
+            f"{group.seeds} seeds  {comparison.group_label(group)}"
         )
     yield from _more(comparison.groups)
     yield from map(repeated, comparison.repeats)
-    several = len(comparison.pairs) > 1
-    for pair in comparison.pairs[:SHOWN]:
-        low, high = (f"{end:+.4f}" for end in (pair.interval.low, pair.interval.high))
-        corrected = ", Bonferroni" if several else ""
-        yield (
-            f"{pair.better.name} minus {pair.other.name}: {pair.difference:+.4f}, 95 % interval "
-            f"{low} to {high}{' *' if pair.interval.unreliable else ''}{corrected}, "
-            f"p {p_text(pair.p_value)}{' (Holm)' if several else ''}, "
-            f"paired over {pair.images} images"
-        )
-    yield from _more(comparison.pairs)
+    if comparison.group_pairs:
+        yield from _differences(comparison.group_pairs, comparison.group_label, "over seeds and")
+    else:
+        yield from _differences(comparison.pairs, comparison.run_label, "paired over")
+    if comparison.front is not None:
+        yield f"Pareto front of {', '.join(comparison.front.objectives)}:"
+        yield from (f"  {comparison.run_label(run)}" for run in comparison.front.runs)
     yield from what_mattered(comparison.effects)
     if comparison.unreliable:
         yield UNRELIABLE
     for run in comparison.runs:
-        if run.state != FINISHED:
+        if run.state not in (FINISHED, PRUNED):
             yield f"{run.state}: {run.name}{f': {run.reason}' if run.reason else ''}"
 
 
@@ -85,6 +115,23 @@ def _more(listed: Sequence[object]) -> Iterator[str]:
         yield f"… and {len(listed) - SHOWN} more on the page"
 
 
+T = TypeVar("T")
+
+
+def _differences(pairs: Sequence[Pair[T]], name: Callable[[T], str], over: str) -> Iterator[str]:
+    if not pairs:
+        return
+    corrected = " (intervals: Bonferroni; p: Holm)" if len(pairs) > 1 else ""
+    yield f"{name(pairs[0].better)} minus others, {over} {pairs[0].images} images{corrected}:"
+    for pair in pairs[:SHOWN]:
+        low, high = (f"{end:+.4f}" for end in (pair.interval.low, pair.interval.high))
+        yield (
+            f"  {pair.difference:+.4f}  95 % {low} to {high}{' *' * pair.interval.unreliable}  "
+            f"p {p_text(pair.p_value)}  {name(pair.other)}"
+        )
+    yield from _more(pairs)
+
+
 def p_text(p_value: float) -> str:
     """Return a p-value with two digits."""
     return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
@@ -94,6 +141,7 @@ def what_mattered(effects: Effects | None) -> Iterator[str]:
     """Yield the share of the variance of each setting, and its marginal means."""
     if effects is None:
         return
+    forest = any(not math.isnan(effect.fanova) for effect in effects.effects)
     yield f"what mattered, share of the variance of val/mIoU over {effects.runs} runs:"
     for effect in effects.effects:
         means = ", ".join(
@@ -102,9 +150,12 @@ def what_mattered(effects: Effects | None) -> Iterator[str]:
             for level in effect.levels[:LEVELS]
         )
         more = f", and {len(effect.levels) - LEVELS} more" if len(effect.levels) > LEVELS else ""
-        yield f"  {effect.share:4.0%} {effect.key}  ({means}{more})"
+        fanova = f" (fANOVA {effect.fanova:.0%})" if forest else ""
+        yield f"  {effect.share:4.0%}{fanova} {effect.key}  ({means}{more})"
     if not math.isnan(effects.seed):
         yield f"  {effects.seed:4.0%} within equal settings: the seed"
+    if not forest:
+        yield f"  ({MISSING})"
 
 
 LEVELS = 6
@@ -127,17 +178,25 @@ def write_csv(comparison: Comparison, path: Path) -> None:
     metrics = list(dict.fromkeys(name for run in comparison.runs for name in run.metrics))
     seeds = {id(run): group for group in comparison.groups for run in group.runs}
     head = ["run", "folder", "kind", "state", "reason", "mIoU", "mIoU_low", "mIoU_high"]
-    head += ["seeds", "seeds_mean_mIoU", "seeds_std_mIoU"]
+    head += ["last_mIoU", "pareto_front"]
+    head += ["seeds", "seeds_mean_mIoU", "seeds_std_mIoU", "seeds_mIoU_low", "seeds_mIoU_high"]
+    front = {id(run) for run in comparison.front.runs} if comparison.front else set()
     rows: list[list[Any]] = [[*head, *comparison.differing, *metrics]]
     for run, interval in zip(comparison.runs, comparison.intervals, strict=True):
         row: list[Any] = [run.name, run.folder, run.kind, run.state, run.reason]
-        row += map(_plain, (run.miou, interval.low, interval.high))
+        row += map(_plain, (run.miou, interval.low, interval.high, run.last_miou))
+        row.append("yes" if id(run) in front else "")
         group = seeds.get(id(run))
-        row += [group.seeds, group.mean, group.deviation] if group else ["", "", ""]
+        row += _seeds(group) if group else [""] * 5
         row += [setting(run, key) for key in comparison.differing]
         row += [_plain(run.metrics.get(name, math.nan)) for name in metrics]
         rows.append(row)
     write_table(path, rows)
+
+
+def _seeds(group: SeedGroup) -> list[Any]:
+    ends = map(_plain, (group.interval.low, group.interval.high))
+    return [group.seeds, group.mean, group.deviation, *ends]
 
 
 def _plain(value: float) -> str:

@@ -41,6 +41,9 @@ BAD_BATCH, FACTS = "bad_batch", "facts.json"
 
 REPORT = "report.html"
 
+OBJECTIVES = "objectives.json"
+"""What a search optimises, each with its direction; beside the folders of its runs."""
+
 PRUNE = "prune.txt"
 """Why a search stops the run; the run saves and stops when it finds the file."""
 

@@ -102,7 +102,8 @@ def check_run(config: TrainConfig, folder: Path) -> Start:
     changes = [f"{key}={_text(now, key)}, was {_text(before, key)}" for key in changed]
     if state == FINISHED and extended_from is None:
         fewer = before.get(EPOCHS) != now[EPOCHS]
-        changes = [f"{EPOCHS}={now[EPOCHS]}, was {_text(before, EPOCHS)}"] if fewer else []
+        epochs = f"{EPOCHS}={now[EPOCHS]}: the run has finished {_text(before, EPOCHS)} epochs"
+        changes = [f"{epochs} and keeps them"] if fewer else []
     return Start(folder, state, config, changes, extended_from)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from seglab.config.instantiate import build
 from seglab.data.foreign import Foreign
-from seglab.data.transforms import FILL, Augmentation, JointTransform
+from seglab.data.transforms import Augmentation, JointTransform
 from seglab.errors import ConfigError
+from seglab.models.backbones import mean_and_std
 from seglab.schema import OWN_TRANSFORM, TrainConfig
 
 
@@ -18,13 +19,13 @@ def build_augmentation(config: TrainConfig) -> Augmentation:
     """
     data, node = config.data, config.transforms
     # Padding is the mean colour, which is 0 once the task has normalised it.
-    fill = FILL if data.channels == 3 else [round(255 * mean) for mean in config.model.mean]
+    fill = [round(255 * mean) for mean in mean_and_std(config.model)[0]]
     settings = {
         "crop_size": data.crop_size,
         "scale": data.scale,
         "flip": data.flip,
         "photometric": data.photometric,
-        "fill": list(fill),
+        "fill": fill,
     }
     own = node.get("_target_") == OWN_TRANSFORM
     transform = build({**settings, **node} if own else node, "transforms")

@@ -22,7 +22,7 @@ from seglab.run.paths import HISTORY
 from seglab.run.status import FAILED, FINISHED, INTERRUPTED, PRUNED, SPEED, read_status
 from seglab.runtime.spreadsheet import write_table
 from seglab.sweep.jobs import Job
-from seglab.text import plain, print_plain, printable, styled
+from seglab.text import plain, print_plain, printable, rounded, styled
 
 NOT_STARTED, SUBMITTED = "not started", "submitted"
 """The status of a job that a sweep has not come to, or has left to a cluster."""
@@ -194,14 +194,6 @@ def swept(job: Job) -> dict[str, str]:
     """Return the swept keys of a job and their values, as on the command line."""
     pairs = (axis.partition("=") for axis in job.axes)
     return {key: value for key, _, value in pairs}
-
-
-def rounded(value: str) -> str:
-    """Return a value with four digits at most if it is a fraction; sweep.csv has all digits."""
-    try:
-        return value if value.lstrip("+-").isdecimal() else f"{float(value):.4g}"
-    except ValueError:
-        return value
 
 
 def write_csv(outcomes: Sequence[Outcome], path: Path) -> None:

@@ -26,8 +26,9 @@ from seglab.config.instantiate import build
 from seglab.errors import ConfigError
 from seglab.run.history import validations
 from seglab.run.identity import abbreviate, same_files, short_digest
-from seglab.run.paths import METRICS
+from seglab.run.paths import METRICS, OBJECTIVES
 from seglab.run.status import FAILED, FINISHED, INTERRUPTED, NONE, PRUNED, is_diverged
+from seglab.runtime.files import write_json
 from seglab.schema import TrainConfig
 from seglab.sweep.board import SUBMITTED, Outcome
 from seglab.sweep.engine import Sweep
@@ -154,6 +155,8 @@ class Search:
         self._check_validations(config)
         self.sweep.folder.mkdir(parents=True, exist_ok=True)
         self.study = self._study(config)
+        objectives = dict(zip(self.objectives, self.directions, strict=True))
+        write_json(self.sweep.folder / OBJECTIVES, objectives)
         before = self.study.get_trials(deepcopy=False)
         self.open = [trial.number for trial in before if trial.state == TrialState.RUNNING]
         if not self.retry:

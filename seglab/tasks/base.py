@@ -21,6 +21,7 @@ from seglab.data.instances import Detections
 from seglab.errors import ConfigError
 from seglab.inference.tiles import Tiling
 from seglab.metrics.confusion import Evaluation, SegmentationMetrics
+from seglab.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from seglab.ops import normalise_channels_last
 from seglab.schedules import accumulation_factor, lr_factor
 
@@ -42,7 +43,6 @@ class Output(NamedTuple):
     sure: list[Detections] | None = None
 
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the RGB values in 0..1, as torchvision's weights take them."""
 
 

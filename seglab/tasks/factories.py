@@ -19,6 +19,7 @@ from seglab.data.classes import VOID
 from seglab.errors import ConfigError
 from seglab.inference.tiles import Tiling
 from seglab.losses import Loss
+from seglab.models.backbones import mean_and_std
 from seglab.models.channels import with_channels
 from seglab.models.exported import ExportedNet, OnnxObjects
 from seglab.schema import (
@@ -68,6 +69,7 @@ def build_task(config: TrainConfig, per_image: bool = False, first_step: int = 0
         text = f"model.net: {error}, which data.channels={config.data.channels} needs"
         raise ConfigError(text) from None
     classes = tuple(config.data.classes or ())
+    mean, std = mean_and_std(config.model)
     arguments = _semantic if config.model.task == "semantic" else _instance
     task = TASKS[config.model.task](
         net,
@@ -77,8 +79,8 @@ def build_task(config: TrainConfig, per_image: bool = False, first_step: int = 0
         interval=_interval(config.schedule),
         lr_rule=config.optimizer.lr_rule,
         metrics=build_metrics(config.metrics, len(classes)),
-        mean=config.model.mean,
-        std=config.model.std,
+        mean=mean,
+        std=std,
         frozen=[
             *freeze(net, config.model.frozen),
             *(freeze_norms(net) if config.model.frozen_norms else ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,10 +56,20 @@ def test_a_runs_page_shows_everything(browser: Any, made_run: Made, tmp_path: Pa
 
 def test_a_comparison_shows_everything(browser: Any, compared: Path) -> None:
     browser.open(compared)
-    sections = ["runs", "seeds", "curves", "classes", "samples", "sweep", "details"]
+    sections = [
+        "runs",
+        "seeds",
+        "differences",
+        "effects",
+        "sweep",
+        "curves",
+        "classes",
+        "samples",
+        "details",
+    ]
     assert browser.js(f"return {SHOWN}") == sections
     look_at_everything(browser)
-    assert browser.js(f"return {DRAWN}") == 4 + 1 + 2 + 1
+    assert browser.js(f"return {DRAWN}") == 4 + 1 + 2 + 1, "parallel coordinates, one setting"
     assert browser.texts(ROWS) == ["run1", "run4", "run3", "run2", "run0", "broken"]
     state = "document.querySelector('#table tbody tr:last-child .state')"
     assert browser.js(f"return [{state}.textContent, {state}.title]") == ["failed", "out of luck"]
@@ -239,3 +250,74 @@ def test_two_hundred_runs_stay_pleasant(
     browser.type("lr=0.01")
     browser.until("document.getElementById('count').textContent === '40 of 200 runs'")
     assert time.monotonic() - start < 10
+
+
+def test_evaluations_are_listed_with_their_kind(
+    browser: Any, made_run: Made, tmp_path: Path
+) -> None:
+    made_run(tmp_path / "runs/trained")
+    checkpoint = {"name": "last.ckpt", "step": 12}
+    made_run(tmp_path / "runs/measured", data={"val": "1b" * 32}, checkpoint=checkpoint, skill=0.5)
+    build([tmp_path / "runs"], tmp_path)
+    browser.open(tmp_path / "compare.html")
+    assert browser.texts("#table tbody td:nth-child(2)") == ["train", "evaluate"]
+
+
+def test_seeds_are_a_band_and_settings_have_parallel_coordinates(
+    browser: Any, made_run: Made, tmp_path: Path
+) -> None:
+    for rate in (0.1, 0.01, 0.001):
+        for seed in range(3):
+            made_run(
+                tmp_path / "runs" / f"{rate}-{seed}",
+                skill=0.4 + rate + seed / 100,
+                seed=seed,
+                settings={"optimizer": {"lr": rate}},
+                overrides=[f"optimizer.lr={rate}", f"seed={seed}"],
+            )
+    build([tmp_path / "runs"], tmp_path)
+    browser.open(tmp_path / "compare.html")
+    look_at_everything(browser)
+    label = "return document.querySelector('#curves .plot').getAttribute('aria-label')"
+    assert browser.js(label) == "Training loss over the steps of 3 curves"
+    assert not browser.js("return document.getElementById('bands').hidden")
+    label = "return document.getElementById('parallel').getAttribute('aria-label')"
+    assert browser.js(label) == "Parallel coordinates of 9 runs: optimizer.lr, val/mIoU"
+    assert browser.texts("#groupPairs tbody th") == ["lr=0.01", "lr=0.001"]
+    assert not browser.js("return document.getElementById('pairs').open")
+    browser.click("#filter")
+    browser.type("seed=0")
+    browser.until("document.getElementById('count').textContent === '3 of 9 runs'")
+    assert browser.js("return document.getElementById('bands').hidden"), "one seed has no band"
+
+
+def test_a_front_and_pruned_runs_are_on_the_page(
+    browser: Any, made_run: Made, tmp_path: Path
+) -> None:
+    for number in range(6):
+        path = tmp_path / "runs" / f"run{number}"
+        made_run(
+            path,
+            skill=0.3 + number / 20,
+            state="pruned" if number == 2 else "finished",
+            settings={"optimizer": {"lr": 10.0**-number}},
+            overrides=[f"optimizer.lr={10.0**-number}"],
+        )
+        entry = json.loads((path / "status.json").read_text())
+        entry["speed/images_per_second"] = 90.0 - 10 * number if number != 1 else 1.0
+        (path / "status.json").write_text(json.dumps(entry))
+    objectives = {"val/mIoU": "maximize", "speed/images_per_second": "maximize"}
+    (tmp_path / "runs/objectives.json").write_text(json.dumps(objectives))
+    build([tmp_path / "runs"], tmp_path)
+    browser.open(tmp_path / "compare.html")
+    look_at_everything(browser)
+    assert {"front", "sweep"} <= {*browser.js(f"return {SHOWN}")}
+    column = browser.texts("#table thead th").index("Pareto front") + 1
+    front = dict(
+        zip(browser.texts(ROWS), browser.texts(f"#table td:nth-child({column})"), strict=True)
+    )
+    assert front == {f"run{n}": "" if n in (1, 2) else "yes" for n in range(6)}
+    scores = dict(zip(browser.texts(ROWS), browser.texts("#table td:nth-child(3)"), strict=True))
+    assert scores["run2"] == f"last {0.4 * 59 / 60:.4f}"
+    label = "return document.getElementById('parallel').getAttribute('aria-label')"
+    assert browser.js(label).startswith("Parallel coordinates of 6 runs"), "the pruned one too"

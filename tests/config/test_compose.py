@@ -59,7 +59,8 @@ def test_every_experiment(name: str) -> None:
     chosen = {part: composed.plain[part]["name"] for part in ("model", "data")}
     assert composed.folder.parts[:3] == ("runs", chosen["model"], chosen["data"])
     if name != "smoke":
-        model = chosen["model"] + ("_vgg16" if "vgg16" in name else "")  # a backbone that counts
+        counts = [part for part in ("vgg16", "efficientnet") if part in name]  # backbones
+        model = "_".join([chosen["model"], *counts])
         assert f"{model}_{chosen['data']}" == name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,42 @@ def test_nothing_says_where_to_write_or_log(
     assert received_config(stored, FILE, trust)["data"]["root"] == str(tmp_path / "made")
     own = {**stored, "data": {**data, "synth": None, "root": "not/there"}}
     assert received_config(own, FILE, trust)["data"]["root"] == "not/there"
+
+
+OUTSIDE = [
+    ("annotations", "/etc/passwd"),
+    ("annotations", "../{split}.json"),
+    ("image_dir", "/home"),
+    ("mask_dir", "a/../../b"),
+    ("instance_dir", ".."),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), OUTSIDE)
+def test_the_files_of_a_data_set_are_in_its_root_unless_the_user_names_them(
+    plain: dict[str, Any], key: str, value: str
+) -> None:
+    stored = {**plain, "data": {**plain["data"], "synth": None, "root": "/data/theirs", key: value}}
+    refused = rf"^checkpoint={FILE}: its data.{key}={re.escape(value)} is outside data.root=/data/"
+    for given in ([], ["data.root=/data/mine", "data.batch_size=1"]):
+        with pytest.raises(ConfigError, match=refused):
+            received_config(stored, FILE, trust=False, overrides=given)
+    for own in ([f"data.{key}=mine"], ["data=voc2007"]):
+        assert received_config(stored, FILE, trust=False, overrides=own)["data"][key] == value
+    assert received_config(stored, FILE, trust=True)["data"][key] == value
+    inside = {**stored, "data": {**stored["data"], key: f"/data/theirs/{{split}}/{key}"}}
+    assert received_config(inside, FILE, trust=False)["data"]["root"] == "/data/theirs"
+    with pytest.raises(ConfigError, match=r"is outside data\.root=/data/mine"):
+        received_config(inside, FILE, trust=False, overrides=["data.root=/data/mine"])
+
+
+@pytest.mark.parametrize("split", ["../../etc/x", "/etc/x"])
+def test_a_split_that_a_checkpoint_names_leads_no_pattern_out_of_the_root(
+    plain: dict[str, Any], split: str
+) -> None:
+    stored = {**plain, "data": {**plain["data"], "root": "/data", "val_split": split}}
+    with pytest.raises(ConfigError, match=r"its data.annotations={split}.json is outside"):
+        received_config(stored, FILE, trust=False)
 
 
 def deep(levels: int) -> Any:

@@ -16,6 +16,8 @@ from helpers.exports import CLASSES, Scene, scenes
 from seglab.config.compose import compose
 from seglab.data.digests import digest_file
 from seglab.data.files import read_image
+from seglab.data.name_ends import name_ends
+from seglab.data.texts import read_lines
 from seglab.data.voc import Samples, open_dataset
 from seglab.errors import ConfigError, DataError, SeglabError
 from seglab.schema import DataConfig, TrainConfig
@@ -150,6 +152,10 @@ def test_what_does_not_pair_is_one_line(tmp_path: Path) -> None:
     said = refused(root, *given)
     assert said.startswith(f"{root}/images/field 04.tif: no mask of this name in {root}/masks")
     moved.rename(mask)
+    unnamed = [one for one in given if "suffix" not in one]
+    said = refused(root, *unnamed)
+    assert said.startswith(f"{root}/images/field 00.tif: no mask of this name in {root}/masks")
+    assert said.endswith("; give data.mask_suffix=_mask")
     (root / "images/field 06.tif").rename(tmp_path / "image.tif")
     said = refused(root, *given)
     assert said.startswith(f"{mask.with_name('field 06_mask.bmp')}: no image of this name")
@@ -158,6 +164,27 @@ def test_what_does_not_pair_is_one_line(tmp_path: Path) -> None:
     assert "has the same name" in refused(root, *given)
     assert "no such folder; see data.mask_dir" in refused(root, *given, "data.mask_dir=none")
     assert "data.val_fraction=0.2" in refused(root, *given, "data.val_fraction=null")
+
+
+def test_ends_of_names_are_found_in_time_that_grows_with_the_names() -> None:
+    letters = "abcdefghij"
+    words = ["".join(letters[int(digit)] for digit in f"{n:05}") for n in range(20_000)]
+    images = {f"{n}_{word}" for n, word in enumerate(words)}
+    masks = {f"{n}_{word}x" for n, word in enumerate(words)}
+    assert name_ends(images, masks, mixed=False) is None
+    assert name_ends(images | masks, images | masks, mixed=True) is None
+    assert name_ends(images, {f"{name}_mask" for name in images}, mixed=False) == ("", "_mask")
+    both = {"a_im", "b_im", "a_gt", "b_gt"}
+    assert name_ends(both, both, mixed=True) == ("_im", "_gt")
+
+
+def test_a_sample_is_printed_in_a_line_and_a_missing_one_is_an_index_error(tmp_path: Path) -> None:
+    coco_of(tmp_path / "data", [], (20, 24))
+    samples = opened(tmp_path / "data", "data=coco")
+    assert repr(samples[0]) == repr(samples[-1]) == "Sample(id='a', image=(3, 20, 24))"
+    for index in (1, 1000, -2):
+        with pytest.raises(IndexError, match=rf"sample {index} of 1, which are 0 to 0"):
+            samples[index]
 
 
 def test_coco_with_equal_names_in_both_splits(tmp_path: Path) -> None:
@@ -271,6 +298,8 @@ def test_more_than_254_objects_are_an_error_for_instances_alone(tmp_path: Path) 
         ({"segmentation": []}, "annotation 1 of image 'a.png' has no segmentation"),
         ({"segmentation": [[1, 2, 3]]}, "a polygon is a list of numbers"),
         ({"segmentation": [[1, 2, 3, "4", 5, 6]]}, "a polygon is a list of numbers"),
+        ({"segmentation": [[1, 2, 9, 8]]}, "annotation 1: a polygon of 2 points encloses nothing"),
+        ({"segmentation": [*box(1, 1, 5, 5), []]}, "annotation 1: a polygon of 0 points"),
         ({"segmentation": [[1, 2, 1e9, 4, 5, 6]]}, "leads far out of the image"),
         ({"segmentation": [[1, 2, 10**400, 4, 5, 6]]}, "leads far out of the image"),
         ({"segmentation": [[0, 0, 24, 20] * 50_000]}, "an outline of more than 1,000,000 pixels"),
@@ -354,6 +383,30 @@ def test_the_size_in_the_file_is_that_of_the_image(tmp_path: Path) -> None:
     said = refused(tmp_path / "data", "data=coco")
     assert "train.json: a.png: 24x20 pixels, but" in said
     assert said.endswith("a.png has 25x20")
+
+
+@pytest.mark.parametrize("side", [8_000, 10**7])
+def test_nothing_is_painted_at_an_absurd_size(
+    tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coco_of(tmp_path / "data", [{"segmentation": box(1, 1, 5, 5)}], (20, 24))
+    path = tmp_path / "data/train.json"
+    path.write_text(path.read_text().replace('"height": 20', f'"height": {side}'))
+    monkeypatch.delattr("seglab.data.coco.paint")
+    said = refused(tmp_path / "data", "data=coco")
+    assert said == f"{path}: a.png: 24x{side} pixels, but {tmp_path}/data/train/a.png has 24x20"
+    divided = ["data.val_fraction=0.5", "data.train_split=train"]  # looks at the masks alone
+    assert refused(tmp_path / "data", "data=coco", *divided, instances=False) == said
+
+
+def test_a_pipe_is_no_list(tmp_path: Path) -> None:
+    coco_of(tmp_path / "data", [], (20, 24))
+    path = tmp_path / "data/train.json"
+    path.unlink()
+    os.mkfifo(path)
+    assert refused(tmp_path / "data", "data=coco") == f"{path}: not a regular file"
+    with pytest.raises(DataError, match="not a regular file"):
+        read_lines(path, 100, "a list")
 
 
 def test_classes_of_coco_are_categories(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def copy(trained: Path, folder: Path, state: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("depth", [3_000, 200_000])
+@pytest.mark.parametrize("depth", [40, 3_000, 200_000])  # PyYAML 6.0.4 refuses 1,000 itself
 def test_a_deep_configuration_costs_compare_one_line_and_resume_one_line(
     made_run: Callable[..., Path], tmp_path: Path, depth: int
 ) -> None:
@@ -58,9 +58,10 @@ def test_a_deep_configuration_costs_compare_one_line_and_resume_one_line(
             check=False,
         )
         assert done.returncode == code, done.stderr
-        said = [line for line in (done.stdout + done.stderr).splitlines() if "more than 32" in line]
+        lines = (done.stdout + done.stderr).splitlines()
+        said = [line for line in lines if "bad/.hydra/config.yaml: damaged" in line]
         assert len(said) == 1
-        assert "bad/.hydra/config.yaml: damaged" in said[0]
+        assert "more than 32 levels" in said[0] or "maximum nesting depth" in said[0]
         assert "Traceback" not in done.stderr
     assert "good" in (tmp_path / "compare.csv").read_text()
 

@@ -130,7 +130,9 @@ def test_a_finished_run_of_no_fewer_epochs_is_left_alone_on_any_number_of_proces
         answer = train("run", epochs, *more)
         assert answer.code == 0, answer.err
         assert "nothing to do" in answer.out
-        assert ("trainer.max_epochs=1, was 2" in answer.out) == (epochs == 1)
+        assert ("max_epochs=1: the run has finished 2 epochs and keeps" in answer.out) == (
+            epochs == 1
+        )
     assert times(tmp_path / "run") == before
 
 

@@ -190,16 +190,23 @@ def test_torchvisions_fcn_is_torchvisions(
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("deeplabv3_resnet50", marks=pytest.mark.slow), "smp_unet"]
+    "name",
+    [
+        pytest.param("deeplabv3_resnet50", marks=pytest.mark.slow),
+        "smp_deeplabv3plus",
+        pytest.param("smp_segformer", marks=pytest.mark.slow),
+        pytest.param("smp_unet", marks=pytest.mark.slow),
+        pytest.param("lraspp", marks=pytest.mark.slow),
+    ],
 )
 def test_any_net_is_a_few_lines_of_yaml(
     seglab_cli: Callable[..., Any], small: list[str], tmp_path: Path, name: str
 ) -> None:
     rest = [line for line in small if not line.startswith(("model", "data.synth"))]
-    net = [f"model={name}", "data.synth.train=8", "data.synth.val=2"]  # whole images of 128x96
-    if name == "smp_unet":
+    net = [f"model={name}", "data.synth.train=8", "data.synth.val=2", "data.synth.width=99"]
+    if name.startswith("smp"):
         pytest.importorskip("segmentation_models_pytorch", reason="the extra smp is not installed")
-        net.append("model.net.encoder_name=resnet18")
+        net.append("model.net.net.encoder_name=resnet18")
     answer = seglab_cli("train", *rest, *net, "debug=one_step", "hydra.run.dir=run")
     assert answer.code == 0, answer.err
     path = "checkpoint=run/checkpoints/last.ckpt"

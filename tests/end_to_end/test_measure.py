@@ -45,6 +45,10 @@ def test_evaluate_repeats_the_runs_own_numbers_whatever_the_batching(
                 assert found[name] == value, name
         assert found["val/mIoU_low"] <= found["val/mIoU"] <= found["val/mIoU_high"]
         assert "95 % interval" in answer.out
+        by_class = [v for name, v in found.items() if name.startswith("val/accuracy/")]
+        found_of = [value for value in by_class if value is not None]
+        assert found["val/mean_accuracy"] == pytest.approx(sum(found_of) / len(found_of))
+        assert len(by_class) == sum(name.startswith("val/IoU/") for name in found)
     assert (tmp_path / "evaluate0/status.json").is_file()
     assert list((tmp_path / "evaluate0/predictions").glob("*.png"))
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from PIL import Image
 import seglab
 from seglab.errors import ConfigError, RunError
 from seglab.run.checkpoints import KEY
+from seglab.run.evaluation import read_evaluation
 
 SECRET = "5e9a7e15" * 5
 """Of the form of a W&B key."""
@@ -144,6 +148,75 @@ def test_a_checkpoint_does_not_say_where_anything_is_written(
     seglab.load(path, trust=trust == "true")
     assert not theirs.exists()
     assert [*tmp_path.rglob("wandb")] == []
+
+
+def test_nothing_beside_the_data_set_is_read_for_a_stranger(
+    seglab_cli: Callable[..., Any], altered: Callable[..., str], tmp_path: Path
+) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "secret.json").write_text(SECRET)
+    (tmp_path / "data").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    data = {"data__layout": "coco", "data__classes": None, "data__year": None, "data__synth": None}
+    path = altered(
+        **data, data__root=str(tmp_path / "data"), data__annotations="../private/secret.json"
+    )
+    for call in (
+        ["evaluate", f"checkpoint={path}", "hydra.run.dir=ev"],
+        ["predict", f"checkpoint={path}", "input=a.png", "output=out"],
+    ):
+        answer = seglab_cli(*call)
+        assert answer.code == 2
+        assert "its data.annotations=../private/secret.json is outside" in answer.last_line
+        assert "give data.annotations=../private/secret.json too" in answer.last_line
+        assert SECRET not in answer.out + answer.err
+        named = seglab_cli(*call, "data.annotations=../private/secret.json")
+        assert "secret.json: cannot be read as COCO's JSON" in named.last_line
+    with pytest.raises(ConfigError, match="is outside"):
+        seglab.load(path)
+
+
+def test_a_regular_expression_of_a_stranger_is_not_matched(
+    seglab_cli: Callable[..., Any], altered: Callable[..., str], trained: Path, tmp_path: Path
+) -> None:
+    """The divided images are those that the lists of the run name."""
+    path = Path(altered(data__val_fraction=0.25, data__group="(0|0?)+[^0-9]"))  # matches no id
+    answer = seglab_cli("evaluate", f"checkpoint={path}", "hydra.run.dir=ev")
+    assert answer.code == 2
+    assert "its data.group=(0|0?)+[^0-9] is not evaluated: give data.splits=" in answer.last_line
+    shutil.move(path, trained)
+    (tmp_path / "trained/splits").mkdir()
+    for split, ids in (("train", "000001\n000002\n"), ("val", "000003\n")):
+        (tmp_path / f"trained/splits/{split}.txt").write_text(ids)
+    answer = seglab_cli("evaluate", f"checkpoint={trained}", "hydra.run.dir=ev")
+    assert answer.code == 0, answer.err
+    assert read_evaluation(tmp_path / "ev").ids == ["000003"]  # type: ignore[union-attr]
+    (tmp_path / "trained/splits/val.txt").unlink()
+    (tmp_path / "trained/splits/val.txt").symlink_to("/etc/passwd")
+    answer = seglab_cli("evaluate", f"checkpoint={trained}", "hydra.run.dir=ev2")
+    assert answer.code == 1
+    assert "val.txt: refused: a symbolic link" in answer.last_line
+
+
+@pytest.mark.parametrize("command", [["data", "check"], ["data", "stats"], ["data", "show"]])
+def test_looking_at_data_imports_nothing_that_lies_in_the_current_folder(
+    tmp_path: Path, command: list[str]
+) -> None:
+    """Libraries import others if they are there, such as cv2."""
+    for name in ("cv2", "numpy", "pandas", "matplotlib", "sklearn", "torch", "PIL", "conf"):
+        text = f"open({str(tmp_path / 'it-ran')!r}, 'w').close()\nraise ImportError"
+        (tmp_path / f"{name}.py").write_text(text)
+    small = ["data.synth.train=2", "data.synth.val=2", "data.root=made"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "seglab.cli", *command, *small],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "it-ran").exists()
 
 
 @pytest.mark.parametrize(

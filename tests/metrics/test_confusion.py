@@ -22,6 +22,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from seglab.metrics.confusion import (
     SegmentationMetrics,
+    accuracies,
     class_map,
     confusion_matrix,
     per_image_counts,
@@ -74,6 +75,7 @@ def plain_scores(
             "fw_IoU": float(sum(truth[k] * iou[k] for k in recall) / pixels),
         }
     result |= {f"IoU/c{k}": float(iou.get(k, math.nan)) for k in range(num_classes)}
+    result |= {f"accuracy/c{k}": float(recall.get(k, math.nan)) for k in range(num_classes)}
     return {f"val/{name}": value for name, value in result.items()}
 
 
@@ -105,7 +107,7 @@ def test_scores_agree_with_a_plain_loop_over_pixels(split):
     metrics = SegmentationMetrics(names(num_classes))
     for image in images:
         metrics.update(*pair(image))
-    result = metrics.compute()
+    result = {**metrics.compute(), **accuracies(metrics.confusion, names(num_classes))}
     expected = plain_scores(images, num_classes)
     assert list(result) == list(expected)
     assert result == pytest.approx(expected, rel=1e-12, abs=0, nan_ok=True)

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seglab.metrics.counts import paired_test
-from seglab.metrics.inference import holm, mean_interval, student_quantile, variance_shares
+from seglab.metrics.counts import jackknife_interval, miou, paired_test
+from seglab.metrics.inference import (
+    Student,
+    holm,
+    mean_interval,
+    over_seeds_and_images,
+    variance_shares,
+)
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
@@ -54,11 +60,11 @@ def test_settings_that_vary_together_are_not_counted_twice() -> None:
     [(1, 0.975, 12.706), (2, 0.975, 4.303), (5, 0.95, 2.015), (30, 0.995, 2.750)],
 )
 def test_students_quantiles(degrees: int, probability: float, expected: float) -> None:
-    assert student_quantile(probability, degrees) == pytest.approx(expected, abs=6e-4)
+    assert Student(degrees).quantile(probability) == pytest.approx(expected, abs=6e-4)
 
 
 def test_students_quantile_is_normal_for_many_degrees() -> None:
-    assert student_quantile(0.975, 100_000) == pytest.approx(NormalDist().inv_cdf(0.975), abs=1e-3)
+    assert Student(100_000).quantile(0.975) == pytest.approx(NormalDist().inv_cdf(0.975), abs=1e-3)
 
 
 def test_the_interval_of_a_mean_contains_it_as_often_as_it_says() -> None:
@@ -96,3 +102,64 @@ def test_equal_runs_are_rarely_told_apart_although_the_best_is_chosen_from_them(
         for count in wrong:
             wrong[count] += min(holm(p_values, count)) <= 0.05
     assert wrong[45] / 2000 <= 0.05 < 0.1 < wrong[9] / 2000
+
+
+def seeds(
+    rng: np.random.Generator, number: int, images: int, seed: float, skill: float = 0.0
+) -> list[np.ndarray]:
+    """Return counts of two classes in images, for seeds that are better or worse as a whole.
+
+    Images have their own difficulty, which the seeds share, and each seed its own luck in each.
+    """
+    truth = np.stack([np.full(images, 600), np.full(images, 400)], 1)
+    hard = rng.normal(0, 0.5, (images, 1))
+    runs = []
+    for _ in range(number):
+        logit = 1.5 + skill + seed * rng.normal() + hard + rng.normal(0, 0.3, (images, 2))
+        hits = rng.binomial(truth, 1 / (1 + np.exp(-logit)))
+        missed = truth - hits
+        runs.append(np.stack([truth, hits + missed[:, ::-1], hits], 1))
+    return runs
+
+
+def test_the_interval_over_seeds_and_images_contains_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    for seed in (0.0, 0.05, 0.2):
+        many = np.concatenate(seeds(rng, 1, 200_000, 0.0))
+        truth = np.mean([mean_over(rng, seed) for _ in range(400)]) if seed else miou(many.sum(0))
+        inside = images_alone = 0
+        for _ in range(300):
+            runs = seeds(rng, 3, 100, seed)
+            _, low, high, _ = over_seeds_and_images(runs)
+            inside += low <= truth <= high
+            low, high = jackknife_interval(runs[0])
+            images_alone += low <= truth <= high
+        assert inside / 300 >= 0.92, seed
+        assert seed < 0.2 or images_alone / 300 < 0.7, "one run does not know the seed's variance"
+
+
+def mean_over(rng: np.random.Generator, seed: float) -> float:
+    """Return the mIoU of one seed over very many images."""
+    return float(miou(seeds(rng, 1, 5000, seed)[0].sum(0)))
+
+
+def test_equal_recipes_are_rarely_told_apart_and_a_better_one_is() -> None:
+    rng = np.random.default_rng(1)
+    wrong = right = 0
+    for _ in range(300):
+        runs = seeds(rng, 6, 100, 0.1)
+        wrong += over_seeds_and_images(runs[:3], runs[3:])[3] < 0.05
+    for _ in range(30):
+        better, plain = seeds(rng, 3, 100, 0.05, 0.6), seeds(rng, 3, 100, 0.05)
+        _, low, high, p_value = over_seeds_and_images(better, plain)
+        right += p_value < 0.05
+        assert (p_value < 0.05) == (low > 0 or high < 0)
+    assert wrong / 300 <= 0.07
+    assert right > 20
+
+
+def test_a_mean_over_equal_seeds_has_the_interval_of_its_images() -> None:
+    (run,) = seeds(np.random.default_rng(2), 1, 400, 0.0)
+    _, low, high, _ = over_seeds_and_images([run, run, run])
+    assert (low, high) == pytest.approx(jackknife_interval(run), abs=2e-4)
+    assert math.isnan(over_seeds_and_images([run])[1]), "one seed tells nothing of seeds"

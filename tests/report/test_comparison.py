@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from filelock import FileLock
 
 from seglab.errors import ConfigError
 from seglab.metrics.counts import jackknife_interval, paired_test
-from seglab.metrics.inference import holm
+from seglab.metrics.inference import holm, over_seeds_and_images
 from seglab.report import build
 from seglab.report.comparison import Interval, compare
 from seglab.report.curves import read_curves, thin
@@ -325,7 +326,10 @@ def test_more_results_are_compared_with_the_best_and_corrected_for_their_number(
         assert (pair.difference, pair.interval.low, pair.interval.high) == (difference, low, high)
         plain.append(p_value)
     assert [pair.p_value for pair in result.pairs] == holm(plain, 6)
-    assert sum("(Holm)" in line for line in lines(result)) == 3
+    text = list(lines(result))
+    (start,) = [at for at, line in enumerate(text) if "(intervals: Bonferroni; p: Holm)" in line]
+    assert text[start].startswith("b minus others, paired over 30 images")
+    assert [line.split()[-1] for line in text[start + 1 : start + 4]] == ["c", "a", "d"]
 
 
 def test_other_images_are_not_paired(made_run: Made, tmp_path: Path) -> None:
@@ -460,3 +464,111 @@ def test_curves_are_read_and_thinned(tmp_path: Path) -> None:
 def test_to_compare_needs_no_torch() -> None:
     code = "import sys, seglab.commands.compare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_means_over_seeds_are_compared_over_seeds_and_images(
+    made_run: Made, tmp_path: Path
+) -> None:
+    for rate, skill in ((0.1, 0.5), (0.01, 0.7), (0.001, 0.3)):
+        for seed in range(3):
+            made_run(
+                tmp_path / f"{rate}-{seed}",
+                skill=skill + seed / 100,
+                seed=seed,
+                settings={"optimizer": {"lr": rate}},
+                overrides=[f"optimizer.lr={rate}", f"seed={seed}"],
+            )
+    result = compare(read_runs([tmp_path]))
+    best, second, worst = result.groups
+    assert [result.group_label(group) for group in result.groups] == [
+        "lr=0.01", "lr=0.1", "lr=0.001"
+    ]  # fmt: skip
+    assert [pair.other for pair in result.group_pairs] == [second, worst]
+    for pair in result.group_pairs:
+        found = over_seeds_and_images(best.counts, pair.other.counts, confidence=1 - 0.05 / 3)
+        assert (pair.difference, pair.interval.low, pair.interval.high) == found[:3]
+    assert best.interval.low < best.mean < best.interval.high
+    widest = max(one.high - one.low for one in result.intervals)
+    assert best.interval.high - best.interval.low > widest, "the seeds differ too"
+    text = list(lines(result))
+    assert text[0].endswith("95 % interval over seeds and images:")
+    assert any(line.startswith("lr=0.01 minus others, over seeds and 30 images") for line in text)
+    build([tmp_path], tmp_path)
+    with (tmp_path / "compare.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["seeds_mIoU_low"]) == best.interval.low
+
+
+def test_a_group_on_different_images_has_an_interval_over_seeds_alone(
+    made_run: Made, tmp_path: Path
+) -> None:
+    for seed in range(3):
+        folder = made_run(tmp_path / f"run{seed}", seed=seed)
+        (folder / "evaluation.npz").unlink()
+    result = compare(read_runs([tmp_path]))
+    (group,) = result.groups
+    assert group.interval.low < group.mean < group.interval.high
+    assert result.group_pairs == []
+    assert next(lines(result)).endswith("interval over seeds:")
+
+
+def test_the_front_of_a_search_is_marked_everywhere(made_run: Made, tmp_path: Path) -> None:
+    speeds = {"slow": (0.7, 10.0), "fast": (0.5, 90.0), "beaten": (0.4, 50.0), "equal": (0.7, 10.0)}
+    for name, (skill, speed) in speeds.items():
+        path = made_run(tmp_path / "search" / name, skill=skill) / "status.json"
+        entry = json.loads(path.read_text()) | {"speed/images_per_second": speed}
+        path.write_text(json.dumps(entry))
+    objectives = {"val/mIoU": "maximize", "speed/images_per_second": "maximize"}
+    (tmp_path / "search/objectives.json").write_text(json.dumps(objectives))
+    result = build([tmp_path / "search"], tmp_path)
+    assert result.front is not None
+    assert {run.name for run in result.front.runs} == {"slow", "fast", "equal"}
+    with (tmp_path / "compare.csv").open(newline="") as file:
+        front = {row["run"]: row["pareto_front"] for row in csv.DictReader(file)}
+    assert front == {"slow": "yes", "fast": "yes", "equal": "yes", "beaten": ""}
+    assert "Pareto front of val/mIoU, speed/images_per_second:" in list(lines(result))
+
+    objectives["speed/images_per_second"] = "minimize"
+    (tmp_path / "search/objectives.json").write_text(json.dumps(objectives))
+    front_of_both = compare(read_runs([tmp_path / "search"])).front
+    assert front_of_both is not None
+    assert {run.name for run in front_of_both.runs} == {"slow", "equal"}
+    (tmp_path / "search/objectives.json").write_text('{"val/mIoU": "maximize"}')
+    assert compare(read_runs([tmp_path / "search"])).front is None, "one objective has no front"
+
+
+def test_a_pruned_run_shows_its_last_miou(
+    made_run: Made, tmp_path: Path, seglab_cli: Callable[..., Any]
+) -> None:
+    made_run(tmp_path / "runs/done", skill=0.6)
+    made_run(tmp_path / "runs/pruned", skill=0.3, state="pruned")
+    answer = seglab_cli("compare", "runs")
+    assert answer.code == 0, answer.err
+    assert "pruned 0.2950" in answer.out
+    with (tmp_path / "compare.csv").open(newline="") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    assert (rows["pruned"]["mIoU"], float(rows["pruned"]["last_mIoU"])) == ("", 0.3 * 59 / 60)
+    assert rows["done"]["last_mIoU"] == ""
+
+
+def test_a_table_of_a_sweep_has_a_line_per_run_at_80_columns(
+    made_run: Made,
+    tmp_path: Path,
+    seglab_cli: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(2):
+        for rate in (0.00012345678901234, 0.1):
+            made_run(
+                tmp_path / f"runs/lr={rate},weight_decay=0.01,seed={seed}-ab12cd3{seed}",
+                seed=seed,
+                settings={"optimizer": {"lr": rate}},
+                overrides=[f"optimizer.lr={rate}", f"seed={seed}"],
+            )
+    monkeypatch.setenv("COLUMNS", "80")
+    table = [line for line in seglab_cli("compare", "runs").out.splitlines() if "│" in line]
+    assert len(table) == 4
+    assert all(len(line) <= 80 for line in table)
+    cells = [cell.strip() for cell in table[-1].strip("│").split("│")]
+    assert cells[0] in ("0.1", "0.0001235")
+    assert re.fullmatch(r"….*-ab12cd3[01]", cells[-1])

@@ -4,8 +4,10 @@ import itertools
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from seglab.report import importance
 from seglab.report.comparison import compare
 from seglab.report.effects import effects
 from seglab.report.record import RunRecord
@@ -71,3 +73,23 @@ def test_nothing_is_said_of_too_few_runs() -> None:
     assert effects([run(n, 0.1 * n, optimizer__lr=n) for n in range(3)], ["optimizer.lr"]) is None
     many = [run(n, 0.1 * n, a=n % 2, b=n // 2, c=n) for n in range(4)]
     assert effects(many, ["a", "b", "c"]) is None, "as many unknowns as runs"
+
+
+def test_a_forests_shares_where_scikit_learn_is_installed() -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("optuna")
+    runs = [
+        run(n, (0.5 if lr < 3e-3 else 0.2) + 0.01 * (net == "b"), optimizer__lr=lr, net=net)
+        for n, (lr, net) in enumerate(itertools.product(np.logspace(-4, -1, 20).tolist(), "ab"))
+    ]
+    found = effects(runs, ["optimizer.lr", "net"])
+    assert found is not None
+    shares = {effect.key: effect.fanova for effect in found.effects}
+    assert shares["optimizer.lr"] > 0.8 > 0.1 > shares["net"] >= 0
+    assert any("(fANOVA " in line for line in lines(compare(runs)))
+
+
+def test_without_scikit_learn_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importance, "find_spec", lambda name: None)
+    text = list(lines(compare([run(n, 0.1 * n, optimizer__lr=n % 3) for n in range(6)])))
+    assert "  (fANOVA needs optuna and scikit-learn)" in text

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,12 @@ def test_the_example_of_the_docs_runs(
     assert name.startswith("run")
     assert lr == "0.01"
     assert 0 < float(miou) < 1
+
+
+def test_without_pandas_it_says_so(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ConfigError, match=r"to_pandas\(\) needs pandas: pip install pandas"):
+        seglab.runs(sweep).to_pandas()
 
 
 def test_runs_become_a_table_where_pandas_is_there(sweep: Path) -> None:

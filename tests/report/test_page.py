@@ -151,3 +151,17 @@ def test_the_library_is_bundled_once_and_ends_no_script(tmp_path: Path) -> None:
     assert "<!--" not in script
     (tmp_path / "file").write_text("")
     assert vega.bundle(tmp_path / "file") == script, "a cache that cannot be is done without"
+
+
+def test_equal_learning_rates_are_one_curve(made_run: Made, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        path = made_run(tmp_path / name) / "metrics.csv"
+        rows = [row.split(",") for row in path.read_text().splitlines()]
+        head, *body = rows
+        more = [*head, "lr/backbone", "lr/other"]
+        text = [more, *([*row, row[2], str(0.5 * float(row[2]))] for row in body)]
+        path.write_text("\n".join(map(",".join, text)) + "\n")
+    for run in payload(compare(read_runs([tmp_path])))["runs"]:
+        assert {name for name in run["curves"] if name.startswith("lr/")} == {
+            "lr/backbone, head", "lr/other"
+        }  # fmt: skip

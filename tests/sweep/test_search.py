@@ -146,6 +146,8 @@ def test_two_objectives_have_a_front(tmp_path: Path) -> None:
     }
     study = complete(tmp_path, Two(lambda values: 0.0), 4, **both)
     assert len(study.best_trials) == 4, "none is better in both"
+    recorded = json.loads((tmp_path / "study/objectives.json").read_text())
+    assert recorded == dict.fromkeys(both["objective"], "maximize"), "for seglab compare"
     with pytest.raises(ConfigError, match="pruner=asha: Optuna prunes by one objective only"):
         complete(tmp_path, Two(lambda values: 0.0), 4, **both, pruner="asha")
     with pytest.raises(ConfigError, match="direction: 1 for 2 objectives"):

@@ -36,6 +36,9 @@ NETS = {
     "fcn_resnet50": [],
     "fcn_resnet101": [],
     "deeplabv3_resnet50": [],
+    "lraspp": [],
+    "smp_deeplabv3plus": ["model.net.net.encoder_name=resnet18"],
+    "smp_segformer": ["model.net.net.encoder_name=resnet18"],
     "smp_unet": [],
     "mask_rcnn": FEW_BOXES,
     "maskrcnn_resnet50_fpn": FEW_BOXES + SMALL,
@@ -121,13 +124,12 @@ def test_every_shipped_net_is_held_to_it() -> None:
 def test_logits_objects_and_class_maps_are_those_of_a_single_image(
     net: str, set_threads: Callable[[int], None], tmp_path: Path
 ) -> None:
-    if net == "smp_unet":
+    if net.startswith("smp"):
         pytest.importorskip("segmentation_models_pytorch")
     task = build(f"model={net}", *NETS[net])
-    size = (64, 96) if net == "smp_unet" else (51, 77)  # a U-Net takes multiples of 32
     for threads in (1, 2):
         set_threads(threads)
-        compare(task, photographs(*size), tmp_path)
+        compare(task, photographs(51, 77), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ function colour(names) {
   }
   const longest = Math.max(...names.map((name) => name.length));
   const columns = Math.max(1, Math.floor(60 / (longest + 5))); // about as many letters fit a plot
-  const legend = names.length > 1 ? { orient: "bottom", columns, symbolType: "stroke" } : null;
+  const legend = names.length > 1 ? { orient: "bottom", columns, symbolType: "stroke", symbolOpacity: 1 } : null;
   return { field: "run", type: "nominal", title: null, scale: { domain: names, scheme: "tableau10" }, legend };
 }
 

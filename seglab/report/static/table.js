@@ -3,6 +3,8 @@
 const numeric = (values) => values.every((value) => value === "" || !Number.isNaN(Number(value)));
 const settingOf = (run, key) => run.differing[key] ?? "";
 
+const scored = (run) => (missing(miou(run)) && !missing(run.last) ? `last ${number(run.last)}` : number(miou(run)));
+
 /** What the table shows: a head, the value it sorts by, the text, and whether it is a number. */
 function tableColumns() {
   const columns = [
@@ -11,8 +13,9 @@ function tableColumns() {
       ? [{ head: "kind", value: (run) => run.kind }]
       : []),
     { head: "state", value: (run) => run.state },
-    { head: "val/mIoU", number: true, value: miou },
+    { head: "val/mIoU", number: true, value: miou, text: scored },
     { head: "95 % interval", number: true, value: (run) => run.low, text: interval },
+    ...(report.objectives.length > 1 ? [{ head: "Pareto front", value: (run) => (run.front ? "yes" : "") }] : []),
   ];
   const keys = $("all").checked ? report.differing : report.differing.slice(0, report.named || 6);
   for (const key of keys) {
@@ -65,7 +68,7 @@ function cell(column, run, place) {
     const badge = h("span", { class: `state ${run.state}`, title: run.reason || null }, run.state);
     return h("td", {}, badge);
   }
-  const content = text ? text(run) : number(value(run));
+  const content = text ? text(run) : column.number ? number(value(run)) : value(run);
   return h("td", { class: column.number ? "number" : "text", title: column.number ? null : content }, content);
 }
 
