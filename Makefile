@@ -5,6 +5,8 @@
 # make bench     speed and memory against named peers, a quarter of an hour on an idle machine;
 #                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds;
 #                RUN=DIR, of seglab evaluate, adds how often intervals contain the truth
+# make bench-gpu what docs/speed.md leaves open for want of a GPU, 15 minutes on a machine with one;
+#                ROOT=DIR, of VOC2007, for real photographs
 # make same BASE=COMMIT  whether short runs of a commit and of HEAD compute the same, bit by bit
 # make docs      the pages of docs/ into site/, with the tables of keys and the answers of errors renewed
 # make test-lowest the tests with the lowest versions that pyproject.toml allows
@@ -21,7 +23,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 READY := .venv/.ready
 
-.PHONY: demo test test-slow test-lowest same fuzz bench docs lint lock clean
+.PHONY: demo test test-slow test-lowest same fuzz bench bench-gpu docs lint lock clean
 
 demo: $(READY)
 	$(BIN)/seglab train
@@ -55,6 +57,9 @@ endif
 ifdef RUN
 	$(BIN)/python -m benchmarks.coverage $(RUN)
 endif
+
+bench-gpu: $(READY)
+	$(BIN)/python -m benchmarks.gpu $(if $(ROOT),data=voc2007 data.root=$(ROOT))
 
 docs: $(READY)
 	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[docs]'

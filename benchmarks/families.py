@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.measure import prepare
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
 from seglab.models.weights import fill, read_state
-from seglab.runtime.process import prepare
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task
 from seglab.tasks.factories import build_task

@@ -29,10 +29,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from benchmarks.measure import data_overrides, in_turn, show
+from benchmarks.measure import data_overrides, in_turn, prepare, show
 from seglab.config.compose import compose
-from seglab.data.datamodule import VOCDataModule, open_dataset
-from seglab.runtime.process import prepare
+from seglab.data.datamodule import VOCDataModule
+from seglab.data.voc import open_dataset
 from seglab.schema import TrainConfig
 from seglab.tasks.factories import build_task
 

@@ -5,20 +5,37 @@ In turn, because the machine's mood changes by the minute: what slows one way do
 
 from __future__ import annotations
 
+import atexit
 import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 
+from seglab.runtime.memory import keep_memory
+from seglab.runtime.process import computing, share_of_cores
+
 OUTPUT = Path("runs/benchmarks")
 
 SHARED = Path(__file__).parents[2] / "shared" / "VOCdevkit"
 """Where real photographs lie beside a checkout, if they do."""
+
+
+_UNTIL_EXIT = ExitStack()
+atexit.register(_UNTIL_EXIT.close)
+
+
+def prepare(threads: int | None) -> int:
+    """Compute as a process of the command line does, from now on; return its CPU threads."""
+    keep_memory()
+    threads = share_of_cores(threads)
+    _UNTIL_EXIT.enter_context(computing(threads))
+    return threads
 
 
 class Clock(L.Callback):

@@ -20,12 +20,11 @@ import lightning as L
 import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from benchmarks.measure import data_overrides, in_turn, show
+from benchmarks.measure import data_overrides, in_turn, prepare, show
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.weights import balanced
 from seglab.metrics.confusion import SegmentationMetrics, class_map
-from seglab.runtime.process import prepare
 from seglab.schema import TrainConfig
 from seglab.session.trainer import build_trainer
 from seglab.tasks.factories import build_task

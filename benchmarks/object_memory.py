@@ -21,11 +21,10 @@ def evaluate(overrides: list[str], rounds: int, send: Any) -> None:
     """Evaluate the split so many times over and send what it took."""
     import torch
 
-    from benchmarks.measure import data_overrides
+    from benchmarks.measure import data_overrides, prepare
     from seglab.config.compose import compose
     from seglab.data.datamodule import VOCDataModule
     from seglab.models.weights import load_pretrained
-    from seglab.runtime.process import prepare
     from seglab.schema import TrainConfig
     from seglab.tasks.factories import build_task
     from seglab.tasks.instance import InstanceSegmentation

@@ -23,9 +23,10 @@ from typing import Any
 
 import lightning as L
 
-from benchmarks.measure import data_overrides, keep
+from benchmarks.measure import data_overrides, keep, prepare
 from seglab.config.compose import compose
-from seglab.data.datamodule import VOCDataModule, open_dataset
+from seglab.data.datamodule import VOCDataModule
+from seglab.data.voc import open_dataset
 from seglab.schema import TrainConfig
 
 PLAN = ((1, 21), (2, 21), (4, 21), (1, 60), (1, 150))
@@ -68,7 +69,6 @@ class Watch(L.Callback):
 
 def measure(root: Path, images: int, times: int, classes: int, epochs: int, send: Any) -> None:
     """Train on so many links in this process, and send what it took."""
-    from seglab.runtime.process import prepare
     from seglab.session.trainer import build_trainer
     from seglab.tasks.factories import build_task
 

@@ -24,11 +24,10 @@ import lightning as L
 import torch
 from rich.console import Console
 
-from benchmarks.measure import Clock, data_overrides, show
+from benchmarks.measure import Clock, data_overrides, prepare, show
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.weights import balanced
-from seglab.runtime.process import prepare
 from seglab.schema import TrainConfig
 from seglab.session import run_job
 from seglab.tasks.base import main_output

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 import seglab
 from seglab.commands import evaluate
 from seglab.config.compose import override_stored
-from seglab.data.datamodule import open_dataset
+from seglab.data.voc import open_dataset
 from seglab.drawing.pictures import colourise
 from seglab.run.checkpoints import read_checkpoint, stored_config
 
