@@ -77,6 +77,11 @@ def parser(command: str) -> argparse.ArgumentParser:
         built.add_argument("--dry-run", action="store_true", help=text)
         text = "a sweep: one run for each combination of values, such as seed=0,1,2 model=a,b"
         built.add_argument("-m", "--multirun", action="store_true", help=text)
+    if command == "predict":
+        text = "also write output/probabilities/ID.npz: float16, a class a channel"
+        built.add_argument("--probabilities", action="store_true", help=text)
+        text = "write the class maps alone, without pictures to look at"
+        built.add_argument("--no-overlays", action="store_true", help=text)
     if command == "data":
         built.add_argument(
             "action", choices=("synth", "show", "check", "stats", "import", "download")

@@ -34,11 +34,13 @@ def main(overrides: list[str]) -> Path:
                 "predict or evaluate, with the exported file"
             )
     # Imported here: torch takes seconds, and a wrong key should fail at once.
+    from seglab.export.card import CARD, card
     from seglab.export.export import check_output, export, plain_config
     from seglab.export.metadata import measured, metadata
     from seglab.export.reading import is_exported, received_model
     from seglab.loggers.wandb.artifacts import local_checkpoint
     from seglab.run.checkpoints import origin
+    from seglab.runtime.files import atomic
     from seglab.runtime.process import computing
     from seglab.session import Session
 
@@ -50,10 +52,11 @@ def main(overrides: list[str]) -> Path:
     if is_exported(path):
         raise ConfigError(f"checkpoint={path}: is exported already; give the checkpoint itself")
     content, stored = received_model(path, own.trust, rest)
-    config = plain_config(override_stored(stored, rest))
-    session = Session(config, "predict", output.parent).load(content, path)
+    trained = override_stored(stored, rest)
+    session = Session(plain_config(trained), "predict", output.parent).load(content, path)
+    source, metrics = origin(content, path), measured(path)
     with computing(session.threads):
-        facts = metadata(session.config, origin(content, path), measured(path))
+        facts = metadata(session.config, source, metrics)
         objects = export(session.task, output, facts)
     console = Console()
     found = f", {objects} objects" if objects else ""
@@ -62,4 +65,11 @@ def main(overrides: list[str]) -> Path:
         f"sizes{found}, {time.perf_counter() - start:.1f} s",
         console,
     )
+    about = output.with_name(CARD)
+    if about.exists():
+        print_plain(f"{about}: kept; it exists already", console)
+    else:
+        with atomic(about) as file:
+            file.write(card(output.name, trained, source, metrics))
+        print_plain(f"{about}: fill in the licences", console)
     return output

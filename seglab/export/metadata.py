@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from seglab.errors import RunError
+from seglab.metrics.counts import jackknife_interval
+from seglab.models.backbones import mean_and_std
 from seglab.models.exported import read_onnx
 from seglab.run.checkpoints import DIGEST, KEY
+from seglab.run.evaluation import read_evaluation
 from seglab.run.folder import read_metrics
 from seglab.run.paths import LAST
 from seglab.run.provenance import version
@@ -33,11 +36,12 @@ def metadata(
         source: of its checkpoint, from :func:`seglab.run.checkpoints.origin`.
         metrics: measured on the checkpoint; empty if unknown.
     """
+    mean, std = mean_and_std(config.model)
     own = {"version": version(), "config": asdict(config), "checkpoint": source}
     values = {
         "classes": config.data.classes,
-        "mean": config.model.mean,
-        "std": config.model.std,
+        "mean": list(mean),
+        "std": list(std),
         "metrics": metrics,
         KEY: own,
     }
@@ -45,13 +49,20 @@ def metadata(
 
 
 def measured(checkpoint: Path) -> dict[str, float]:
-    """Return the metrics of a run's ``last.ckpt``; empty where its run folder is not there.
+    """Return the metrics of a run's ``last.ckpt``, with an interval of mIoU over the images.
+
+    Empty where the run folder is not there, or for another checkpoint, which was not measured.
 
     Raises:
         RunError: they are damaged.
     """
     folder = checkpoint.parent.parent
-    return read_metrics(folder) if checkpoint.name == LAST and folder.is_dir() else {}
+    metrics = read_metrics(folder) if checkpoint.name == LAST and folder.is_dir() else {}
+    kept = read_evaluation(folder) if metrics else None
+    if kept is not None:
+        low, high = jackknife_interval(kept.counts)
+        metrics |= {"val/mIoU_low": low, "val/mIoU_high": high}
+    return metrics
 
 
 def read_exported(path: Path) -> dict[str, Any]:
