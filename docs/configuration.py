@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": schema.PredictConfig,
     "score": schema.ScoreConfig,
     "data": schema.DataCommandConfig,
+    "workspace": schema.WorkspaceConfig,
 }
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 PLURALS = {float: "numbers", str: "texts"}

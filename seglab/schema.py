@@ -460,6 +460,13 @@ class DataCommandConfig:
     data: DataConfig
 
 
+@dataclass(frozen=True)
+class WorkspaceConfig:
+    """Which project on W&B ``seglab workspace`` lays out."""
+
+    logger: LoggerConfig
+
+
 @cache
 def marked(mark: Mark) -> tuple[str, ...]:
     """Return the dotted names of the keys, and groups of keys, of a run folder that bear a mark."""

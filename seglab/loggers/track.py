@@ -22,7 +22,7 @@ from seglab.errors import ConfigError
 from seglab.loggers.wandb.artifacts import upload_checkpoints
 from seglab.loggers.wandb.callback import WandbResults
 from seglab.loggers.wandb.connection import PROBE_SECONDS, Connection, chosen_mode, connect
-from seglab.loggers.wandb.facts import facts, run_name
+from seglab.loggers.wandb.facts import facts, recipe, run_name, tuned
 from seglab.loggers.wandb.logger import WandbLogger, define_metrics
 from seglab.loggers.wandb.session import Session
 from seglab.run.settings import flatten
@@ -149,6 +149,7 @@ class WandbTracking(Tracking):
         self.name = config.logger.run_name or run_name(
             config.model.name, config.data.name, overrides
         )
+        self.overrides = overrides
         self.connection: Future[Connection] = Future()
         self.first = rank() == 0
         if self.first:
@@ -186,6 +187,9 @@ class WandbTracking(Tracking):
             return
         settings = {**dict(flatten(asdict(self.config))), **(extra or {})}
         settings |= facts(net, trainer.strategy.root_device, data)
+        names = self.config.model.name, self.config.data.name
+        settings |= {"recipe": recipe(*names, self.overrides)}
+        settings |= {"tuned": tuned(settings, self.overrides)}
         about = {"name": self.name, "job_type": self.job_type, "config": settings}
         self.session.start(self.connection, define_metrics, **about)
         if self.config.data.num_workers:

@@ -6,6 +6,7 @@ It takes runs and their history; of files and artifacts it only hears.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ class Server(ThreadingHTTPServer):
         self.history: dict[str, dict[int, dict[str, Any]]] = {}
         self.exit_codes: dict[str, int] = {}
         self.sweeps: dict[str, str | None] = {}
+        # What the client reads of runs: their configurations and summaries.
+        self.finished: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+        self.views: dict[str, dict[str, Any]] = {}
         self.released = threading.Event()
 
     @property
@@ -37,8 +41,12 @@ class Server(ThreadingHTTPServer):
     def answer(self, path: str, body: bytes) -> dict[str, Any]:
         if path.endswith("/graphql"):
             asked = json.loads(body)
-            self.requests.append(asked["operationName"])
-            operation = getattr(self, asked["operationName"], None)
+            name = (
+                asked["operationName"]
+                or re.findall(r"(?:query|mutation) +(\w+)", asked["query"])[0]
+            )
+            self.requests.append(name)
+            operation = getattr(self, name, None)
             if operation is None:
                 return {"errors": [{"message": "not answered here"}]}
             return {"data": operation(asked.get("variables", {}))}
@@ -57,6 +65,62 @@ class Server(ThreadingHTTPServer):
     def Viewer(self, v: dict[str, Any]) -> dict[str, Any]:
         viewer = {"id": "0", "entity": "team", "username": "me", "email": "", "flags": "{}"}
         return {"viewer": {**viewer, "teams": {"edges": []}}}
+
+    def GetDefaultEntity(self, v: dict[str, Any]) -> dict[str, Any]:
+        return {"viewer": {"id": "0", "entity": "team"}}
+
+    def Runs(self, v: dict[str, Any]) -> dict[str, Any]:
+        nodes = [
+            {
+                "id": name, "projectId": "2", "name": name, "tags": [], "displayName": name,
+                "sweepName": None, "state": "finished", "config": json.dumps(config), "group": None,
+                "jobType": "train", "commit": None, "readOnly": False, "createdAt": "2026-01-01",
+                "heartbeatAt": None, "description": None, "notes": None, "systemMetrics": "{}",
+                "summaryMetrics": json.dumps(summary), "historyLineCount": 1,
+                "user": {"name": "me"}, "historyKeys": None,
+            }
+            for name, (config, summary) in self.finished.items()
+        ]  # fmt: skip
+        page = {"endCursor": None, "hasNextPage": False}
+        runs = {"edges": [{"node": node, "cursor": ""} for node in nodes], "pageInfo": page}
+        project = {"internalId": "2", "runCount": len(nodes), "readOnly": False, "runs": runs}
+        return {"project": project}
+
+    def View(self, v: dict[str, Any]) -> dict[str, Any]:
+        """Return the saved view of a name."""
+        views = [one for one in self.views.values() if one["name"] == v["viewName"]]
+        return {"project": {"allViews": {"edges": [{"node": view} for view in views]}}}
+
+    def UpsertView2(self, v: dict[str, Any]) -> dict[str, Any]:
+        """Save a view, or the report of an id."""
+        number = v.get("id") or f"Vmlldzo{len(self.views)}"
+        new = number not in self.views
+        where = {"name": v["projectName"], "entityName": v["entityName"], "id": "2"}
+        self.views[number] = {**v, "id": number, "project": where, "updatedAt": None}
+        return {"upsertView": {"view": self.views[number], "inserted": new}}
+
+    upsertView = UpsertView2
+
+    def ProjectViews(self, v: dict[str, Any]) -> dict[str, Any]:
+        reports = [one for one in self.views.values() if one["type"] == v.get("viewType", "runs")]
+        about = {"user": {"username": "me"}, "createdAt": "2026-01-01"}
+        edges = [{"node": {**one, **about}, "cursor": ""} for one in reports]
+        page = {"endCursor": None, "hasNextPage": False}
+        return {"project": {"allViews": {"edges": edges, "pageInfo": page}}}
+
+    def GetProjects(self, v: dict[str, Any]) -> dict[str, Any]:
+        project = {
+            "__typename": "Project", "id": "2", "name": "p", "entityName": "team",
+            "createdAt": "2026-01-01T00:00:00Z", "isBenchmark": False, "user": None,
+        }  # fmt: skip
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"pageInfo": page, "edges": [{"node": project}]}}
+
+    def ProjectInternalId(self, v: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"id": "2", "internalId": "UHJvamVjdEludGVybmFsSWQ6Mg=="}}
+
+    def SpecificReport(self, v: dict[str, Any]) -> dict[str, Any]:
+        return {"view": self.views[v["reportId"]]}
 
     def UpsertBucket(self, v: dict[str, Any]) -> dict[str, Any]:
         new = v["name"] not in self.runs
