@@ -341,6 +341,7 @@ class LoggerConfig:
     tags: list[str] = field(default_factory=list)
     notes: str | None = None
     checkpoints: bool = False
+    registry: str | None = None
     table_images: Annotated[int, Bound(0, 500)] = 32
     init_timeout: Annotated[float, Bound(above=0)] = 10.0
     finish_timeout: Annotated[float, Bound(above=0)] = 30.0

@@ -22,6 +22,9 @@ class Server(ThreadingHTTPServer):
         # works, hangs, stalls (hangs after a greeting), fails (answers 500) or forbids (403)
         self.behaviour = behaviour
         self.requests: list[str] = []
+        self.artifacts: list[dict[str, Any]] = []  # as they were created or used
+        self.used: list[str] = []
+        self.links: list[dict[str, Any]] = []
         self.runs: dict[str, dict[str, Any]] = {}
         self.history: dict[str, dict[int, dict[str, Any]]] = {}
         self.exit_codes: dict[str, int] = {}
@@ -154,9 +157,43 @@ class Server(ThreadingHTTPServer):
         return {"createRunFiles": {"runID": v["run"], "uploadHeaders": [], "files": files}}
 
     def CreateArtifact(self, v: dict[str, Any]) -> dict[str, Any]:
+        self.artifacts.append(v["input"])
         sequence = {"latestArtifact": None}
-        artifact = {"id": "3", "state": "COMMITTED", "artifactSequence": sequence}
+        number = str(len(self.artifacts) - 1)
+        artifact = {"id": number, "state": "COMMITTED", "artifactSequence": sequence}
         return {"createArtifact": {"artifact": artifact}}
+
+    def UseArtifact(self, v: dict[str, Any]) -> dict[str, Any]:
+        self.used.append(v["artifactID"] if "artifactID" in v else v["input"]["artifactID"])
+        return {"useArtifact": {"artifact": {"id": self.used[-1], "digest": ""}}}
+
+    def ArtifactByID(self, v: dict[str, Any]) -> dict[str, Any]:
+        return {"artifact": self.artifact(v["id"])}
+
+    def artifact(self, number: str) -> dict[str, Any]:
+        sent = self.artifacts[int(number)]
+        where = {"id": "2", "internalId": "2", "name": "seglab", "entity": {"name": "team"}}
+        name = {"name": sent["artifactCollectionName"], "project": where}
+        known: dict[str, Any] = {
+            "__typename": "Artifact", "id": number, "versionIndex": 0, "description": None,
+            "artifactSequence": {"__typename": "ArtifactSequence", **name},
+            "artifactType": {"name": sent["artifactTypeName"]}, "metadata": sent["metadata"],
+            "ttlDurationSeconds": -2, "ttlIsInherited": True, "tags": [], "historyStep": None,
+            "state": "COMMITTED", "size": 1, "digest": sent["digest"], "commitHash": None,
+            "fileCount": 1, "createdAt": "2026-01-01", "updatedAt": None, "aliases": [],
+        }  # fmt: skip
+        return known
+
+    def LinkArtifact(self, v: dict[str, Any]) -> dict[str, Any]:
+        self.links.append(v["input"])
+        artifact = self.artifact(v["input"]["artifactID"])
+        portfolio = {**artifact["artifactSequence"], "name": v["input"]["artifactPortfolioName"]}
+        membership = {
+            "__typename": "ArtifactCollectionMembership", "id": "9", "versionIndex": 0,
+            "createdAt": "2026-01-01", "aliases": [], "artifact": artifact,
+            "artifactCollection": {**portfolio, "__typename": "ArtifactPortfolio"},
+        }  # fmt: skip
+        return {"result": {"versionIndex": 0, "artifactMembership": membership}}
 
 
 class Handler(BaseHTTPRequestHandler):

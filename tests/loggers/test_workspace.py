@@ -13,12 +13,6 @@ import pytest
 import wandb
 from helpers.wandb_server import Server, serving
 
-# wandb-workspaces 0.4.13, in wandb_workspaces/reports/v2/interface.py.
-pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")
-
-# wandb-workspaces 0.4.13, in wandb_workspaces/reports/v2/interface.py.
-pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")
-
 PAGE = Path(__file__).parents[2] / "docs/wandb.md"
 
 
