@@ -235,9 +235,20 @@ class Session:
             callbacks = [failures, FiniteNumbers(folder), extension, saving, record, progress]
             trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
             self._check_memory(trainer, self._sizes(self.data.val_split))
+            processes = trainer.world_size
             check_processes(
-                config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0
+                config,
+                reached.processes,
+                processes,
+                within_epoch=reached.batches > 0,
+                batch_size=reached.batch_size,
             )
+            if reached.processes not in (None, processes):
+                print_plain(
+                    f"resumed on {processes} processes, before on {reached.processes}; "
+                    f"data.batch_size={config.data.batch_size}, before {reached.batch_size}",
+                    console,
+                )
             samples = len(self.data.split(self.data.train_split))
             for line in batch_sizes(config, samples, trainer.world_size):
                 print_plain(line, console)
