@@ -201,6 +201,7 @@ def test_an_untrusted_evaluation_does_not_look_for_modules_in_the_current_folder
     assert done.returncode in (1, 2)
 
 
+@pytest.mark.slow  # three processes of its own
 def test_what_init_writes_trains_passes_its_tests_and_its_workflow(
     tmp_path: Path, tiny: list[str]
 ) -> None:

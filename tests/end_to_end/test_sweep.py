@@ -64,6 +64,7 @@ def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.mark.slow  # kills whole sweeps; test_an_interrupted_sweep… is its short form
 def test_a_sweep_survives_its_jobs_and_the_same_command_finishes_it(sweep: Sweep) -> None:
     for seed, what in ((2, "raise"), (4, "SIGKILL"), (5, "SIGINT")):
         (sweep.troubles / str(seed)).write_text(what)

@@ -118,7 +118,7 @@ def test_failed_trials_are_run_again_until_they_are_accepted(tmp_path: Path) -> 
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
 
 
-@pytest.mark.parametrize("cuts", [(), (1,), (2, 5)])
+@pytest.mark.parametrize("cuts", [(), (1,), pytest.param((2, 5), marks=pytest.mark.slow)])
 def test_a_random_trial_is_a_function_of_seed_and_number_whatever_the_interruptions(
     tmp_path: Path, cuts: tuple[int, ...]
 ) -> None:
