@@ -143,10 +143,9 @@ def main(arguments: list[str]) -> None:
             command = [sys.executable, "-m", "benchmarks.peers", "way", way, overrides]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rounds.append(json.loads(done.stdout.splitlines()[-1]))
-    page = table(found, images)
-    keep("peers", {"images": images, "crop": int(given["crop"]), "ways": found})
-    (OUTPUT / "peers.md").write_text(page)
-    print(page)
+        keep("peers", {"images": images, "crop": int(given["crop"]), "ways": found})
+        (OUTPUT / "peers.md").write_text(table(found, images))
+    print(table(found, images))
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def sweep(plan: Plan) -> Result:
 def recipes(plan: Plan) -> Result:
     """The steps of the recipes that need a GPU, and the hours that their schedules would take."""
     names = ("fcn_resnet50_voc2012_aug", "fcn8s_vgg16_voc2012_aug")
-    device = ["trainer.accelerator=cpu", "data.batch_size=2", "data.crop_size=64"]
+    device = ["trainer.accelerator=cpu", "data.batch_size=2", "data.crop_size=32"]
     ways: Ways = {}
     for name in names:
         settings = [f"experiments={name}", "model.weights=null", *(device if plan.tiny else [])]

@@ -144,7 +144,7 @@ def test_wrong_requests_are_answered_in_one_line(
         ("there.onnx", [], "exists already"),
         ("there.onnx/model.onnx", [], "is a file, not a folder"),
         ("a.onnx", ["evaluation.flip=true"], "writes the plain net"),
-        ("a.onnx", ["evaluation.scores=1"], "nearest"),
+        ("a.onnx", ["evaluation.scores=1"], "did you mean"),
     ):
         answer = seglab_cli("export", CHECKPOINT, f"output={output}", *more)
         assert answer.code == 2
