@@ -173,7 +173,7 @@ class DataConfig:
     batch_size: Annotated[int, Bound(1)]
     eval_batch_size: Annotated[int, Bound(1), Mark.NO_EFFECT]
     num_workers: Annotated[int, Bound(0), Mark.NO_EFFECT]
-    crop_size: Annotated[int, Bound(1)]
+    crop_size: Annotated[int | None, Bound(1)]
     scale: Annotated[list[float], Bound(above=0), Range()]
     flip: Annotated[float, Bound(0, 1)]
     photometric: Annotated[float, Bound(0, 1)]

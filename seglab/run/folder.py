@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from seglab.data.lists import list_text
 from seglab.errors import DivergedError, RunError
 from seglab.run.history import History
 from seglab.run.paths import (
@@ -182,7 +183,7 @@ class Run:
             path = self.folder / SPLITS / f"{name}.txt"
             path.parent.mkdir(exist_ok=True)
             with atomic(path) as file:
-                file.writelines(f"{one}\n" for one in ids)
+                file.write(list_text(ids))
 
     def _start(self, step: int) -> dict[str, Any]:
         trainer = self.config.get("trainer", {})
