@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from seglab.errors import ConfigError, SeglabError
+from seglab.printing import printable, printable_lines
 from seglab.runtime import signals
 from seglab.runtime.disk import explain
 from seglab.runtime.memory import keep_memory
 from seglab.runtime.modules import search_modules
-from seglab.text import printable, printable_lines
 
 COMMANDS = {
     "train": "train a model: a run folder with checkpoints, metrics and pictures",

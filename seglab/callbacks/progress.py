@@ -12,8 +12,8 @@ from typing import Any
 import lightning as L
 from rich.console import Console
 
+from seglab.printing import print_plain, printable
 from seglab.runtime.bars import bar
-from seglab.text import print_plain, printable
 
 
 class Progress(L.Callback):

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from seglab.config.compose import compose
 from seglab.errors import ConfigError, DataError
+from seglab.printing import print_plain
 from seglab.schema import DataCommandConfig
-from seglab.text import print_plain
 
 if TYPE_CHECKING:
     from seglab.data.prefetch import Progress

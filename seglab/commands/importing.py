@@ -15,9 +15,9 @@ from seglab.data.importing import check_output, open_splits, option_name, write_
 from seglab.data.layouts import open_whole
 from seglab.data.recognise import recognise
 from seglab.errors import ConfigError
+from seglab.printing import print_plain
 from seglab.runtime.bars import Checking
 from seglab.schema import DataCommandConfig
-from seglab.text import print_plain
 
 MANY, LOOKED_AT = 12, 100
 """Values that an error lists, and masks in which they are looked for."""

@@ -11,9 +11,9 @@ from rich.console import Console
 from seglab.config.compose import compose_own, override_stored
 from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS
 from seglab.errors import ConfigError, DataError, RunError
+from seglab.printing import print_plain
 from seglab.runtime.modules import search_modules
 from seglab.schema import PredictConfig
-from seglab.text import print_plain
 
 
 def main(overrides: list[str]) -> Path:

@@ -8,13 +8,13 @@ import yaml
 from rich.console import Console
 
 from seglab.config.compose import compose
+from seglab.printing import print_plain, printable_lines
 from seglab.run.paths import CHECKPOINTS, LAST
 from seglab.run.resume import Start, check_run
 from seglab.run.status import INTERRUPTED, NONE, PRUNED, status
 from seglab.runtime.launch import warm
 from seglab.schema import TrainConfig
 from seglab.sweep.command import sweep
-from seglab.text import print_plain, printable_lines
 
 if TYPE_CHECKING:
     from seglab.session import JobResult

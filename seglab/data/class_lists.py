@@ -18,7 +18,7 @@ from seglab.data.classes import (
     read_labelmap,
 )
 from seglab.data.coco_listing import coco_classes
-from seglab.data.texts import read_lines
+from seglab.data.text_files import read_lines
 from seglab.errors import ConfigError, DataError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seglab.data.texts import quoted, read_lines
+from seglab.data.text_files import quoted, read_lines
 from seglab.errors import ConfigError, DataError
 
 VOID = 255

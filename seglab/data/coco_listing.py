@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seglab.data.classes import check_class_names
-from seglab.data.texts import quoted, read_bytes
+from seglab.data.text_files import quoted, read_bytes
 from seglab.errors import DataError
 
 MAX_LISTING_BYTES = 2**31

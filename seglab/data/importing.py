@@ -73,7 +73,7 @@ def write_folder(
             classes = splits[0].classes
             _write(making / CLASS_NAMES, "".join(f"{one}\n" for one in classes))
             option = Path("conf") / "data" / f"{name}.yaml"
-            _write(making / option, _option(name, output, classes, splits[0].form))
+            _write(making / option, _option(name, output, classes, splits[0].pixel_format))
             making.replace(output)
     except OSError as error:
         raise ConfigError(f"output={output}: cannot be written: {error.strerror}") from None
@@ -98,7 +98,7 @@ def _write_sample(folder: Path, name: str, files: SplitFiles, index: int, pixels
     if kept:
         shutil.copyfile(source, image)
     else:
-        one = files.form.channels == 1
+        one = files.pixel_format.channels == 1
         Image.fromarray(pixels.image[..., 0] if one else pixels.image).save(image)
     maps = {"SegmentationClass": pixels.class_map, "SegmentationObject": pixels.instance_map}
     for kind, array in maps.items():
@@ -131,10 +131,10 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _option(name: str, root: Path, classes: Sequence[str], form: PixelFormat) -> str:
+def _option(name: str, root: Path, classes: Sequence[str], pixel_format: PixelFormat) -> str:
     keys: dict[str, object] = {"name": name, "root": str(root.absolute()), "classes": list(classes)}
-    keys |= {"channels": form.channels} if form.channels != RGB.channels else {}
-    keys |= {"value_range": list(form.value_range)} if form.value_range else {}
+    keys |= {"channels": pixel_format.channels} if pixel_format.channels != RGB.channels else {}
+    keys |= {"value_range": list(pixel_format.value_range)} if pixel_format.value_range else {}
     text = yaml.safe_dump(keys, sort_keys=False, allow_unicode=True)
     return f"# Written by seglab data import.\ndefaults:\n  - folder\n\n{text}"
 

@@ -110,7 +110,7 @@ class SplitFiles(ABC):
         names: the classes in the masks, in the order of their labels.
         classes: those that remain after ignoring and merging, in the order of the labels.
         instances: whether instance maps are read too.
-        form: the pixel format of the images.
+        pixel_format: the pixel format of the images.
     """
 
     formats: tuple[str, ...] = IMAGE_FORMATS
@@ -131,7 +131,7 @@ class SplitFiles(ABC):
     def __init__(self, names: Sequence[str], config: DataConfig | None = None) -> None:
         """Set the classes in the order of the labels, then ignore and merge as in ``config``."""
         ignore, merge = (config.ignore_classes, config.merge_classes) if config else (None, None)
-        self.form = PixelFormat.configured(config) if config else RGB
+        self.pixel_format = PixelFormat.configured(config) if config else RGB
         self.names = tuple(names)
         self.classes, labels = merged(names, ignore, merge)
         self.new_labels: np.ndarray | None = None
@@ -210,7 +210,7 @@ class SplitFiles(ABC):
     @property
     def bytes_per_pixel(self) -> int:
         """Bytes of image and maps together."""
-        return self.form.channels + (2 if self.instances else 1)
+        return self.pixel_format.channels + (2 if self.instances else 1)
 
     def decoded_bytes(self, index: int) -> int:
         """Return the memory of a decoded sample in bytes, from its image's header.
@@ -229,7 +229,7 @@ class SplitFiles(ABC):
         Raises:
             DataError: names the file that cannot be read or does not fit, and why.
         """
-        image, orientation = read_oriented(self.images[index], self.form, self.formats)
+        image, orientation = read_oriented(self.images[index], self.pixel_format, self.formats)
         class_source, *instance_source = self.maps(index)
         stored = self.read_class_map(class_source)
         self._check_size(class_source, stored, index, image, orientation)
@@ -266,7 +266,9 @@ class SplitFiles(ABC):
         Raises:
             DataError: a file is missing.
         """
-        own = hashlib.sha256(repr((self.classes, self.meaning(), *self.form.meaning())).encode())
+        own = hashlib.sha256(
+            repr((self.classes, self.meaning(), *self.pixel_format.meaning())).encode()
+        )
         changes = hashlib.sha256()
         listings = [str(path) for path in self.listings()]
         blocks = chain(

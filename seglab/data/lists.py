@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 
 from seglab.data import synthetic
-from seglab.data.texts import read_lines
+from seglab.data.text_files import read_lines
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 

@@ -10,7 +10,7 @@ from seglab.data.files import all_formats, all_suffixes
 from seglab.data.layout import Part
 from seglab.data.lists import configured_root, read_ids
 from seglab.data.mask_files import MaskFiles, mask_table
-from seglab.data.name_ends import name_ends
+from seglab.data.suffixes import matching_suffixes
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -103,7 +103,7 @@ class PairFiles(MaskFiles):
             )
             ends = None
             if folders[0] != folders[1]:
-                ends = name_ends({*images}, {*masks}, mixed=False)
+                ends = matching_suffixes({*images}, {*masks}, mixed=False)
             fit = "names are equal but for data.image_suffix and data.mask_suffix"
             if ends is not None:
                 pairs = zip(("image_suffix", "mask_suffix"), ends, strict=True)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from seglab.data.classes import palette
 from seglab.metrics.counts import UNRELIABLE
+from seglab.printing import encodable
 from seglab.report.comparison import Comparison, Pair
 from seglab.report.curves import thin
 from seglab.report.importance import MISSING
@@ -26,7 +27,6 @@ from seglab.report.settings import setting
 from seglab.report.table import p_text, repeated
 from seglab.report.vega import bundle
 from seglab.runtime.files import nan_to_null
-from seglab.text import encodable
 
 SCRIPTS = (
     "dom",

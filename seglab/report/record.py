@@ -21,9 +21,9 @@ from seglab.run.paths import (
     SETTINGS,
     STATUS,
 )
-from seglab.run.received import read_json
 from seglab.run.settings import read_overrides, read_settings
 from seglab.run.status import FINISHED, SPEED, status
+from seglab.run.untrusted import read_json
 from seglab.runtime.links import refuse_links
 
 UNREADABLE = "unreadable"

@@ -30,7 +30,6 @@ from seglab.run.paths import (
     WRITTEN,
 )
 from seglab.run.provenance import version
-from seglab.run.received import DamagedError, read_json
 from seglab.run.settings import read_settings
 from seglab.run.status import (
     DIVERGED,
@@ -45,6 +44,7 @@ from seglab.run.status import (
     read_status,
     recorded_status,
 )
+from seglab.run.untrusted import DamagedError, read_json
 from seglab.runtime.disk import disk_errors, explain
 from seglab.runtime.files import atomic, delete_parts, null_to_nan, write_json
 from seglab.runtime.rank import rank

@@ -20,9 +20,9 @@ from seglab.run.identity import (
     weighed,
 )
 from seglab.run.paths import CHECKPOINTS, LAST, PREVIOUS, STATUS
-from seglab.run.received import read_json
 from seglab.run.settings import read_settings
 from seglab.run.status import FINISHED, NONE, check_folder, status
+from seglab.run.untrusted import read_json
 from seglab.runtime.rank import rank
 from seglab.schema import Mark, TrainConfig, check_values, defaults, has_mark
 

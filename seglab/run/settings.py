@@ -12,7 +12,7 @@ from typing import Any
 
 from seglab.errors import RunError
 from seglab.run.paths import OVERRIDES, SETTINGS
-from seglab.run.received import DamagedError, read_yaml
+from seglab.run.untrusted import DamagedError, read_yaml
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from seglab.text import print_plain, printable
+from seglab.printing import print_plain, printable
 
 
 def bar(console: Console) -> Progress:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from seglab.text import encodable
+from seglab.printing import encodable
 
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a formula begins with, full width too, as East Asian spreadsheets take it."""

@@ -21,13 +21,13 @@ from typing import Any
 
 from rich.console import Console
 
+from seglab.printing import print_plain, printable_lines
 from seglab.runtime import signals
 from seglab.runtime.cores import cores
 from seglab.runtime.rank import check_environment, rank
 from seglab.runtime.ranks import run_ranks
 from seglab.runtime.worker import settle
 from seglab.schema import TrainerConfig
-from seglab.text import print_plain, printable_lines
 
 PRELOADED = ["seglab.session", "seglab.commands.evaluate", "seglab.runtime.preload"]
 """What the server imports, so that no job has to."""

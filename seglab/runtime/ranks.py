@@ -24,9 +24,9 @@ from typing import Any, Literal, NamedTuple
 from rich.console import Console
 
 from seglab import errors
+from seglab.printing import printable_lines
 from seglab.runtime import signals
 from seglab.runtime.worker import settle
-from seglab.text import printable_lines
 
 GRACE = 5.0
 """Seconds that the other ranks get to end when one has failed."""

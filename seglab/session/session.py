@@ -32,11 +32,12 @@ from seglab.loggers.history import HistoryLogger
 from seglab.loggers.track import Tracking, track
 from seglab.metrics.counts import unreliable
 from seglab.models.weights import load_pretrained
+from seglab.printing import print_plain
 from seglab.report import reported
 from seglab.run.checkpoints import AtomicCheckpointIO, load_weights, origin
 from seglab.run.folder import Run
 from seglab.run.identity import recorded_weights, weights_digest
-from seglab.run.last import Resumed, find_last, set_aside
+from seglab.run.last_checkpoint import Resumed, find_last, set_aside
 from seglab.run.paths import CHECKPOINTS
 from seglab.run.resume import check_processes
 from seglab.run.samples import NUMBER_OF_WORST, KeepSamples
@@ -58,7 +59,6 @@ from seglab.session.verdict import check_required
 from seglab.tasks.base import Task
 from seglab.tasks.batches import batch_sizes, check_limits
 from seglab.tasks.factories import build_task
-from seglab.text import print_plain
 
 Kind = Literal["train", "evaluate", "predict"]
 

@@ -16,13 +16,13 @@ from rich.live import Live
 from rich.table import Table
 
 from seglab.errors import RunError
+from seglab.printing import plain, print_plain, printable, rounded, styled
 from seglab.run.folder import read_metrics
 from seglab.run.history import validations
 from seglab.run.paths import HISTORY
 from seglab.run.status import FAILED, FINISHED, INTERRUPTED, PRUNED, SPEED, read_status
 from seglab.runtime.spreadsheet import write_table
 from seglab.sweep.jobs import Job
-from seglab.text import plain, print_plain, printable, rounded, styled
 
 NOT_STARTED, SUBMITTED = "not started", "submitted"
 """The status of a job that a sweep has not come to, or has left to a cluster."""

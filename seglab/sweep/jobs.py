@@ -39,7 +39,7 @@ class Job:
         axes: the varied ones among them.
         folder: its run folder.
         config: its checked configuration; None if wrong, with the reason in ``error``.
-        there: the status of the run already in its folder.
+        state: the status of the run already in its folder.
         notes: what has changed since then.
     """
 
@@ -49,7 +49,7 @@ class Job:
     folder: Path
     config: TrainConfig | None = None
     error: str = ""
-    there: str = NONE
+    state: str = NONE
     notes: tuple[str, ...] = ()
 
     @property
@@ -58,7 +58,7 @@ class Job:
         if self.config is None:
             return "is wrong"
         plans = {NONE: "start", FINISHED: "skip", INTERRUPTED: "continue", PRUNED: "continue"}
-        return "is in use" if self.there == STARTED else f"would {plans.get(self.there, 'retry')}"
+        return "is in use" if self.state == STARTED else f"would {plans.get(self.state, 'retry')}"
 
 
 class Identities:
@@ -125,7 +125,7 @@ def plan(
     found = sorted([*sweep.glob(f"*-{mark}"), *sweep.glob(f"*-{mark}-*")])
     try:
         job = _choose_folder(job, found, identities or Identities())
-        job = replace(job, there=status(job.folder))
+        job = replace(job, state=status(job.folder))
     except SeglabError as error:
         return Job(number, tuple(overrides), axes, job.folder, error=str(error))
     return replace(job, notes=(*job.notes, *changes(job, composed.plain, sweep)))
@@ -169,11 +169,11 @@ def readable(axes: Sequence[str]) -> str:
 
 def changes(job: Job, plain: Mapping[str, Any], sweep: Path) -> list[str]:
     """Return what has changed since this job, or one of the same overrides, was finished here."""
-    if job.there == FINISHED:
+    if job.state == FINISHED:
         made = read_status(job.folder).get("code", "")
         if made != version():
             return [f"finished by other code, {made}, and left alone; this is {version()}"]
-    if job.there != NONE or job.notes:
+    if job.state != NONE or job.notes:
         return []
     now = result_settings(plain)
     for folder in sorted(path.parents[1] for path in sweep.glob(f"*/{OVERRIDES}")):

@@ -178,7 +178,7 @@ class Search:
         self.total = max(0, self.n_trials - len(ended))
         if self.total:
             example = self.sweep.plan(0, self.first)
-            self.examples = [replace(example, there=NONE)]
+            self.examples = [replace(example, state=NONE)]
             self.sweep.launcher(self.sweep, self)
         self._show_best()
 

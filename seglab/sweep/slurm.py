@@ -19,8 +19,8 @@ from typing import Any
 from seglab.data.folders import check_private, make_private
 from seglab.errors import ConfigError, RunError
 from seglab.run.paths import LOG
-from seglab.run.received import read_json
 from seglab.run.status import INTERRUPTED
+from seglab.run.untrusted import read_json
 from seglab.runtime.files import write_json
 from seglab.runtime.worker import write_to
 from seglab.schema import TrainConfig

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seglab.errors import SeglabError
+from seglab.printing import printable
 from seglab.run.resume import check_run
 from seglab.run.status import mark_failed
 from seglab.runtime.modules import search_modules
 from seglab.schema import TrainConfig
-from seglab.text import printable
 
 
 def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path) -> None:

@@ -41,7 +41,7 @@ def seeded(rng: np.random.Generator) -> Iterator[None]:
             random.setstate(of_python)
 
 
-class Foreign:
+class ExternalTransform:
     """A transform as seglab's augmentation; see :class:`seglab.data.transforms.Augmentation`.
 
     A random square of its result is cut out, padded where the result is smaller.
