@@ -29,22 +29,22 @@ class PredictionPictures:
     Args:
         folder: for the pictures.
         classes: their names, in the order of the values.
-        places: indices in the split of the samples to show.
+        indices: indices in the split of the samples to show.
         every_n_epochs: the interval; 0 means only after the last epoch.
     """
 
     def __init__(
-        self, folder: Path, classes: tuple[str, ...], places: set[int], every_n_epochs: int
+        self, folder: Path, classes: tuple[str, ...], indices: set[int], every_n_epochs: int
     ) -> None:
         self.folder, self.classes, self.every_n_epochs = folder, classes, every_n_epochs
-        self.places = places
+        self.indices = indices
         self.written: list[Path] = []
 
     def draw(
         self, trainer: L.Trainer, batch: Batch, output: Output, position: int, miou: float
     ) -> Pixels | None:
         """Draw a sample of a batch, if it is selected and due in this epoch."""
-        if int(batch.position[position]) not in self.places or not self._due(trainer):
+        if int(batch.position[position]) not in self.indices or not self._due(trainer):
             return None
         truth = batch.class_map[position].cpu()
         image = viewable(batch.image[position].permute(1, 2, 0).cpu().numpy())
@@ -114,13 +114,13 @@ class WritePredictions(L.Callback):
         self.unreadable += batch.unreadable
         images = viewable(batch.image.permute(0, 2, 3, 1).cpu().numpy())
         sure = outputs.sure
-        for place, (name, prediction) in enumerate(zip(batch.ids, outputs.class_map, strict=True)):
+        for index, (name, prediction) in enumerate(zip(batch.ids, outputs.class_map, strict=True)):
             class_map = prediction.cpu().numpy()
             if sure is None:
-                sheet = prediction_sheet(images[place], class_map, self.classes, name)
+                sheet = prediction_sheet(images[index], class_map, self.classes, name)
             else:
-                sheet = object_panel(images[place], None, sure[place], self.classes, name)
-                self.objects.add(name, outputs.objects[place], sure[place])
+                sheet = object_panel(images[index], None, sure[index], self.classes, name)
+                self.objects.add(name, outputs.objects[index], sure[index])
             # Before the class map: a file without an overlay is not ours and is not overwritten.
             save_picture(sheet, self.overlays / f"{name}.png")
             save_class_map(class_map, self.folder / f"{name}.png")

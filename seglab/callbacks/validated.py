@@ -91,15 +91,15 @@ _PIXELS = ("image", "truth", "prediction", "panel")
 
 def _gathered(samples: Sequence[Sample]) -> list[Sample]:
     """Return all processes' samples in the order of the split."""
-    facts = nan_to_null([[one.place, one.id, one.miou] for one in samples])
+    facts = nan_to_null([[sample.place, sample.id, sample.miou] for sample in samples])
     arrays: dict[str, Pixels] = {}
-    for one in samples:
+    for sample in samples:
         for name in _PIXELS:
-            if (pixels := getattr(one, name)) is not None:
-                arrays[f"{one.place}/{name}"] = pixels
-    everyone = []
+            if (pixels := getattr(sample, name)) is not None:
+                arrays[f"{sample.place}/{name}"] = pixels
+    gathered = []
     for message in gather(facts, arrays):
         for place, name, score in message.value:
-            own = {kind: message.arrays.get(f"{place}/{kind}") for kind in _PIXELS}
-            everyone.append(Sample(place, name, null_to_nan(score), **own))  # type: ignore[arg-type]
-    return sorted(everyone, key=lambda sample: sample.place)
+            images = {kind: message.arrays.get(f"{place}/{kind}") for kind in _PIXELS}
+            gathered.append(Sample(place, name, null_to_nan(score), **images))  # type: ignore[arg-type]
+    return sorted(gathered, key=lambda sample: sample.place)

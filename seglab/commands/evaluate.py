@@ -74,6 +74,6 @@ def measure(
     from seglab.run.checkpoints import read_checkpoint
     from seglab.session import Session
 
-    own = composed.config
-    session = Session(config, "evaluate", composed.folder, overrides, console, own.split)
+    command_config = composed.config
+    session = Session(config, "evaluate", composed.folder, overrides, console, command_config.split)
     return session.validate(read_checkpoint(path), path, composed.plain)

@@ -91,7 +91,7 @@ def main(overrides: list[str]) -> dict[str, float]:
         scores = metrics.compute()
         evaluation = metrics.evaluation
         assert evaluation is not None, "the metrics were computed"
-        samples = [collected.samples[place] for place in sorted(collected.samples)]
+        samples = [collected.samples[index] for index in sorted(collected.samples)]
         keep.show(Validated(samples, worst_of(evaluation, NUMBER_OF_WORST), evaluation, scores))
         doubtful = unreliable(evaluation.counts.numpy())
         run.write_metrics(scores)

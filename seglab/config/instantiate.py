@@ -36,18 +36,18 @@ def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> An
     if not isinstance(target, str):
         raise ConfigError(f"{key}._target_ is not set: give the dotted name of a class or function")
     try:
-        known = inspect.signature(resolve_name(target)).parameters
+        parameters = inspect.signature(resolve_name(target)).parameters
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         _check_extra(target, key, error)
         reason = " ".join(str(error).split())
         raise ConfigError(f"{key}._target_={target}: cannot be called: {reason}") from None
-    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     for name in node:
-        if not name.startswith("_") and name not in known and not takes_any:
+        if not name.startswith("_") and name not in parameters and not takes_any:
             raise ConfigError(
-                f"{key}.{name}: {target} has no such argument; {options(name, known)}"
+                f"{key}.{name}: {target} has no such argument; {options(name, parameters)}"
             )
-    node = {**{name: offered[name] for name in offered if name in known}, **node}
+    node = {**{name: offered[name] for name in offered if name in parameters}, **node}
     try:
         return instantiate(node, *arguments, _convert_="all")
     except HydraException as error:

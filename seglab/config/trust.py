@@ -221,7 +221,7 @@ def _leaves(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, An
                 raise ValueError(f"has the key {name!r}, which is no name")
             yield from _leaves(inner, f"{key}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from _leaves(inner, f"{key}[{place}]", depth + 1)
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{key}[{index}]", depth + 1)
     else:
         yield key, value

@@ -81,11 +81,11 @@ class FolderFiles(MaskFiles):
         )
         self.split, self.instances, self.missing_ok = split, instances, missing_ok
         # A VOC year has VOC's palette; a label map there is ignored.
-        own = year is None or values is not None
-        self.table = mask_table(self.folder, values, names) if own else None
-        found = _find_list(self.folder, split, part)
-        self.list_file = found or self.image_folder
-        self.ids = read_ids(found) if found else _all_ids(self.image_folder)
+        has_table = year is None or values is not None
+        self.table = mask_table(self.folder, values, names) if has_table else None
+        list_file = _find_list(self.folder, split, part)
+        self.list_file = list_file or self.image_folder
+        self.ids = read_ids(list_file) if list_file else _all_ids(self.image_folder)
         if part is not None:
             self.split, self.ids = part.name, part.of(self.ids, self.list_file)
         if not look:

@@ -92,14 +92,14 @@ def check_output(output: Path) -> None:
 
 def _write_sample(folder: Path, name: str, files: SplitFiles, index: int, pixels: Pixels) -> None:
     source = files.images[index]
-    kept = source.suffix in IMAGE_SUFFIXES and _is_known(source)
-    image = folder / "JPEGImages" / f"{name}{source.suffix if kept else '.png'}"
+    copied = source.suffix in IMAGE_SUFFIXES and _is_known(source)
+    image = folder / "JPEGImages" / f"{name}{source.suffix if copied else '.png'}"
     image.parent.mkdir(parents=True, exist_ok=True)
-    if kept:
+    if copied:
         shutil.copyfile(source, image)
     else:
-        one = files.pixel_format.channels == 1
-        Image.fromarray(pixels.image[..., 0] if one else pixels.image).save(image)
+        grey = files.pixel_format.channels == 1
+        Image.fromarray(pixels.image[..., 0] if grey else pixels.image).save(image)
     maps = {"SegmentationClass": pixels.class_map, "SegmentationObject": pixels.instance_map}
     for kind, array in maps.items():
         if array is not None:

@@ -131,10 +131,10 @@ def _index(
     """
     files: dict[str, Path] = {}
     skipped = {path for path in others if path != folder}
-    for place, inner, names in os.walk(folder):
-        inner[:] = [name for name in inner if Path(place, name) not in skipped]
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if Path(parent, name) not in skipped]
         for file in names:
-            path = Path(place, file)
+            path = Path(parent, file)
             stem = path.stem
             if path.suffix.lower() not in all_suffixes() or not stem.endswith(suffix):
                 continue

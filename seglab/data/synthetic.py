@@ -102,8 +102,8 @@ def _make(root: Path, spec: SyntheticSpec, keep: bool) -> None:
                 return
             if final.exists():
                 raise DataError(f"{final} exists already and is not overwritten")
-            for left in root.glob(f".{_YEAR}.*.tmp"):  # its writer has died: we hold the lock
-                shutil.rmtree(left)
+            for leftover in root.glob(f".{_YEAR}.*.tmp"):  # its writer has died: we hold the lock
+                shutil.rmtree(leftover)
             try:
                 _write(temporary, spec)
                 temporary.replace(final)

@@ -63,7 +63,7 @@ def _left(values: Floats, factors: Sequence[Sequence[Hashable]]) -> float:
     """Return the sum of squares that the main effects of the factors leave."""
     columns = [np.ones(len(values))]
     for levels in factors:
-        columns += [np.array([level == one for level in levels], float) for one in {*levels}]
+        columns += [np.array([level == chosen for level in levels], float) for chosen in {*levels}]
     design = np.stack(columns, 1)
     fitted = design @ np.linalg.lstsq(design, values, rcond=None)[0]
     return float(((values - fitted) ** 2).sum())

@@ -129,13 +129,15 @@ def _timms(node: Mapping[str, Any], weights: str) -> str | None:
         raise ConfigError(f"model.weights={weights}: needs pip install 'seglab[timm]'")
     import timm
 
-    own = name.removeprefix(TIMM)
-    net = own.partition(".")[0]
-    known = timm.list_pretrained(f"{net}.*")
-    if not known or own not in (net, *known):
-        near = ", ".join(TIMM + one for one in known[:4]) or "none of that net"
-        raise ConfigError(f"model.weights={weights}: timm has no weights {own}; it has {near}")
-    return own
+    timm_name = name.removeprefix(TIMM)
+    net = timm_name.partition(".")[0]
+    names = timm.list_pretrained(f"{net}.*")
+    if not names or timm_name not in (net, *names):
+        near = ", ".join(TIMM + one for one in names[:4]) or "none of that net"
+        raise ConfigError(
+            f"model.weights={weights}: timm has no weights {timm_name}; it has {near}"
+        )
+    return timm_name
 
 
 def _timm_state(name: str, weights: str) -> dict[str, Tensor]:
@@ -219,20 +221,20 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport
     Raises:
         RunError: not one tensor fits.
     """
-    own = net.state_dict()
+    targets = net.state_dict()
 
     def ours(name: str, prefix: str) -> str:
         return prefix + name.removeprefix("backbone.") if prefix else name
 
     def fits(prefix: str) -> int:
-        found = ((value, own.get(ours(name, prefix))) for name, value in state.items())
-        return sum(_shaped(value, target) is not None for value, target in found)
+        pairs = ((value, targets.get(ours(name, prefix))) for name, value in state.items())
+        return sum(_shaped(value, target) is not None for value, target in pairs)
 
     first = first_convolution(net)
     prefix = max(PREFIXES, key=fits)
     loaded, replaced, unexpected, changed = [], [], [], []
     for name, value in state.items():
-        target = own.get(ours(name, prefix))
+        target = targets.get(ours(name, prefix))
         shaped = _shaped(value, target)
         if shaped is None and first is not None and ours(name, prefix) == f"{first[0]}.weight":
             shaped = _shaped(_adapted(value, first[1].in_channels), target)
@@ -245,12 +247,12 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport
             target.copy_(shaped)
             loaded.append(ours(name, prefix))
     if not loaded:
-        theirs, here = next(iter(state)), next(iter(own))
+        theirs, here = next(iter(state)), next(iter(targets))
         raise RunError(
             f"model.weights={source}: of another net: not one tensor fits; it begins with "
             f"{theirs}, the configured net with {here}"
         )
-    missing = [name for name in own if name not in {*loaded, *replaced}]
+    missing = [name for name in targets if name not in {*loaded, *replaced}]
     names = (loaded, missing, replaced, unexpected, changed)
     return LoadReport(source, *map(tuple, names))
 

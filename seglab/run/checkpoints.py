@@ -142,12 +142,12 @@ def load_weights(task: torch.nn.Module, checkpoint: dict[str, Any], path: Path) 
         RunError: they belong to another model; names the first tensor that does not fit.
     """
     weights: dict[str, torch.Tensor] = checkpoint["state_dict"]
-    own = task.state_dict()
-    for name in sorted({*weights, *own}):
-        if name not in own or name not in weights or weights[name].shape != own[name].shape:
+    targets = task.state_dict()
+    for name in sorted({*weights, *targets}):
+        if name not in targets or name not in weights or weights[name].shape != targets[name].shape:
             shapes = [
                 "nothing" if name not in state else str(tuple(state[name].shape))
-                for state in (weights, own)
+                for state in (weights, targets)
             ]
             raise RunError(
                 f"checkpoint={path}: of another model: {name} is {shapes[0]} there and "

@@ -54,15 +54,15 @@ class KeptEvaluation:
         return mine == its and np.array_equal(self.counts[:, 0], other.counts[:, 0])
 
 
-def save_evaluation(folder: Path, kept: KeptEvaluation) -> None:
+def save_evaluation(folder: Path, evaluation: KeptEvaluation) -> None:
     """Write ``evaluation.npz`` into a run folder, whole or not at all."""
     with atomic(folder / EVALUATION, binary=True) as file:
         np.savez_compressed(
             file,
-            confusion=kept.confusion,
-            counts=kept.counts,
-            ids=np.array(kept.ids, np.str_),
-            classes=np.array(kept.classes, np.str_),
+            confusion=evaluation.confusion,
+            counts=evaluation.counts,
+            ids=np.array(evaluation.ids, np.str_),
+            classes=np.array(evaluation.classes, np.str_),
         )
 
 
@@ -81,7 +81,7 @@ def read_evaluation(folder: Path) -> KeptEvaluation | None:
             if size > MAX_BYTES:
                 raise ValueError(f"{size:,} bytes unpacked; more than {MAX_BYTES:,} are refused")
             arrays: dict[str, Any] = {name: file[name] for name in file.files}
-        kept = KeptEvaluation(
+        evaluation = KeptEvaluation(
             arrays["confusion"].astype(np.int64, casting="safe"),
             arrays["counts"].astype(np.int64, casting="safe"),
             [str(name) for name in arrays["ids"].tolist()],
@@ -90,10 +90,10 @@ def read_evaluation(folder: Path) -> KeptEvaluation | None:
     except Exception as error:  # a damaged archive may raise any kind
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(f"{path}: damaged, or not an evaluation: {reason}") from None
-    images, size = len(kept.ids), len(kept.classes)
-    if kept.confusion.shape != (size, size) or kept.counts.shape != (images, 3, size):
+    images, size = len(evaluation.ids), len(evaluation.classes)
+    if evaluation.confusion.shape != (size, size) or evaluation.counts.shape != (images, 3, size):
         raise RunError(f"{path}: its arrays do not fit {images} images and {size} classes")
-    return kept
+    return evaluation
 
 
 def sample_files(folder: Path, name: str) -> tuple[Path, Path, Path]:

@@ -182,7 +182,7 @@ class Run:
             path = self.folder / SPLITS / f"{name}.txt"
             path.parent.mkdir(exist_ok=True)
             with atomic(path) as file:
-                file.writelines(f"{one}\n" for one in ids)
+                file.writelines(f"{name}\n" for name in ids)
 
     def _start(self, step: int) -> dict[str, Any]:
         trainer = self.config.get("trainer", {})

@@ -110,7 +110,7 @@ def worst_of(evaluation: Evaluation, count: int) -> list[int]:
     """Return the indices of the ``count`` images with the lowest mIoU, the worst first."""
     mious = evaluation.mious()
     order = np.argsort(mious, kind="stable")[: min(count, int(np.isfinite(mious).sum()))]
-    return [int(place) for place in evaluation.index[order]]
+    return [int(index) for index in evaluation.index[order]]
 
 
 class KeepSamples:

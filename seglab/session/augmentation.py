@@ -27,8 +27,8 @@ def build_augmentation(config: TrainConfig) -> Augmentation:
         "photometric": data.photometric,
         "fill": fill,
     }
-    own = node.get("_target_") == OWN_TRANSFORM
-    transform = build({**settings, **node} if own else node, "transforms")
+    is_own = node.get("_target_") == OWN_TRANSFORM
+    transform = build({**settings, **node} if is_own else node, "transforms")
     if isinstance(transform, JointTransform):
         return transform
     if not callable(transform):

@@ -88,7 +88,7 @@ class Checks:
     """Checks of the jobs of a sweep: each once where only harmless settings differ."""
 
     def __init__(self) -> None:
-        self.known: dict[str, SeglabError | None] = {}
+        self.errors: dict[str, SeglabError | None] = {}
 
     def problem(self, config: TrainConfig, folder: Path) -> SeglabError | None:
         """Return why a job would be refused, or None."""
@@ -100,10 +100,10 @@ class Checks:
         }
         resumed = folder.name if (folder / CHECKPOINTS).is_dir() else ""
         key = json.dumps([settings, resumed], sort_keys=True)
-        if key not in self.known:
+        if key not in self.errors:
             try:
                 check_job(config, folder)
-                self.known[key] = None
+                self.errors[key] = None
             except SeglabError as error:
-                self.known[key] = error
-        return self.known[key]
+                self.errors[key] = error
+        return self.errors[key]

@@ -132,16 +132,16 @@ class Cluster:
             self.executor = submitit.SlurmExecutor(private, max_num_timeout=max_requeues)
         except RuntimeError as error:
             raise ConfigError(f"hydra/launcher=slurm: {error}") from None
-        known = {name: value for name, value in options.items() if value is not None}
+        parameters = {name: value for name, value in options.items() if value is not None}
         if mem_gb is not None:
-            known["mem"] = f"{mem_gb:g}G"
+            parameters["mem"] = f"{mem_gb:g}G"
         self.executor.update_parameters(
             job_name=f"seglab-{folder.name}",
             time=timeout_min,
             setup=list(setup),
             additional_parameters=dict(additional),
             stderr_to_stdout=True,
-            **known,
+            **parameters,
         )
         self.detach, self.record = detach, private / JOBS
         self.numbers: dict[str, str] = read_json(self.record) if self.record.is_file() else {}

@@ -234,8 +234,8 @@ def build_schedule(
     node.pop("interval", None)
     if not node.pop("restart", True) and first_step:
         return LambdaLR(optimizer, lambda step: 1.0)
-    left = steps - first_step if steps > first_step else steps
-    schedule = build(node, "schedule", optimizer, total_steps=left, first_step=first_step)
+    remaining = steps - first_step if steps > first_step else steps
+    schedule = build(node, "schedule", optimizer, total_steps=remaining, first_step=first_step)
     if not isinstance(schedule, LRScheduler) or isinstance(schedule, ReduceLROnPlateau):
         raise ConfigError(
             f"schedule._target_={node['_target_']}: not a scheduler of torch that follows from the "
