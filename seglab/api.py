@@ -89,7 +89,7 @@ class Predictor:
         """
         objects = self._answer(image).objects
         if objects is None:
-            raise ValueError("the model tells no objects apart: it was trained for class maps")
+            raise ValueError("the model predicts class maps, not objects")
         return objects[0]
 
     def _pixels(self, image: Picture) -> Tensor:

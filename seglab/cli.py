@@ -119,7 +119,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         command = arguments[0] if arguments else None
         if command not in COMMANDS:
             problem = f"no command {command!r}" if arguments else "no command given"
-            raise ConfigError(f"{problem}; there is {', '.join(COMMANDS)}")
+            raise ConfigError(f"{problem}; available: {', '.join(COMMANDS)}")
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
         keep_memory()
         if command == "train":  # others look at data and checkpoints, which could bring a module

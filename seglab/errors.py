@@ -36,4 +36,4 @@ def options(wrong: str, known: Iterable[str]) -> str:
     """Return a hint for an unknown name: its nearest matches, or all known names."""
     names = list(known)
     close = difflib.get_close_matches(wrong, names, n=3)
-    return f"nearest: {', '.join(close)}" if close else f"there is {', '.join(names) or 'none'}"
+    return f"nearest: {', '.join(close)}" if close else f"available: {', '.join(names) or 'none'}"

@@ -114,7 +114,9 @@ def received_config(
     try:
         for key, value in _leaves(stored):
             if isinstance(value, str) and "${" in value:
-                raise RunError(f"checkpoint={path}: refused: its {key} is to be resolved: {value}")
+                raise RunError(
+                    f"checkpoint={path}: refused: its {key} contains an interpolation: {value}"
+                )
     except ValueError as error:
         raise RunError(f"checkpoint={path}: refused: its configuration {error}") from None
     config: dict[str, Any] = deepcopy(stored) if isinstance(stored, dict) else {}

@@ -35,7 +35,7 @@ def check_mask_values(
     for key in mask_values:
         value = parse_value(key)
         if value in seen:
-            raise ConfigError(f"data.mask_values: {seen[value]!r} and {key!r} are one value")
+            raise ConfigError(f"data.mask_values: {seen[value]!r} and {key!r} are the same value")
         seen[value] = key
     names = [name for name in dict.fromkeys(mask_values.values()) if name not in VOID_NAMES]
     if classes is None:

@@ -215,7 +215,7 @@ class VOCDataModule(L.LightningDataModule):
         turned = list(dict.fromkeys([*train.ambiguous, *val.ambiguous]))
         for name in turned[:1]:
             lines.append(
-                f"{len(turned)} images, such as {name}, are turned as their EXIF orientation says, "
+                f"{len(turned)} images, such as {name}, are rotated by their EXIF orientation, "
                 "and their masks fit either way: seglab data check lists them"
             )
         return lines
@@ -231,7 +231,7 @@ class VOCDataModule(L.LightningDataModule):
         if not len(order):
             raise ConfigError(
                 f"data.batch_size={config.batch_size}: {world_size} processes need "
-                f"{config.batch_size * world_size} samples a step; the {self.train_split} split "
+                f"{config.batch_size * world_size} samples per step; the {self.train_split} split "
                 f"has {len(samples)}"
             )
         return DataLoader(

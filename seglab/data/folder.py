@@ -192,11 +192,11 @@ def _find_list(folder: Path, split: str, part: Part | None) -> Path | None:
     lists = sorted(official.parent.glob("*.txt"))
     if part is not None and len(lists) < 2:
         return lists[0] if lists else None
-    there = ", ".join(path.stem for path in lists) or "none"
+    available = ", ".join(path.stem for path in lists) or "none"
     divide = "" if part else "; data.val_fraction=0.2 divides the images in two"
     if not official.parent.is_dir():
         raise DataError(f"{official.parent}: no such folder{divide}")
-    raise DataError(f"{official}: no such list; there is {there}{divide}")
+    raise DataError(f"{official}: no such list; available: {available}{divide}")
 
 
 def _all_ids(folder: Path) -> list[str]:

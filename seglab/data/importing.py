@@ -87,7 +87,7 @@ def check_output(output: Path) -> None:
         ConfigError: there is something.
     """
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise ConfigError(f"output={output}: is there, and not empty; give a new folder")
+        raise ConfigError(f"output={output}: exists and is not empty; give a new folder")
 
 
 def _write_sample(folder: Path, name: str, files: SplitFiles, index: int, pixels: Pixels) -> None:

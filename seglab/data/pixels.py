@@ -157,7 +157,7 @@ def _scaled(picture: Image.Image, path: Path | str, pixel_format: PixelFormat) -
         raise DataError(f"{path}: contains NaN or infinity")
     if pixel_format.value_range is None:
         raise DataError(
-            f"{path}: mode {picture.mode}, more than 8 bits a channel, values "
+            f"{path}: mode {picture.mode}, more than 8 bits per channel, values "
             f"{values.min():g} to {values.max():g}; give data.value_range=[LOW,HIGH], the values "
             "that become 0 and 255, such as [0,65535]"
         )
@@ -178,8 +178,8 @@ def _check_8_bits(path: Path | str, pixel_format: PixelFormat) -> None:
     if pixel_format.value_range is not None:
         low, high = pixel_format.value_range
         raise DataError(
-            f"{path}: 8 bits a channel; data.value_range=[{low:g},{high:g}] is for images of more: "
-            "give null, or images that all have more"
+            f"{path}: 8 bits per channel; data.value_range=[{low:g},{high:g}] is for images of "
+            "more: give null, or images that all have more"
         )
 
 

@@ -100,7 +100,7 @@ def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> Lo
         ) from None
     except (OSError, RuntimeError) as error:  # no network, no space, wrong checksum
         raise RunError(
-            f"model.weights={weights}: {chosen.url} cannot be had ({error}); "
+            f"model.weights={weights}: {chosen.url} cannot be downloaded ({error}); "
             "give a local file: model.weights=FILE"
         ) from None
     return fill(net, state, str(chosen))
@@ -154,7 +154,7 @@ def _timm_state(name: str, weights: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError, ValueError) as error:  # no network, no space, damaged
         reason = " ".join(str(error).split())
         raise RunError(
-            f"model.weights={weights}: timm/{name} cannot be had ({reason}); "
+            f"model.weights={weights}: timm/{name} cannot be downloaded ({reason}); "
             "give a local file: model.weights=FILE"
         ) from None
     return state

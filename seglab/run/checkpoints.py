@@ -115,7 +115,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise RunError(f"checkpoint={path}: not a seglab checkpoint: it holds no configuration")
     own = checkpoint[KEY]
     if not isinstance(own, dict) or not isinstance(own.get("config"), dict):
-        raise RunError(f"checkpoint={path}: damaged: its configuration is no group of keys")
+        raise RunError(f"checkpoint={path}: damaged: its configuration is not a mapping")
     if (problem := state_problem(checkpoint.get("state_dict"))) is not None:
         raise RunError(f"checkpoint={path}: damaged: {problem}")
     return checkpoint

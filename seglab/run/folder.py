@@ -104,7 +104,7 @@ class Run:
             self.lock.acquire(timeout=LOCK_SECONDS)
             state = recorded_status(self.folder)
             if (state != NONE and not self.resume) or (state == FINISHED and not self._extends()):
-                raise RunError(f"{self.folder}: another process has been at work on this run")
+                raise RunError(f"{self.folder}: another process has changed this run")
             self.history = History(self.folder / HISTORY)
             (self.folder / METRICS).unlink(missing_ok=True)  # of a finished run that is extended
             (self.folder / PRUNE).unlink(missing_ok=True)  # of a pruned run that is resumed

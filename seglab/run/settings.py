@@ -55,5 +55,5 @@ def read_overrides(folder: Path) -> list[str]:
         return []
     overrides = read_yaml(path) or []
     if not isinstance(overrides, list):
-        raise DamagedError(f"{path}: damaged, or not the overrides of a run: it is no list")
+        raise DamagedError(f"{path}: damaged, or not the overrides of a run: it is not a list")
     return [str(override) for override in overrides]

@@ -339,7 +339,7 @@ class Session:
         changed = f"data.root={data.root}: the data has changed since training"
         if data.splits is None:
             raise ConfigError(
-                f"{changed}, so that data.val_fraction divides it otherwise; give "
+                f"{changed}, so that data.val_fraction divides it differently; give "
                 "data.splits=DIR, the splits/ of the run folder"
             )
         print_plain(f"warning: {changed}; the images are those of {data.splits}", self.console)

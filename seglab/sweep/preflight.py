@@ -75,7 +75,7 @@ def _check_data(config: TrainConfig) -> int:
         for name in splits:
             if name not in SYNTHETIC_LISTS:
                 raise ConfigError(
-                    f"data={data.name}: no list {name}; there is {', '.join(SYNTHETIC_LISTS)}"
+                    f"data={data.name}: no list {name}; available: {', '.join(SYNTHETIC_LISTS)}"
                 )
         parts = {"train": data.synth.train, "val": data.synth.val}
         images = parts.get(data.train_split, sum(parts.values()))

@@ -349,7 +349,7 @@ class Search:
             if name not in outcome.metrics:
                 names = ", ".join(name for name in outcome.metrics if "/IoU/" not in name)
                 raise ConfigError(
-                    f"hydra.sweeper.objective={name}: not in {METRICS}; there is {names}"
+                    f"hydra.sweeper.objective={name}: not in {METRICS}; available: {names}"
                 )
         values = [outcome.metrics[name] for name in self.objectives]
         return None if any(map(math.isnan, values)) else values

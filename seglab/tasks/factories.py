@@ -156,7 +156,7 @@ def build_loss(config: LossConfig | dict[str, Any], classes: int) -> Loss:
         )
     loss = build(config, "loss")
     if not callable(loss):
-        raise ConfigError(f"loss._target_={config['_target_']}: gives no callable")
+        raise ConfigError(f"loss._target_={config['_target_']}: is not callable")
     return loss  # type: ignore[no-any-return]
 
 
@@ -172,7 +172,7 @@ def build_metrics(config: Mapping[str, Any], classes: int) -> dict[str, Metric]:
     for name, node in config.items():
         key = f"metrics.{name}"
         if name in OWN_METRICS or not str(name).isidentifier() or hasattr(nn.ModuleDict, name):
-            raise ConfigError(f"{key}: the name is taken, or not a word; give another one")
+            raise ConfigError(f"{key}: already used, or not a word; give another one")
         metric = build(node, key)
         if not isinstance(metric, Metric):
             raise ConfigError(f"{key}._target_={node['_target_']}: not a torchmetrics.Metric")

@@ -312,7 +312,7 @@ def test_a_working_folder_of_somebody_else_is_refused(server: Server, tmp_path: 
     source = server.offer(tar(f"VOCdevkit/VOC2007/{LIST}"), "VOCdevkit/VOC2007")
     (tmp_path / ".download-2007").mkdir()
     os.chown(tmp_path / ".download-2007", 12345, 12345)
-    with pytest.raises(DataError, match=r"\.download-2007: made by another user; delete it"):
+    with pytest.raises(DataError, match=r"\.download-2007: owned by another user; delete it"):
         download_voc(tmp_path, 2007, source=source)
 
 

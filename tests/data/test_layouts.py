@@ -360,7 +360,7 @@ def test_a_file_name_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     for split in ("train", "val"):
         path = tmp_path / f"data/{split}.json"
         path.write_text(path.read_text().replace('"a.png"', json.dumps(name)))
-    assert "leads out of its folder" in refused(tmp_path / "data", "data=coco")
+    assert "leaves its folder" in refused(tmp_path / "data", "data=coco")
 
 
 @pytest.mark.parametrize(
@@ -479,8 +479,14 @@ def test_the_order_of_merged_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("data.ignore_classes=[laef]", "data.ignore_classes: 'laef' is no class; there is leaf"),
-        ("data.merge_classes={a: [waed]}", "data.merge_classes.a: 'waed' is no class; there is"),
+        (
+            "data.ignore_classes=[laef]",
+            "data.ignore_classes: 'laef' is not a class; the classes are leaf",
+        ),
+        (
+            "data.merge_classes={a: [waed]}",
+            "data.merge_classes.a: 'waed' is not a class; the classes are",
+        ),
         ("data.merge_classes={a: [leaf], b: [leaf]}", "data.merge_classes.b: 'leaf' is ignored or"),
         ("data.ignore_classes=[leaf,weed,stone]", "leave 1 of 4 classes"),
     ],

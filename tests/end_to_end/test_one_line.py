@@ -165,9 +165,9 @@ def unfinished(run: Path) -> None:
         (change("lr_schedulers", []), "no lr_schedulers"),
         (change("callbacks", {}), "no callbacks"),
         (change("callbacks", {"Other": {"best": 1}}), "no best score"),
-        (change("loops", {}), "its loops tell no step"),
-        (change("loops", [1]), "its loops tell no step"),
-        (change("global_step", "3"), "its step or epoch is no number"),
+        (change("loops", {}), "its loops contain no step"),
+        (change("loops", [1]), "its loops contain no step"),
+        (change("global_step", "3"), "its step or epoch is not a number"),
     ],
 )
 def test_a_run_is_not_resumed_from_a_part_of_its_state(

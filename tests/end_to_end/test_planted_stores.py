@@ -128,7 +128,7 @@ def test_what_belongs_to_somebody_else_is_refused(
         os.chown(path, STRANGER, STRANGER)
         answer = train("hydra.run.dir=again")
         assert answer.code == 1
-        assert f"{path}: made by another user; delete it" in answer.last_line
+        assert f"{path}: owned by another user; delete it" in answer.last_line
         os.chown(path, 0, 0)
 
     os.chown(cache, STRANGER, STRANGER)

@@ -178,7 +178,7 @@ def test_published_weights_are_downloaded(hub: nn.Module, weights: str) -> None:
 def test_weights_that_cannot_be_had(hub: nn.Module) -> None:
     backbone = "timm/test_resnet"
     with pytest.raises(
-        RunError, match=r"=DEFAULT: timm/test_resnet cannot be had .*model.weights="
+        RunError, match=r"=DEFAULT: timm/test_resnet cannot be downloaded .*model.weights="
     ):
         load_pretrained(FCN(5, backbone), {"backbone": backbone}, "DEFAULT")
 

@@ -140,7 +140,7 @@ def test_a_folder_with_a_run_is_refused_without_resume(tmp_path: Path, state: st
     assert f"hydra.run.dir={tmp_path}" in str(refusal.value)
     assert state in str(refusal.value)
     late = Run(tmp_path, {}, resume=False)  # the other run came after the check
-    with pytest.raises(RunError, match="another process has been at work on this run"), late:
+    with pytest.raises(RunError, match="another process has changed this run"), late:
         pass
     assert said(tmp_path) == {"status": state}
     assert check_folder(tmp_path, resume=True) == state
