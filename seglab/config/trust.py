@@ -220,7 +220,7 @@ def _leaves(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, An
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if not isinstance(name, str):
-                raise ValueError(f"has the key {name!r}, which is no name")
+                raise ValueError(f"has the key {name!r}, which is not a string")
             yield from _leaves(inner, f"{key}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
         for index, inner in enumerate(value):

@@ -131,7 +131,7 @@ class DataCheck:
             paths = dict(zip(train.ids, train.images, strict=True))
             others = dict(zip(val.ids, val.images, strict=True))
             for twin, name in equal_images(train.ids, train_record, val.ids, val_record):
-                yield f"{others[name]}: the same image as {paths[twin]} in the training split"
+                yield f"{others[name]}: the same image as {paths[twin]}, a training image"
 
 
 def _changed(files: SplitFiles, before: Record, now: Record) -> Iterator[str]:

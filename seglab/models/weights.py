@@ -276,7 +276,7 @@ def state_problem(state: Any) -> str | None:
         return "it holds no state dict"
     for name, value in state.items():
         if not isinstance(name, str):
-            return f"its state dict has the key {name!r}, which is no name"
+            return f"its state dict has the key {name!r}, which is not a string"
         if not isinstance(value, torch.Tensor):
             return f"{name} is of type {type(value).__name__}, not a tensor"
         kinds = {
