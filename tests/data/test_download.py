@@ -168,8 +168,6 @@ def test_a_connection_cut_halfway_leaves_nothing(server: Server, tmp_path: Path)
 def test_a_missing_archive(server: Server, tmp_path: Path) -> None:
     source = Source(f"{server.url}/gone.tar", "0" * 32, "VOCdevkit/VOC2007")
     with pytest.raises(DataError, match=r"gone\.tar: cannot be downloaded \(HTTP Error") as caught:
-        DataError, match=r"gone\.tar: cannot be downloaded \(HTTP Error 404"
-    ) as caught:
         download_voc(tmp_path, 2007, source=source)
     assert str(tmp_path / ".download-2007" / "gone.tar") in str(caught.value)
     assert list(tmp_path.iterdir()) == []

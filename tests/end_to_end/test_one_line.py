@@ -210,9 +210,7 @@ def test_a_checkpoints_threads_are_known_and_possible(
     refused(seglab_cli("evaluate", LAST, "hydra.run.dir=c"), 1, "has no trainer.threads")
     content[KEY] = [content[KEY]]
     torch.save(content, path)
-    refused(
-        seglab_cli("evaluate", LAST, "hydra.run.dir=c"), 1, "its configuration is not a mapping"
-    )
+    refused(seglab_cli("evaluate", LAST, "hydra.run.dir=c"), 1, "configuration is not a mapping")
 
 
 def test_a_checkpoint_names_no_list_outside_its_data(
