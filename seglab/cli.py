@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from seglab.errors import ConfigError, SeglabError
+from seglab.errors import ConfigError, SeglabError, one_line
 from seglab.printing import printable, printable_lines
 from seglab.runtime import signals
 from seglab.runtime.disk import explain
@@ -152,8 +152,7 @@ def _interrupted(error: KeyboardInterrupt) -> int:
 
 
 def _show(error: Exception | str) -> None:
-    text = " ".join(str(error).split())
-    print(printable(f"seglab: error: {text}"), file=sys.stderr)
+    print(printable(f"seglab: error: {one_line(error)}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

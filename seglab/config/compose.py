@@ -35,7 +35,7 @@ from seglab.config.overrides import (
 )
 from seglab.data.class_lists import class_names
 from seglab.data.merging import merged
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, one_line
 from seglab.schema import LossConfig, TrainConfig, check_values
 
 T = TypeVar("T")
@@ -330,7 +330,7 @@ def _diagnose(
     try:
         known = sorted(dotted(_groups_only(command, parsed, hydra=True)))
     except REFUSALS as inner:
-        return ConfigError(" ".join(str(inner).split()))
+        return ConfigError(one_line(inner))
     addable = {*known, *dotted(OmegaConf.structured(schema))}
     keys = {o.key_or_group: o for o in parsed if "/" not in o.key_or_group}
     wrong = [
@@ -346,4 +346,4 @@ def _diagnose(
         if group in keys and key in by_default:
             option = keys[group].input_line
             return ConfigError(f"{key}: {option} has no such key, only the default {group} has")
-    return unknown(wrong, known) if wrong else ConfigError(" ".join(str(error).split()))
+    return unknown(wrong, known) if wrong else ConfigError(one_line(error))

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 
-from seglab.errors import ConfigError, options
+from seglab.errors import ConfigError, one_line, options
 
 REFUSALS = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
 """How a target says no to what it is given; without a cause, Hydra's own policy has said no."""
@@ -39,8 +39,7 @@ def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> An
         parameters = inspect.signature(resolve_name(target)).parameters
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         _check_extra(target, key, error)
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{key}._target_={target}: cannot be called: {reason}") from None
+        raise ConfigError(f"{key}._target_={target}: cannot be called: {one_line(error)}") from None
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     for name in node:
         if not name.startswith("_") and name not in parameters and not takes_any:
@@ -55,8 +54,7 @@ def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> An
         if cause is not None and not isinstance(cause, REFUSALS):
             raise  # a bug in the target, not a wrong argument
         _check_extra(target, key, cause)
-        reason = " ".join(str(cause or error).split()) or "refuses its arguments"
-        raise ConfigError(f"{key}: {reason}") from None
+        raise ConfigError(f"{key}: {one_line(cause or error)}") from None
 
 
 def _check_extra(target: str, key: str, error: BaseException | None) -> None:

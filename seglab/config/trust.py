@@ -19,6 +19,7 @@ import yaml
 from seglab.config.overrides import home
 from seglab.config.trusted_data import check_in_root
 from seglab.errors import ConfigError, RunError
+from seglab.run.untrusted import MAX_DEPTH
 from seglab.schema import TIMM
 
 _SMP = tuple(
@@ -85,9 +86,6 @@ OWN = {
 
 MAX_SYNTHETIC_PIXELS = 2**30
 """Of the built-in data that a checkpoint may ask for: 5,000 pictures of 500 x 400 pixels."""
-
-MAX_DEPTH = 32
-"""Levels of keys within keys; ours have five."""
 
 
 def received_config(

@@ -18,7 +18,7 @@ from torchvision import tv_tensors
 
 from seglab.data.classes import VOID
 from seglab.data.transforms import FILL, pad, scale_and_crop
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, one_line
 
 Transform = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[Tensor, Tensor]]
 """Takes an image ``(C, H, W)`` and maps ``(N, H, W)``, both uint8, as torchvision's v2 does, and
@@ -76,8 +76,7 @@ class ExternalTransform:
             with seeded(rng):
                 result = self.transform(tv_image, tv_tensors.Mask(maps.clone()))
         except Exception as error:
-            reason = " ".join(str(error).split())
-            text = f"transforms: sample {sample_id}: {type(error).__name__}: {reason}"
+            text = f"transforms: sample {sample_id}: {type(error).__name__}: {one_line(error)}"
             raise ConfigError(text) from error
         if (problem := _problem(result, image, maps)) is not None:
             raise ConfigError(f"transforms: sample {sample_id}: {problem}")

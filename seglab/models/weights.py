@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights, get_weight
 
-from seglab.errors import ConfigError, RunError
+from seglab.errors import ConfigError, RunError, one_line
 from seglab.models.channels import RGB, adapted, first_convolution
 from seglab.schema import DEFAULT, TIMM, is_published
 
@@ -152,9 +152,8 @@ def _timm_state(name: str, weights: str) -> dict[str, Tensor]:
         with torch.random.fork_rng(devices=[]):  # a file of the same weights gives the same run
             state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as error:  # no network, no space, damaged
-        reason = " ".join(str(error).split())
         raise RunError(
-            f"model.weights={weights}: timm/{name} cannot be downloaded ({reason}); "
+            f"model.weights={weights}: timm/{name} cannot be downloaded ({one_line(error)}); "
             "give a local file: model.weights=FILE"
         ) from None
     return state
@@ -197,8 +196,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"model.weights={path}: refused: no weights, or more than tensors and plain data"
         ) from None
     except Exception as error:  # a damaged pickle may raise any of these
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"model.weights={path}: damaged, or no weights: {reason}") from None
+        raise RunError(f"model.weights={path}: damaged, or no weights: {one_line(error)}") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         # A Lightning checkpoint, ours included: the net is an attribute of the module.
         items = content["state_dict"].items()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from seglab.errors import RunError
+from seglab.errors import RunError, one_line
 from seglab.models.weights import state_problem
 from seglab.run.paths import LAST, PREVIOUS
 from seglab.runtime.files import PART, atomic
@@ -109,8 +109,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "plain data"
         ) from None
     except Exception as error:  # a damaged pickle may raise any of these
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"checkpoint={path}: damaged, or not a checkpoint: {reason}") from None
+        raise RunError(
+            f"checkpoint={path}: damaged, or not a checkpoint: {one_line(error)}"
+        ) from None
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise RunError(f"checkpoint={path}: not a seglab checkpoint: it holds no configuration")
     own = checkpoint[KEY]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seglab.errors import RunError
+from seglab.errors import RunError, one_line
 from seglab.metrics.counts import Counts, Floats, miou
 from seglab.run.paths import EVALUATION
 from seglab.runtime.files import atomic
@@ -88,8 +88,7 @@ def read_evaluation(folder: Path) -> KeptEvaluation | None:
             [str(name) for name in arrays["classes"].tolist()],
         )
     except Exception as error:  # a damaged archive may raise any kind
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"{path}: damaged, or not an evaluation: {reason}") from None
+        raise RunError(f"{path}: damaged, or not an evaluation: {one_line(error)}") from None
     images, size = len(evaluation.ids), len(evaluation.classes)
     if evaluation.confusion.shape != (size, size) or evaluation.counts.shape != (images, 3, size):
         raise RunError(f"{path}: its arrays do not fit {images} images and {size} classes")

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from seglab.errors import DivergedError, RunError
+from seglab.errors import DivergedError, RunError, one_line
 from seglab.run.history import History
 from seglab.run.paths import (
     CHECKPOINTS,
@@ -165,7 +165,7 @@ class Run:
                 self._write_status(INTERRUPTED)
             else:
                 self.facts |= {DIVERGED: True} if isinstance(error, DivergedError) else {}
-                self._write_status(FAILED, " ".join(str(error).split()) or type(error).__name__)
+                self._write_status(FAILED, one_line(error))
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
         """Write ``metrics.json``."""

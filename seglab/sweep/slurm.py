@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seglab.data.folders import check_private, make_private
-from seglab.errors import ConfigError, RunError
+from seglab.errors import ConfigError, RunError, one_line
 from seglab.run.paths import LOG
 from seglab.run.status import INTERRUPTED
 from seglab.run.untrusted import read_json
@@ -162,7 +162,7 @@ class Cluster:
         try:
             submitted = self.executor.submit(SlurmJob(), job.config, *where)
         except FailedJobError as why:
-            raise RunError(f"hydra/launcher=slurm: {' '.join(str(why).split())}") from None
+            raise RunError(f"hydra/launcher=slurm: {one_line(why)}") from None
         self.states[submitted.job_id] = "PENDING"
         self.numbers[job.folder.name] = submitted.job_id
         write_json(self.record, self.numbers)

@@ -16,7 +16,7 @@ from torchvision.models.detection import MaskRCNN
 
 from seglab.config.instantiate import build
 from seglab.data.classes import VOID
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, one_line
 from seglab.inference.tiles import Tiling
 from seglab.losses import Loss
 from seglab.models.backbones import mean_and_std
@@ -180,9 +180,9 @@ def build_metrics(config: Mapping[str, Any], classes: int) -> dict[str, Metric]:
             metric.update(truth, truth.index_fill(1, torch.tensor([0]), VOID))
             value = metric.compute()
         except (ValueError, TypeError, RuntimeError, IndexError) as error:
-            reason = " ".join(str(error).split())
             raise ConfigError(
-                f"{key}: fails on class maps (1, H, W) whose void pixels are {VOID}: {reason}"
+                f"{key}: fails on class maps (1, H, W) whose void pixels are {VOID}: "
+                f"{one_line(error)}"
             ) from None
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             numbers = value.numel() if isinstance(value, torch.Tensor) else type(value).__name__
