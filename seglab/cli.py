@@ -14,8 +14,8 @@ from seglab.errors import ConfigError, SeglabError, one_line
 from seglab.printing import printable, printable_lines
 from seglab.runtime import signals
 from seglab.runtime.disk import explain
+from seglab.runtime.import_path import add_import_path
 from seglab.runtime.memory import keep_memory
-from seglab.runtime.modules import search_modules
 
 COMMANDS = {
     "train": "train a model: a run folder with checkpoints, metrics and pictures",
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 finished, 2 wrong usage or config, 130 or 143 interrupted (SIGINT, SIGTERM), 1 anything else.
     """
-    with signals.handled():
+    with signals.handlers():
         return _run(arguments)
 
 
@@ -123,7 +123,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
         keep_memory()
         if command == "train":  # others look at data and checkpoints, which could bring a module
-            search_modules(Path.cwd())
+            add_import_path(Path.cwd())
         import_module(f"seglab.commands.{command}").main(**options)
     except SystemExit as stop:  # argparse has shown the help
         return int(stop.code or 0)

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from seglab.config.compose import Composed, check_root, compose_own, override_stored
 from seglab.run.status import check_folder, splits_folder
-from seglab.runtime.modules import search_modules
+from seglab.runtime.import_path import add_import_path
 from seglab.schema import EvaluateConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from seglab.session import Evaluated
+    from seglab.session import EvaluationResult
 
 
 def main(overrides: list[str]) -> dict[str, float]:
@@ -37,7 +37,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.runtime.launch import run
 
     if composed.config.trust:
-        search_modules(Path.cwd())
+        add_import_path(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
     stored = stored_config(read_checkpoint(path))
     stored = received_config(stored, path, composed.config.trust, rest)
@@ -52,7 +52,7 @@ def main(overrides: list[str]) -> dict[str, float]:
         config = replace(config, data=data)
     if not composed.config.trust:
         check_received_group(config.data, composed.config.split, path, rest)
-    measured: Evaluated = run(measure, config.trainer, config, path, composed, overrides)
+    measured: EvaluationResult = run(measure, config.trainer, config, path, composed, overrides)
     console = Console()
     show_metrics(measured.scores, console, measured.unreliable)
     show_paths(composed.folder, measured.pictures, console)
@@ -65,7 +65,7 @@ def measure(
     composed: Composed[EvaluateConfig],
     overrides: list[str],
     console: Console,
-) -> Evaluated:
+) -> EvaluationResult:
     """Measure a checkpoint, in each process of the job.
 
     Raises:

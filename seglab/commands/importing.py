@@ -16,7 +16,7 @@ from seglab.data.layouts import open_whole
 from seglab.data.recognise import recognise
 from seglab.errors import ConfigError
 from seglab.printing import print_plain
-from seglab.runtime.bars import Checking
+from seglab.runtime.progress_bar import CheckProgress
 from seglab.schema import DataCommandConfig
 
 MANY, LOOKED_AT = 12, 100
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str], console: Console) -> None:
         raise _unnamed([*recognised, *overrides]) from None
     splits = open_splits(config.data)
     names = option_names("data")
-    option = write_folder(splits, output, option_name(output, names), Checking(console))
+    option = write_folder(splits, output, option_name(output, names), CheckProgress(console))
     counts = " and ".join(
         f"{len(files)} to {verb}" for files, verb in zip(splits, VERBS, strict=True)
     )

@@ -12,7 +12,7 @@ from seglab.config.compose import compose_own, override_stored
 from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS
 from seglab.errors import ConfigError, DataError, RunError
 from seglab.printing import print_plain
-from seglab.runtime.modules import search_modules
+from seglab.runtime.import_path import add_import_path
 from seglab.schema import PredictConfig
 
 
@@ -45,7 +45,7 @@ def main(overrides: list[str]) -> Path:
 
     console = Console()
     if composed.config.trust:
-        search_modules(Path.cwd())
+        add_import_path(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
     checkpoint = read_checkpoint(path)
     stored = received_config(stored_config(checkpoint), path, composed.config.trust, rest)

@@ -12,8 +12,8 @@ from seglab.data.layouts import check_lists, open_files
 from seglab.data.stats import SplitStats, equal_images, read_stats
 from seglab.errors import ConfigError, DataError
 from seglab.printing import plain, print_plain
-from seglab.runtime.bars import Checking
 from seglab.runtime.files import atomic
+from seglab.runtime.progress_bar import CheckProgress
 from seglab.schema import DataCommandConfig
 
 SHOWN = 5
@@ -41,7 +41,7 @@ def stats(config: DataCommandConfig, console: Console) -> None:
                 raise
             print_plain(f"no {name}: {error}", console)
             continue
-        splits.append(read_stats(files, Checking(console)))
+        splits.append(read_stats(files, CheckProgress(console)))
     show(splits, console)
     path = Path(config.output or f"stats_{data.name}.html")
     try:

@@ -34,7 +34,7 @@ from seglab.config.overrides import (
     wrong_type,
 )
 from seglab.data.class_lists import class_names
-from seglab.data.merging import merged
+from seglab.data.merging import merge_classes
 from seglab.errors import ConfigError, one_line
 from seglab.schema import LossConfig, TrainConfig, check_values
 
@@ -184,7 +184,7 @@ def _checked(
                 mask_values=data.mask_values,
                 coco=_coco_listings(data) if data.layout == "coco" else (),
             )
-            classes, _ = merged(names, data.ignore_classes, data.merge_classes)
+            classes, _ = merge_classes(names, data.ignore_classes, data.merge_classes)
             if classes != names:
                 OmegaConf.update(typed, "data.source_classes", list(names), merge=False)
             OmegaConf.update(typed, "data.classes", list(classes), merge=False)

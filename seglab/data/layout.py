@@ -16,7 +16,7 @@ from PIL import Image
 
 from seglab.data.classes import VOID
 from seglab.data.files import IMAGE_FORMATS, Box, image_size, read_oriented
-from seglab.data.merging import merged
+from seglab.data.merging import merge_classes
 from seglab.data.paths import Paths
 from seglab.data.pixels import RGB, PixelFormat
 from seglab.data.prefetch import prefetch
@@ -133,7 +133,7 @@ class SplitFiles(ABC):
         ignore, merge = (config.ignore_classes, config.merge_classes) if config else (None, None)
         self.pixel_format = PixelFormat.configured(config) if config else RGB
         self.names = tuple(names)
-        self.classes, labels = merged(names, ignore, merge)
+        self.classes, labels = merge_classes(names, ignore, merge)
         self.new_labels: np.ndarray | None = None
         if ignore or merge:
             self.new_labels = np.full(256, VOID, np.uint8)

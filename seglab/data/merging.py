@@ -9,7 +9,7 @@ from seglab.data.classes import VOID
 from seglab.errors import ConfigError
 
 
-def merged(
+def merge_classes(
     names: Sequence[str], ignore: Sequence[str] | None, merge: Mapping[str, Sequence[str]] | None
 ) -> tuple[tuple[str, ...], list[int]]:
     """Return the classes that remain, and the new label of each of ``names``.

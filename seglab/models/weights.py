@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights, get_weight
 
 from seglab.errors import ConfigError, RunError, one_line
-from seglab.models.channels import RGB, adapted, first_convolution
+from seglab.models.channels import RGB, adapt_channels, first_convolution
 from seglab.schema import DEFAULT, TIMM, is_published
 
 PREFIXES = (
@@ -86,11 +86,11 @@ def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> Lo
         ConfigError: DEFAULT for a net that has none, or an unknown name.
         RunError: no such file, damaged, holding code, of another net altogether, or no network.
     """
-    if (name := _timms(node, weights)) is not None:
-        return fill(net, _timm_state(name, weights), name)
-    chosen = _torchvisions(node, weights)
+    if (name := _timm_name(node, weights)) is not None:
+        return load_matching(net, _timm_state(name, weights), name)
+    chosen = _torchvision_weights(node, weights)
     if chosen is None:
-        return fill(net, read_state(Path(weights)), weights)
+        return load_matching(net, read_state(Path(weights)), weights)
     try:
         state = chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except pickle.UnpicklingError:
@@ -103,7 +103,7 @@ def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> Lo
             f"model.weights={weights}: {chosen.url} cannot be downloaded ({error}); "
             "give a local file: model.weights=FILE"
         ) from None
-    return fill(net, state, str(chosen))
+    return load_matching(net, state, str(chosen))
 
 
 def check_weights(net: nn.Module, node: Mapping[str, Any], weights: str) -> None:
@@ -112,11 +112,11 @@ def check_weights(net: nn.Module, node: Mapping[str, Any], weights: str) -> None
     Raises:
         ConfigError, RunError: as :func:`load_pretrained`.
     """
-    if _timms(node, weights) is None and _torchvisions(node, weights) is None:
-        fill(net, read_state(Path(weights)), weights)
+    if _timm_name(node, weights) is None and _torchvision_weights(node, weights) is None:
+        load_matching(net, read_state(Path(weights)), weights)
 
 
-def _timms(node: Mapping[str, Any], weights: str) -> str | None:
+def _timm_name(node: Mapping[str, Any], weights: str) -> str | None:
     """Return the name of timm's weights without ``timm/``; None if ``weights`` are not timm's.
 
     Raises:
@@ -159,7 +159,7 @@ def _timm_state(name: str, weights: str) -> dict[str, Tensor]:
     return state
 
 
-def _torchvisions(node: Mapping[str, Any], weights: str) -> WeightsEnum | None:
+def _torchvision_weights(node: Mapping[str, Any], weights: str) -> WeightsEnum | None:
     """Return torchvision's weights of that name; None if ``weights`` is a file."""
     if weights == DEFAULT:
         name = node.get("backbone") or str(node["_target_"]).rpartition(".")[-1]
@@ -208,7 +208,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport:
+def load_matching(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport:
     """Copy every tensor that fits into ``net`` and report on all of them.
 
     Names are those of the net, of its ``backbone``, of its ``backbone.body`` (below a feature
@@ -235,7 +235,7 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport
         target = targets.get(ours(name, prefix))
         shaped = _shaped(value, target)
         if shaped is None and first is not None and ours(name, prefix) == f"{first[0]}.weight":
-            shaped = _shaped(_adapted(value, first[1].in_channels), target)
+            shaped = _shaped(_adapt(value, first[1].in_channels), target)
             changed += [ours(name, prefix)] * (shaped is not None)
         if target is None:
             unexpected.append(name)
@@ -255,8 +255,8 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport
     return LoadReport(source, *map(tuple, names))
 
 
-def _adapted(value: Tensor, channels: int) -> Tensor:
-    return adapted(value, channels) if value.ndim == 4 and value.shape[1] == RGB else value
+def _adapt(value: Tensor, channels: int) -> Tensor:
+    return adapt_channels(value, channels) if value.ndim == 4 and value.shape[1] == RGB else value
 
 
 def _shaped(value: Tensor, target: Tensor | None) -> Tensor | None:

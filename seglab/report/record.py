@@ -10,7 +10,7 @@ from typing import Any
 
 from seglab.errors import RunError
 from seglab.report.curves import Curves, read_curves
-from seglab.run.evaluation import KeptEvaluation, read_evaluation
+from seglab.run.evaluation import StoredEvaluation, read_evaluation
 from seglab.run.folder import read_metrics
 from seglab.run.paths import (
     EVALUATION,
@@ -63,7 +63,7 @@ class RunRecord:
     overrides: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
-    evaluation: KeptEvaluation | None = None
+    evaluation: StoredEvaluation | None = None
     data: dict[str, str] = field(default_factory=dict)
     checkpoint: str = ""
     step: int | None = None

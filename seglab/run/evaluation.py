@@ -28,7 +28,7 @@ LONGEST = 512
 
 
 @dataclass(frozen=True)
-class KeptEvaluation:
+class StoredEvaluation:
     """The confusion matrix of a split, and the counts of its images.
 
     Attributes:
@@ -48,13 +48,13 @@ class KeptEvaluation:
         values: Floats = miou(self.counts)
         return dict(zip(self.ids, values.tolist(), strict=True))
 
-    def same_images(self, other: KeptEvaluation) -> bool:
+    def same_images(self, other: StoredEvaluation) -> bool:
         """Return whether ``other`` was measured on the same images, against the same truth."""
         mine, its = (self.ids, self.classes), (other.ids, other.classes)
         return mine == its and np.array_equal(self.counts[:, 0], other.counts[:, 0])
 
 
-def save_evaluation(folder: Path, evaluation: KeptEvaluation) -> None:
+def save_evaluation(folder: Path, evaluation: StoredEvaluation) -> None:
     """Write ``evaluation.npz`` into a run folder, whole or not at all."""
     with atomic(folder / EVALUATION, binary=True) as file:
         np.savez_compressed(
@@ -66,7 +66,7 @@ def save_evaluation(folder: Path, evaluation: KeptEvaluation) -> None:
         )
 
 
-def read_evaluation(folder: Path) -> KeptEvaluation | None:
+def read_evaluation(folder: Path) -> StoredEvaluation | None:
     """Read ``evaluation.npz``; None where there is none.
 
     Raises:
@@ -81,7 +81,7 @@ def read_evaluation(folder: Path) -> KeptEvaluation | None:
             if size > MAX_BYTES:
                 raise ValueError(f"{size:,} bytes unpacked; more than {MAX_BYTES:,} are refused")
             arrays: dict[str, Any] = {name: file[name] for name in file.files}
-        evaluation = KeptEvaluation(
+        evaluation = StoredEvaluation(
             arrays["confusion"].astype(np.int64, casting="safe"),
             arrays["counts"].astype(np.int64, casting="safe"),
             [str(name) for name in arrays["ids"].tolist()],

@@ -21,12 +21,12 @@ from seglab.callbacks.finite import FiniteNumbers
 from seglab.callbacks.interrupts import SaveAndStop
 from seglab.callbacks.predictions import PredictionPictures, WritePredictions
 from seglab.callbacks.progress import Progress, TrainingProgress
-from seglab.callbacks.validated import ValidationRecord, Viewer
+from seglab.callbacks.validation import ValidationRecord, Viewer
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.digests import Record
 from seglab.data.images import ImageBatches
 from seglab.data.sampling import spread
-from seglab.data.weights import balanced, is_auto
+from seglab.data.weights import balance, is_auto
 from seglab.errors import ConfigError
 from seglab.loggers.history import HistoryLogger
 from seglab.loggers.track import Tracking, track
@@ -40,22 +40,22 @@ from seglab.run.identity import recorded_weights, weights_digest
 from seglab.run.last_checkpoint import Resumed, find_last, set_aside
 from seglab.run.paths import CHECKPOINTS
 from seglab.run.resume import check_processes
-from seglab.run.samples import NUMBER_OF_WORST, KeepSamples
+from seglab.run.samples import NUMBER_OF_WORST, SampleWriter
 from seglab.run.status import SPEED
-from seglab.runtime.bars import Checking
 from seglab.runtime.disk import disk_errors
-from seglab.runtime.preemption import listening
+from seglab.runtime.preemption import stop_on_signals
 from seglab.runtime.process import (
     computing,
     random_generators_kept,
     seed_everything,
     share_of_cores,
 )
+from seglab.runtime.progress_bar import CheckProgress
 from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
 from seglab.session.augmentation import build_augmentation
+from seglab.session.required_miou import check_required_miou
 from seglab.session.trainer import build_callback, build_trainer, interruptible
-from seglab.session.verdict import check_required
 from seglab.tasks.base import Task
 from seglab.tasks.batches import batch_sizes, check_limits
 from seglab.tasks.factories import build_task
@@ -65,7 +65,7 @@ Kind = Literal["train", "evaluate", "predict"]
 ACTIVITY = {"train": "training", "evaluate": "evaluation", "predict": "prediction"}
 
 
-class Evaluated(NamedTuple):
+class EvaluationResult(NamedTuple):
     """The result of an evaluation: scores, pictures, and whether the interval is unreliable."""
 
     scores: dict[str, float]
@@ -127,7 +127,7 @@ class Session:
         return VOCDataModule(
             self.config.data,
             self.config.seed,
-            Checking(self.console),
+            CheckProgress(self.console),
             instances=self.config.model.task == "instance",
             start=self.resumed.position[1:3],
             split=self.named_split,
@@ -171,7 +171,7 @@ class Session:
         """Compute ``loss.class_weights=auto``, and return the resolved settings."""
         if not is_auto(self.config):
             return {}
-        self.config = balanced(self.config, self.data.record(self.data.train_split))
+        self.config = balance(self.config, self.data.record(self.data.train_split))
         return {"loss.class_weights": self.config.loss.class_weights}
 
     def fit(self) -> tuple[dict[str, float], list[Path]]:
@@ -238,7 +238,7 @@ class Session:
             full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
             records = self.data.records
             logged = self.tracking.run(trainer, self.task.net, records, weights_of_classes)
-            with listening(), reported(run, console), logged, full:
+            with stop_on_signals(), reported(run, console), logged, full:
                 run.history.rewind(reached.step)
                 run.write_splits(self.data.divided)
                 if run.leads and self.resumed.note:
@@ -255,12 +255,14 @@ class Session:
                 run.write_metrics(metrics)
                 run.facts.update({SPEED: progress.speed} if progress.images else {})
                 self.tracking.results(metrics, run.checkpoints)
-                check_required(config, metrics["val/mIoU"])
+                check_required_miou(config, metrics["val/mIoU"])
             if run.leads:
                 saving.tidy()
             return metrics, sorted(pictures.written)
 
-    def validate(self, checkpoint: dict[str, Any], path: Path, own: Mapping[str, Any]) -> Evaluated:
+    def validate(
+        self, checkpoint: dict[str, Any], path: Path, own: Mapping[str, Any]
+    ) -> EvaluationResult:
         """Measure a checkpoint on the split.
 
         Args:
@@ -295,7 +297,7 @@ class Session:
                 self.tracking.results(self.task.scores)
             assert self.task.evaluation is not None, "a validation was completed"
             doubtful = unreliable(self.task.evaluation.counts.numpy())
-            return Evaluated(self.task.scores, sorted(pictures.written), doubtful)
+            return EvaluationResult(self.task.scores, sorted(pictures.written), doubtful)
 
     def predict(
         self,
@@ -352,7 +354,7 @@ class Session:
         fixed = spread(len(samples), self.config.pictures.samples)
         self.tracking.prepare(self.folder, classes, len(samples))
         pictures = PredictionPictures(run.predictions, classes, fixed, every_n_epochs)
-        keep = KeepSamples(self.folder, samples.ids, classes, fixed)
+        keep = SampleWriter(self.folder, samples.ids, classes, fixed)
         viewers: list[Viewer] = [pictures, keep, *self.tracking.viewers]
         shown = fixed.union(*(viewer.places for viewer in self.tracking.viewers))
         worst = NUMBER_OF_WORST if fixed else 0

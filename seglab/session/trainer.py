@@ -21,7 +21,7 @@ from seglab.errors import ConfigError, one_line
 from seglab.run.checkpoints import AtomicCheckpointIO
 from seglab.runtime import launch, signals
 from seglab.runtime.collective import PlainDDP
-from seglab.runtime.preemption import is_asked
+from seglab.runtime.preemption import stop_requested
 from seglab.runtime.rank import world_size
 from seglab.schema import TrainerConfig
 
@@ -139,7 +139,8 @@ def interruptible(trainer: L.Trainer) -> Iterator[None]:
             raise signals.interruption() from None
         raise
     except RuntimeError as error:
-        if is_asked() and "DataLoader worker" in str(error):  # the signal reached the worker too
+        # The signal may have reached a loading process too.
+        if stop_requested() and "DataLoader worker" in str(error):
             raise signals.interruption() from None
         raise
     finally:

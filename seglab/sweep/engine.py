@@ -77,7 +77,7 @@ class Source(Protocol):
         """Return the jobs that have not been given."""
 
 
-class Listed:
+class JobList:
     """Jobs that are known from the beginning; those of one folder are one job."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
@@ -145,7 +145,7 @@ class Sweep:
         if len(jobs) > 1:
             finished = sum(job.state == FINISHED for job in jobs)
             self.say(f"{self.folder}: {len(jobs)} jobs, {finished} finished before")
-        self.launcher(self, Listed(jobs))
+        self.launcher(self, JobList(jobs))
 
     def plan(self, number: int, overrides: Sequence[str]) -> Job:
         """Plan a job, and print what has changed since it was last run."""
@@ -183,7 +183,7 @@ class Sweep:
         Raises:
             KeyboardInterrupt: after all running jobs have been ended and marked.
         """
-        with Board(self.console, source.total) as board, signals.handled():
+        with Board(self.console, source.total) as board, signals.handlers():
             self._loop(source, slots, start, board)
 
     def _loop(

@@ -61,14 +61,14 @@ class SlurmJob:
         self, config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path
     ) -> None:
         """Train or resume; requeue the job if it was preempted."""
-        from seglab.runtime.preemption import SIGNAL, ask, is_asked
+        from seglab.runtime.preemption import SIGNAL, request_stop, stop_requested
 
-        queue_again: Any = signal.signal(SIGNAL, ask)
+        queue_again: Any = signal.signal(SIGNAL, request_stop)
         write_to(str(folder / LOG))
         try:
             work(config, folder, overrides, modules)
         except KeyboardInterrupt:
-            if is_asked():
+            if stop_requested():
                 queue_again(SIGNAL, None)  # submitit's own: it ends this process
             raise
 

@@ -12,8 +12,9 @@ import yaml
 
 from seglab.config.compose import compose
 from seglab.config.overrides import home
-from seglab.config.trust import MAX_DEPTH, TARGETS, received_config
+from seglab.config.trust import TARGETS, received_config
 from seglab.errors import ConfigError, RunError
+from seglab.run.untrusted import MAX_DEPTH
 from seglab.schema import TrainConfig
 
 FILE = Path("/nowhere/a.ckpt")

@@ -289,7 +289,12 @@ def test_a_row_a_step_and_new_columns_widen_the_table(tmp_path: Path) -> None:
     with (tmp_path / "metrics.csv").open(newline="") as file:
         table = list(csv.reader(file))
     assert table == [
-        ["step", "train/loss", "lr/head", "val/IoU/a, \"b\"\n''c'"],  # marked: seglab.runtime.cells
+        [
+            "step",
+            "train/loss",
+            "lr/head",
+            "val/IoU/a, \"b\"\n''c'",
+        ],  # see seglab.runtime.csv_cells
         ["0", "2.0", "0.1", ""],
         ["1", "0.5", "", "0.30000000000000004"],
         ["3", "", "nan", ""],

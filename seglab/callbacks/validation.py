@@ -15,7 +15,7 @@ import lightning as L
 from seglab.data.datamodule import Batch
 from seglab.drawing.layout import Pixels
 from seglab.metrics.counts import miou
-from seglab.run.samples import Collected, Sample, Validated, worst_of
+from seglab.run.samples import Sample, SampleCollector, Validated, worst_of
 from seglab.runtime.collective import gather
 from seglab.runtime.files import nan_to_null, null_to_nan
 from seglab.tasks.base import Output, Task
@@ -49,7 +49,7 @@ class ValidationRecord(L.Callback):
     ) -> None:
         self.task, self.draw, self.viewers = task, draw, viewers
         self.shown, self.number_of_worst = shown, number_of_worst
-        self.collected = Collected(shown, number_of_worst)
+        self.collected = SampleCollector(shown, number_of_worst)
 
     def on_validation_batch_end(
         self,
@@ -75,7 +75,7 @@ class ValidationRecord(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gather the kept samples of all processes, and show them."""
         samples = _gathered(list(self.collected.samples.values()))
-        self.collected = Collected(self.shown, self.number_of_worst)  # frees their memory
+        self.collected = SampleCollector(self.shown, self.number_of_worst)  # frees their memory
         evaluation = self.task.evaluation
         if not trainer.is_global_zero or evaluation is None:
             return
