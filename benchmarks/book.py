@@ -5,12 +5,14 @@
 
 RUN is the folder of ``seglab train experiments=NAME …``, EVALUATION that of ``seglab evaluate`` of
 its last checkpoint, which adds the interval. Both may be several seeds' in turn: RUN EVALUATION
-RUN EVALUATION …. A result is ``experiments/results/NAME-SEED.json``.
+RUN EVALUATION …. A result is ``experiments/results/NAME-SEED.json``; an evaluation with overrides,
+such as ``evaluation.scales``, is a result of its own.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
 from collections import defaultdict
@@ -25,8 +27,12 @@ from torch.utils.flop_counter import FlopCounterMode
 import seglab
 
 BOOK = Path(__file__).parents[1] / "experiments"
+OVERRIDES = ".hydra/overrides.yaml"
 BEGIN, END = "<!-- results: begin, by python -m benchmarks.book -->", "<!-- results: end -->"
-PLACES = ("experiments", "data.root", "hydra.run.dir", "model.weights", "logger", "trainer.threads")
+PLACES = (
+    *("experiments", "data.root", "hydra.run.dir", "model.weights", "logger", "trainer.threads"),
+    *("checkpoint", "hydra/launcher"),
+)
 """Overrides that are told elsewhere, or are of no other machine."""
 
 HEAD = {
@@ -49,11 +55,14 @@ def result(run: Path, evaluation: Path) -> dict[str, Any]:
     status = json.loads((run / "status.json").read_text())
     if status["status"] != "finished":
         raise SystemExit(f"{run}: {status['status']}; only finished runs are in the book")
-    overrides = yaml.safe_load((run / ".hydra/overrides.yaml").read_text())
-    given = dict(one.split("=", 1) for one in overrides)
+    given, evaluated = (
+        dict(one.split("=", 1) for one in yaml.safe_load((folder / OVERRIDES).read_text()))
+        for folder in (run, evaluation)
+    )
+    others = [f"{key}={value}" for key, value in evaluated.items() if key not in PLACES]
     own = json.loads((run / "metrics.json").read_text())
     scores = json.loads((evaluation / "metrics.json").read_text())
-    if scores["val/mIoU"] != own["val/mIoU"]:
+    if not others and scores["val/mIoU"] != own["val/mIoU"]:
         raise SystemExit(f"{evaluation}: val/mIoU is not the run's own; evaluate its last.ckpt")
     ended, started = (datetime.fromisoformat(status[key]) for key in ("ended", "started"))
     net = seglab.load(run / "checkpoints/last.ckpt").task.net.eval()
@@ -61,6 +70,7 @@ def result(run: Path, evaluation: Path) -> dict[str, Any]:
         "recipe": given["experiments"],
         "seed": int(given.get("seed", 0)),
         "overrides": [f"{key}={value}" for key, value in given.items() if key not in PLACES],
+        "evaluated": others,
         "metrics": scores,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "macs": macs(net),
@@ -88,7 +98,8 @@ def rows(results: list[dict[str, Any]]) -> list[dict[str, str]]:
     """Return a row per recipe and its overrides, of all its seeds."""
     groups = defaultdict(list)
     for one in results:
-        others = tuple(text for text in one["overrides"] if not text.startswith("seed="))
+        overrides = [*one["overrides"], *one["evaluated"]]
+        others = tuple(text for text in overrides if not text.startswith("seed="))
         groups[one["recipe"], others].append(one)
     return [_row(recipe, others, group) for (recipe, others), group in sorted(groups.items())]
 
@@ -135,7 +146,8 @@ def written(page: str, results: list[dict[str, Any]]) -> str:
 def main(folders: list[str]) -> None:
     for run, evaluation in zip(folders[::2], folders[1::2], strict=True):
         one = result(Path(run), Path(evaluation))
-        path = BOOK / "results" / f"{one['recipe']}-{one['seed']}.json"
+        name = "-".join([one["recipe"], str(one["seed"]), *one["evaluated"]])
+        path = BOOK / "results" / f"{re.sub(r'[^a-z0-9.-]+', '_', name.lower()).strip('_')}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(one, indent=1) + "\n")
         print(path)

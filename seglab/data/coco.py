@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -62,7 +63,7 @@ class CocoFiles(SplitFiles):
             places[name] = place
         self.ids = [*places]
         if part is not None:
-            self.split, self.ids = part.name, part.of(self.ids, self.list_file)
+            self.split, self.ids = part.name, part.of(partial(list, self.ids), self.list_file)
         chosen = [places[name] for name in self.ids]
         self.images = [self.image_folder / listing.images[place] for place in chosen]
         self.entries = [listing.entries[place] for place in chosen]

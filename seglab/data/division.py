@@ -4,6 +4,9 @@ Iterative stratification (Sechidis et al., ECML PKDD 2011): the rarest class is 
 image to the part that lacks most of it. scikit-learn does not have it, and the packages that do
 depend on scikit-learn. The result depends on ids, classes and seed alone, not on the order of
 files.
+
+What is divided are units: images, or groups of them. A million units have few kinds, which differ
+in their number of images and in their classes.
 """
 
 from __future__ import annotations
@@ -12,10 +15,25 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
+from itertools import compress
+from typing import NamedTuple
+
+import numpy as np
 
 from seglab.errors import ConfigError
 
-TRAIN, VAL = 0, 1
+TRAIN, VAL, WAITING = 0, 1, -1
+
+
+class _Kind(NamedTuple):
+    """Units that are alike: how many images each has, and how many of them have each class."""
+
+    size: int
+    counts: tuple[tuple[int, int], ...]
+
+    @property
+    def labels(self) -> set[int]:
+        return {label for label, _ in self.counts}
 
 
 def divide(
@@ -34,34 +52,45 @@ def divide(
         ConfigError: fewer than two groups; ``group`` is not a valid expression, or an id does not
             match.
     """
-    members: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(present):
-        members[_unit(name, group)].append(name)
-    if len(members) < 2:
+    names = sorted(present)
+    if group is None:
+        units, unit_of = names, np.arange(len(names))
+        classes = map(frozenset, map(present.__getitem__, names))
+        alike = {labels: _Kind(1, tuple((x, 1) for x in labels)) for labels in {*classes}}
+        kinds = [alike[frozenset(present[name])] for name in names]
+    else:
+        units, unit_of, kinds = _grouped(names, present, group)
+    if len(units) < 2:
         key, what = (f"data.group={group}", "group") if group else ("data.val_fraction", "image")
         raise ConfigError(f"{key}: there is one {what}; at least two are needed to divide")
-    # Shared by images of equal classes: a million sets would slow the garbage collector.
-    alone = {labels: dict.fromkeys(labels, 1) for labels in {*map(frozenset, present.values())}}
-    counts: dict[str, Mapping[int, int]] = {
-        unit: alone[frozenset(present[names[0]])]
-        if len(names) == 1
-        else Counter(label for name in names for label in present[name])
-        for unit, names in members.items()
-    }
-    order = sorted(members, key=lambda unit: hashlib.sha256(f"{seed}|{unit}".encode()).digest())
-    part = _stratified(
-        order, {unit: len(names) for unit, names in members.items()}, counts, fraction
-    )
-    _cover(order, counts, part)
-    sides: tuple[list[str], list[str]] = ([], [])
-    for unit, names in members.items():
-        sides[part[unit]].extend(names)
-    return sorted(sides[TRAIN]), sorted(sides[VAL])
+    places = {kind: place for place, kind in enumerate(dict.fromkeys(kinds))}
+    kind_of = np.fromiter(map(places.__getitem__, kinds), np.intp, len(kinds))
+    order = _shuffled(units, seed)
+    part = _stratified(kind_of[order], [*places], fraction)
+    _cover(kind_of[order], [*places], part)
+    sides = np.empty_like(part)
+    sides[order] = part
+    trained = sides[unit_of] == TRAIN
+    return [*compress(names, trained.tolist())], [*compress(names, (~trained).tolist())]
 
 
-def _unit(name: str, group: str | None) -> str:
-    if group is None:
-        return name
+def _grouped(
+    names: Sequence[str], present: Mapping[str, Set[int]], group: str
+) -> tuple[list[str], np.ndarray, list[_Kind]]:
+    """Return the groups, the group of each name, and the kind of each group."""
+    places: dict[str, int] = {}
+    unit_of = [places.setdefault(_unit(name, group), len(places)) for name in names]
+    sizes = np.bincount(unit_of, minlength=1).tolist()
+    counts: list[Counter[int]] = [Counter() for _ in places]
+    for name, unit in zip(names, unit_of, strict=True):
+        counts[unit].update(present[name])
+    kinds = [
+        _Kind(size, tuple(sorted(count.items()))) for size, count in zip(sizes, counts, strict=True)
+    ]
+    return [*places], np.array(unit_of), kinds
+
+
+def _unit(name: str, group: str) -> str:
     try:
         match = re.search(group, name)
     except re.error as error:
@@ -72,58 +101,75 @@ def _unit(name: str, group: str | None) -> str:
     return key
 
 
-def _stratified(
-    order: Sequence[str],
-    sizes: Mapping[str, int],
-    counts: Mapping[str, Mapping[int, int]],
-    fraction: float,
-) -> dict[str, int]:
-    """Return the part of each unit."""
-    shares = (1 - fraction, fraction)
-    totals: dict[int, int] = defaultdict(int)
-    waiting: dict[int, list[str]] = defaultdict(list)
-    for unit in order:
-        for label, count in counts[unit].items():
-            totals[label] += count
-            waiting[label].append(unit)
-    lacks = {label: [share * total for share in shares] for label, total in totals.items()}
-    room = [share * sum(sizes.values()) for share in shares]
-    part: dict[str, int] = {}
+def _shuffled(units: Sequence[str], seed: int) -> np.ndarray:
+    """Return the places of the units in the order of SHA-256 of seed and unit."""
+    digests = b"".join([hashlib.sha256(f"{seed}|{unit}".encode()).digest() for unit in units])
+    words = np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 4)
+    return np.lexsort(words.T[::-1])  # by the first word, then the second, …
 
-    # The remaining units fit into the remaining room, so half a unit fits into some part.
-    def put(unit: str, wanted: Sequence[float]) -> None:
-        fits = [space > sizes[unit] / 2 - 1e-6 for space in room]
-        first = (wanted[TRAIN], room[TRAIN]) >= (wanted[VAL], room[VAL])
-        side = TRAIN if fits[TRAIN] and (first or not fits[VAL]) else VAL
-        part[unit] = side
-        room[side] -= sizes[unit]
-        for label, count in counts[unit].items():
-            totals[label] -= count
-            lacks[label][side] -= count
+
+def _stratified(kind_of: np.ndarray, kinds: Sequence[_Kind], fraction: float) -> np.ndarray:
+    """Return the part of each unit, ``(N,)`` int8.
+
+    Args:
+        kind_of: ``(N,)``, the place in ``kinds`` of each unit, in the order of their turns.
+        kinds: of the units.
+        fraction: the share of the images for validation.
+    """
+    shares = (1 - fraction, fraction)
+    amounts = np.bincount(kind_of).tolist()
+    totals: dict[int, int] = defaultdict(int)
+    kinds_with: dict[int, list[int]] = defaultdict(list)
+    for place, (kind, amount) in enumerate(zip(kinds, amounts, strict=True)):
+        for label, count in kind.counts:
+            totals[label] += count * amount
+            kinds_with[label].append(place)
+    lacks = {label: [share * total for share in shares] for label, total in totals.items()}
+    images = sum(kind.size * amount for kind, amount in zip(kinds, amounts, strict=True))
+    room = [share * images for share in shares]
+    part = np.full(len(kind_of), WAITING, np.int8)
+
+    def put(places: np.ndarray, wanted: Sequence[float]) -> None:
+        """Put units where most is wanted, one after the other.
+
+        The remaining units fit into the remaining room, so half a unit fits into some part.
+        """
+        sides = []
+        for kind in map(kinds.__getitem__, kind_of[places].tolist()):
+            half = kind.size / 2 - 1e-6
+            first = (wanted[TRAIN], room[TRAIN]) >= (wanted[VAL], room[VAL])
+            side = TRAIN if room[TRAIN] > half and (first or not room[VAL] > half) else VAL
+            sides.append(side)
+            room[side] -= kind.size
+            for label, count in kind.counts:
+                lacks[label][side] -= count
+                totals[label] -= count
+        part[places] = sides
 
     while remaining := [label for label, total in totals.items() if total]:
         rarest = min(remaining, key=lambda label: (totals[label], label))
-        for unit in waiting[rarest]:
-            if unit not in part:
-                put(unit, lacks[rarest])
-    for unit in order:
-        if unit not in part:  # no class, only void
-            put(unit, room)
+        has = np.zeros(len(kinds), bool)
+        has[kinds_with[rarest]] = True
+        put(np.flatnonzero(has[kind_of] & (part == WAITING)), lacks[rarest])
+    put(np.flatnonzero(part == WAITING), room)  # no class, only void
     return part
 
 
-def _cover(
-    order: Sequence[str], counts: Mapping[str, Mapping[int, int]], part: dict[str, int]
-) -> None:
+def _cover(kind_of: np.ndarray, kinds: Sequence[_Kind], part: np.ndarray) -> None:
     """Move units so that training contains every class and neither part is empty."""
-    kept = [unit for unit in order if part[unit] == VAL]
-    trained = {label for unit in order if part[unit] == TRAIN for label in counts[unit]}
-    for unit in list(kept):
-        if not trained.issuperset(counts[unit]):
+    trained: set[int] = set()
+    for place in np.unique(kind_of[part == TRAIN]).tolist():
+        trained |= kinds[place].labels
+    new = [not trained.issuperset(kind.labels) for kind in kinds]
+    for unit in np.flatnonzero(np.array(new)[kind_of] & (part == VAL)).tolist():
+        labels = kinds[kind_of[unit]].labels
+        if not trained.issuperset(labels):
             part[unit] = TRAIN
-            kept.remove(unit)
-            trained.update(counts[unit])
-    if len(kept) in (0, len(order)):  # of few units: the other part gets the one missed least
-        seen = Counter(label for unit in order for label in counts[unit])
-        rarest = {unit: min((seen[label] for label in counts[unit]), default=0) for unit in order}
-        part[max(order, key=rarest.__getitem__)] = TRAIN if kept else VAL
+            trained |= labels
+    validated = int((part == VAL).sum())
+    if validated in (0, len(part)):  # of few units: the other part gets the one missed least
+        seen: Counter[int] = Counter()
+        for place in kind_of.tolist():
+            seen.update(kinds[place].labels)
+        rarest = [min((seen[label] for label in kind.labels), default=0) for kind in kinds]
+        part[np.argmax(np.array(rarest)[kind_of])] = TRAIN if validated else VAL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -85,9 +86,11 @@ class FolderFiles(MaskFiles):
         self.table = mask_table(self.folder, values, names) if has_table else None
         list_file = _find_list(self.folder, split, part)
         self.list_file = list_file or self.image_folder
-        self.ids = read_ids(list_file) if list_file else _all_ids(self.image_folder)
-        if part is not None:
-            self.split, self.ids = part.name, part.of(self.ids, self.list_file)
+        read = partial(read_ids, list_file) if list_file else partial(_all_ids, self.image_folder)
+        if part is None:
+            self.ids = read()
+        else:
+            self.split, self.ids = part.name, part.of(read, self.list_file)
         if not look:
             return
         masks = _export(self.folder / mask_dir)
@@ -131,10 +134,10 @@ class FolderFiles(MaskFiles):
         path = self.instance_folder / f"{self.ids[index]}.png"
         return path if path.is_file() else None
 
-    def path_texts(self, index: int) -> list[str]:
-        """Return the files of a sample as texts."""
+    def path_columns(self, start: int, end: int) -> list[list[str]]:
+        """Return the files of a range of samples as texts, a list per kind of file."""
         kinds = (self.images, self.masks, self.instance_maps)
-        return [paths.text(index) for paths in kinds if isinstance(paths, Paths)]
+        return [paths.texts(start, end) for paths in kinds if isinstance(paths, Paths)]
 
     def _find(self, folder: Path, suffixes: Sequence[str]) -> Paths:
         names = listed(folder, self.ids)

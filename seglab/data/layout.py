@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from seglab.data.classes import VOID
+from seglab.data.file_stats import BLOCK, StatDigests, file_stats
 from seglab.data.files import IMAGE_FORMATS, Box, image_size, read_oriented
 from seglab.data.merging import merge_classes
 from seglab.data.paths import Paths
@@ -44,9 +42,6 @@ class Pixels:
     ambiguous: bool
 
 
-BLOCK = 500
-"""Files are looked at in blocks of so many ids, several at once: a network drive takes its time."""
-
 Source = Path | bytes
 """What pixels come from: a file, or a part of one that has been read."""
 
@@ -65,34 +60,21 @@ class Part:
     ids: Sequence[str] | None = None
     source: Path | None = None
 
-    def of(self, ids: Sequence[str], list_file: Path) -> list[str]:
-        """Return those of ``ids`` that are in this part.
+    def of(self, read: Callable[[], list[str]], list_file: Path) -> list[str]:
+        """Return the ids of this part.
+
+        Args:
+            read: returns all ids, not called for a computed part.
+            list_file: contains them, for errors.
 
         Raises:
-            DataError: the part has ids that are not in ``ids``.
+            DataError: the part has ids that ``read`` does not return.
         """
         if self.ids is None:
-            return list(ids)
-        if odd := sorted({*self.ids} - {*ids}):
+            return read()
+        if self.source is not None and (odd := sorted({*self.ids} - {*read()})):
             raise DataError(f"{self.source}: lists {odd[0]!r}, which {list_file} does not have")
         return list(self.ids)
-
-
-def file_stats(paths: Sequence[str]) -> list[int]:
-    """Return size, mtime, device, inode and ctime of each file, as int64.
-
-    Raises:
-        DataError: a file is missing.
-    """
-    numbers = []
-    for path in paths:
-        try:
-            stat = os.stat(path)  # noqa: PTH116 (a Path takes twice as long)
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror or error}") from None
-        inode = (stat.st_ino + 2**63) % 2**64 - 2**63  # unsigned
-        numbers += [stat.st_size, stat.st_mtime_ns, stat.st_dev, inode, stat.st_ctime_ns]
-    return numbers
 
 
 class SplitFiles(ABC):
@@ -266,49 +248,31 @@ class SplitFiles(ABC):
         Raises:
             DataError: a file is missing.
         """
-        own = hashlib.sha256(
-            repr((self.classes, self.meaning(), *self.pixel_format.meaning())).encode()
-        )
-        changes = hashlib.sha256()
-        listings = [str(path) for path in self.listings()]
-        blocks = chain(
-            [([""], [listings], [file_stats(listings)] if listings else [[]])],
-            (
-                (self.ids[start:end], map(self.path_texts, range(start, end)), stats.tolist())
-                for start, end, stats in self._stat_blocks()
-            ),
-        )
-        for names, paths, stats in blocks:
-            first, second = [], []
-            for name, files, numbers in zip(names, paths, stats, strict=True):
-                first.append(name)
-                for number, path in enumerate(files):
-                    size, modified, device, inode, changed = numbers[5 * number : 5 * number + 5]
-                    first.append(f"|{path.rpartition(os.sep)[2]}|{size}|{modified}")
-                    second.append(f"|{device}|{inode}|{changed}")
-            own.update("".join(first).encode())
-            changes.update("".join(second).encode())
-        return own.hexdigest(), changes.hexdigest()
+        digests = StatDigests(repr((self.classes, self.meaning(), *self.pixel_format.meaning())))
+        if listings := [str(path) for path in self.listings()]:
+            digests.add([], [listings], file_stats(listings))
+        for start, columns, stats in self._stat_blocks():
+            digests.add(self.ids[start : start + BLOCK], columns, stats)
+        return digests.own.hexdigest(), digests.changes.hexdigest()
 
-    def _stat_blocks(self) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield ranges of samples and their files' stats, which are read unless adopted."""
+    def _stat_blocks(self) -> Iterator[tuple[int, list[list[str]], np.ndarray]]:
+        """Yield the start of a block of samples, the paths, and the stats, read unless adopted."""
         known, blocks = self.stats if self.adopted else None, []
         self.adopted = False
 
-        def read(number: int) -> np.ndarray:
-            places = range(number * BLOCK, min((number + 1) * BLOCK, len(self)))
-            return np.array([file_stats(self.path_texts(place)) for place in places])
+        def read(number: int) -> tuple[list[list[str]], np.ndarray]:
+            start = number * BLOCK
+            columns = self.path_columns(start, min(start + BLOCK, len(self)))
+            if known is not None:
+                return columns, known[start : start + BLOCK]
+            return columns, np.concatenate([file_stats(column) for column in columns], axis=1)
 
         count = -(-len(self) // BLOCK)
-        reading = prefetch(read, count, threads=8) if known is None else repeat(None, count)
-        for number, block in enumerate(reading):
-            start, end = number * BLOCK, min((number + 1) * BLOCK, len(self))
-            if block is None and known is not None:
-                block = known[start:end]
-            assert block is not None
-            blocks.append(block)
-            yield start, end, block
-        if known is None and len({block.shape[1] for block in blocks}) == 1:
+        reading = prefetch(read, count, threads=8) if known is None else map(read, range(count))
+        for number, (columns, stats) in enumerate(reading):
+            blocks.append(stats)
+            yield number * BLOCK, columns, stats
+        if known is None:
             self.stats = np.concatenate(blocks)
 
     def adopt(self, whole: SplitFiles) -> Self:
@@ -323,9 +287,13 @@ class SplitFiles(ABC):
             self.stats, self.adopted = whole.stats[places], True
         return self
 
-    def path_texts(self, index: int) -> list[str]:
-        """Return the paths of :meth:`files` as strings."""
-        return [str(source) for source in self.files(index) if isinstance(source, Path)]
+    def path_columns(self, start: int, end: int) -> list[list[str]]:
+        """Return the paths of a range of samples as strings, a list per kind of file."""
+        rows = [
+            [str(source) for source in self.files(index) if isinstance(source, Path)]
+            for index in range(start, end)
+        ]
+        return [list(column) for column in zip(*rows, strict=True)]
 
     def named(self, source: Source, index: int) -> str:
         """Return the name of a source for errors."""

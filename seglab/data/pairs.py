@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from seglab.data.files import all_formats, all_suffixes
@@ -69,7 +70,7 @@ class PairFiles(MaskFiles):
             self._check_pairs(images, masks, folders)
         self.ids = read_ids(listed) if listed else sorted(images)
         if part is not None:
-            self.split, self.ids = part.name, part.of(self.ids, self.list_file)
+            self.split, self.ids = part.name, part.of(partial(list, self.ids), self.list_file)
         if not look:
             return
 

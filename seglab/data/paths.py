@@ -33,15 +33,16 @@ class Paths(Sequence[Path]):
         """Return one path, or the paths of a slice."""
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
-        return Path(self.text(index))
+        return Path(f"{self.prefix}{self.ids[index]}{self.suffixes[index]}")
 
     def take(self, indices: Sequence[int], ids: Sequence[str]) -> Paths:
         """Return some of the paths, whose ids are given too so that they are shared."""
         return Paths(self.folder, ids, [self.suffixes[position] for position in indices])
 
-    def text(self, index: int) -> str:
-        """Return one path as a string."""
-        return f"{self.prefix}{self.ids[index]}{self.suffixes[index]}"
+    def texts(self, start: int, end: int) -> list[str]:
+        """Return a range of the paths as strings."""
+        pairs = zip(self.ids[start:end], self.suffixes[start:end], strict=True)
+        return [f"{self.prefix}{name}{suffix}" for name, suffix in pairs]
 
 
 def listed(folder: Path, ids: Sequence[str]) -> set[str]:
@@ -51,11 +52,15 @@ def listed(folder: Path, ids: Sequence[str]) -> set[str]:
     network drive for each possible suffix.
     """
     names: set[str] = set()
-    for inner in {name.rpartition("/")[0] for name in ids} if len(ids) >= MANY else ():
+    if len(ids) < MANY:
+        return names
+    # Most data sets have no sub-folders, and then "" is the only prefix.
+    nested = [name.rpartition("/")[0] for name in ids if "/" in name]
+    for inner in {*nested, *([""] if len(nested) < len(ids) else [])}:
         prefix = posixpath.join(inner, "")
         try:
             with os.scandir(folder / inner) as entries:
-                names.update(prefix + entry.name for entry in entries if entry.is_file())
+                names.update([prefix + entry.name for entry in entries if entry.is_file()])
         except OSError:
             continue  # each of its files is reported as missing
     return names

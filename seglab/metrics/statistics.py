@@ -140,7 +140,7 @@ class Student:
 
     def __init__(self, degrees: float) -> None:
         # With t = tan(a) * sqrt(degrees) the density is proportional to cos(a) ** (degrees - 1).
-        self.scale, self.angles = math.sqrt(degrees), np.linspace(0, np.pi / 2, 200_001)
+        self.scale, self.angles = math.sqrt(degrees), np.linspace(0, np.pi / 2, 40_001)
         density = np.cos(self.angles) ** (degrees - 1)
         area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
         self.area = area / area[-1]

@@ -15,11 +15,13 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, TypeVar
 
+import numpy as np
+
 from seglab.data.classes import palette
 from seglab.metrics.counts import UNRELIABLE
 from seglab.printing import encodable
 from seglab.report.comparison import Comparison, Pair
-from seglab.report.curves import thin
+from seglab.report.curves import Curve, thin
 from seglab.report.importance import MISSING
 from seglab.report.pictures import samples
 from seglab.report.record import RunRecord
@@ -45,8 +47,8 @@ T = TypeVar("T")
 
 RATE = "lr/"
 
-POINTS = 40_000
-"""Limit of points for all curves of one kind, which a browser draws without delay."""
+POINTS = 25_000
+"""Limit of points for all curves of one kind; the page draws fewer where they are many lines."""
 
 
 def render(comparison: Comparison) -> str:
@@ -81,12 +83,13 @@ def payload(comparison: Comparison) -> dict[str, Any]:
     """Return the content of a page as plain data."""
     runs = comparison.runs
     pictures, uris, left_out = samples(runs)
-    rates = equal_rates(runs)
+    rates, steps, common = equal_rates(runs), Steps(), common_settings(runs)
     front = {id(run) for run in comparison.front.runs} if comparison.front else set()
     places = {id(run): place for place, run in enumerate(runs)}
-    most = max(100, min(2000, POINTS // len(runs)))
-    return {
+    most = max(50, min(2000, POINTS // len(runs)))
+    content = {
         "title": title(comparison),
+        "settings": common,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "columns": columns(runs),
         "differing": comparison.differing,
@@ -108,10 +111,10 @@ def payload(comparison: Comparison) -> dict[str, Any]:
                 "unreliable": interval.unreliable,
                 "images": len(run.evaluation.ids) if run.evaluation else None,
                 "differing": {key: setting(run, key) for key in comparison.differing},
-                "settings": {key: setting(run, key) for key in run.settings},
+                "settings": {k: setting(run, k) for k in run.settings if k not in common},
                 "overrides": run.overrides,
                 "curves": {
-                    rates.get(name, name): thin(points, most)
+                    rates.get(name, name): steps.encode(thin(points, most))
                     for name, points in run.curves.items()
                     if rates.get(name, name).startswith(name)
                 },
@@ -146,6 +149,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
         "uris": uris,
         "leftOut": left_out,
     }
+    return {**content, "steps": list(steps.known)}
 
 
 def _pairs(pairs: Sequence[Pair[T]], name: Callable[[T], str]) -> list[dict[str, Any]]:
@@ -166,14 +170,46 @@ def _pairs(pairs: Sequence[Pair[T]], name: Callable[[T], str]) -> list[dict[str,
 
 def equal_rates(runs: Sequence[RunRecord]) -> dict[str, str]:
     """Return the common name of learning rates that are equal in every run, for each of them."""
-    alike: dict[str, list[str]] = {}
+    alike: list[list[str]] = []
     for name in sorted({name for run in runs for name in run.curves if name.startswith(RATE)}):
-        curves = repr([run.curves.get(name) for run in runs])
-        alike.setdefault(curves, []).append(name)
+        same = [names for names in alike if all(_equal(run, name, names[0]) for run in runs)]
+        same[0].append(name) if same else alike.append([name])
     return {
         name: ", ".join([names[0], *(other.removeprefix(RATE) for other in names[1:])])
-        for names in alike.values()
+        for names in alike
         for name in names
+    }
+
+
+def _equal(run: RunRecord, one: str, other: str) -> bool:
+    first, second = run.curves.get(one), run.curves.get(other)
+    if first is None or second is None:
+        return first is second
+    return np.array_equal(first, second)
+
+
+class Steps:
+    """Writes curves for a page: the steps of all curves once, the values with five digits."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[float, ...], int] = {}
+
+    def encode(self, points: Curve) -> dict[str, Any]:
+        """Return the place of the steps among the known ones, and the values."""
+        steps = tuple(points[:, 0].tolist())
+        values = [float(f"{value:.5g}") for value in points[:, 1].tolist()]
+        return {"steps": self.known.setdefault(steps, len(self.known)), "values": values}
+
+
+def common_settings(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Return the settings that two runs or more have in common, as text."""
+    first, *others = runs
+    own = {"model.weights"}  # its text depends on the run
+    return {
+        key: setting(first, key)
+        for key, value in first.settings.items()
+        if others and key not in own
+        if all(key in run.settings and run.settings[key] == value for run in others)
     }
 
 

@@ -42,7 +42,7 @@ class RunRecord:
         settings: the resolved configuration under dotted names.
         overrides: of the command line.
         metrics: the content of ``metrics.json``, NaN for null, and the speed of training.
-        curves: the history to plot.
+        curves: the history to plot, ``(N, 2)`` arrays of steps and values.
         evaluation: the counts of its last evaluation, if any.
         data: the data digest of each used split, ``train`` and ``val``.
         checkpoint: the file name of the checkpoint that was evaluated.
@@ -81,7 +81,7 @@ class RunRecord:
     def last_miou(self) -> float:
         """The last validation of a run that did not finish, such as a pruned one; else NaN."""
         points = self.curves.get("val/mIoU")
-        return points[-1][1] if points and self.state != FINISHED else math.nan
+        return math.nan if points is None or self.state == FINISHED else float(points[-1, 1])
 
     @property
     def kind(self) -> str:

@@ -22,7 +22,8 @@ def test_the_table_is_that_of_the_committed_results() -> None:
 def test_seeds_of_one_recipe_are_one_row() -> None:
     scores = {"val/mIoU": 0.5, "val/mIoU_low": 0.4, "val/mIoU_high": 0.6, "val/pixel_accuracy": 0.9}
     one = {
-        "recipe": "smoke", "overrides": ["seed=1", "trainer.max_epochs=2"], "metrics": scores,
+        "recipe": "smoke", "overrides": ["seed=1", "trainer.max_epochs=2"], "evaluated": [],
+        "metrics": scores,
         "parameters": 1_500_000, "macs": 2_500_000_000, "minutes": 1.0, "images_per_second": 3.0,
     }  # fmt: skip
     other = {**one, "overrides": ["trainer.max_epochs=2"], "metrics": {**scores, "val/mIoU": 0.52}}
@@ -37,16 +38,18 @@ def test_seeds_of_one_recipe_are_one_row() -> None:
 def test_a_finished_run_is_taken_in(tmp_path: Path, tiny: list[str]) -> None:
     rest = [text for text in tiny if not text.startswith(("data=", "model="))]
     run = seglab.fit("experiments=smoke", *rest, f"hydra.run.dir={tmp_path}/run", quiet=True).folder
-    with pytest.raises(FileNotFoundError):
-        book.result(run, tmp_path)
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / book.OVERRIDES).write_text("[checkpoint=a, evaluation.flip=true]")
     (run / "metrics.json").rename(tmp_path / "metrics.json")
     own = (tmp_path / "metrics.json").read_text()
     (run / "metrics.json").write_text(own)
     taken = book.result(run, tmp_path)
     assert taken["recipe"] == "smoke"
+    assert taken["evaluated"] == ["evaluation.flip=true"]
     assert taken["parameters"] > 0
     assert taken["macs"] > 0
     assert not any(str(tmp_path) in text for text in taken["overrides"])
     (run / "metrics.json").write_text('{"val/mIoU": -1}')
+    (tmp_path / book.OVERRIDES).write_text("[checkpoint=a]")
     with pytest.raises(SystemExit, match=r"val/mIoU is not the run's own"):
         book.result(run, tmp_path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Set
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from seglab.data.layout import SplitFiles
 from seglab.data.layouts import open_files
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig, TrainConfig
+
+DIVIDED = 4000, "8818d7c2042213dfb2061d4b4912354cd97e27e81ce6e51ce30639527a6f6652"
 
 
 def drawn(count: int, seed: int) -> dict[str, set[int]]:
@@ -49,6 +53,70 @@ def test_both_parts_are_whole_and_every_class_is_trained_on(count: int, fraction
             assert classes(present, train) == classes(present, [*present])
         if count == 400 and fraction <= 0.5:
             assert len(val) == pytest.approx(fraction * count, abs=3)
+
+
+def plain_division(
+    present: Mapping[str, Set[int]], fraction: float, seed: int, group: str | None
+) -> tuple[list[str], list[str]]:
+    """Divide unit by unit, as the paper's pseudocode does."""
+    members: dict[str, list[str]] = {}
+    for name in sorted(present):
+        match = re.search(group, name) if group else None
+        members.setdefault(match[0] if match else name, []).append(name)
+    counts = {
+        unit: Counter(x for n in names for x in present[n]) for unit, names in members.items()
+    }
+    order = sorted(members, key=lambda unit: hashlib.sha256(f"{seed}|{unit}".encode()).digest())
+    shares, part = (1 - fraction, fraction), dict[str, int]()
+    totals = sum(counts.values(), Counter[int]())
+    lacks = {label: [share * total for share in shares] for label, total in totals.items()}
+    room = [share * len(present) for share in shares]
+
+    def put(unit: str, wanted: list[float]) -> None:
+        half = len(members[unit]) / 2 - 1e-6
+        first = (wanted[0], room[0]) >= (wanted[1], room[1])
+        side = part[unit] = 0 if room[0] > half and (first or room[1] <= half) else 1
+        room[side] -= len(members[unit])
+        for label, count in counts[unit].items():
+            totals[label] -= count
+            lacks[label][side] -= count
+
+    while remaining := [label for label in totals if totals[label]]:
+        rarest = min(remaining, key=lambda label: (totals[label], label))
+        for unit in order:
+            if unit not in part and rarest in counts[unit]:
+                put(unit, lacks[rarest])
+    for unit in order:
+        if unit not in part:
+            put(unit, room)
+    for unit in order:
+        trained = {x for other in order if part[other] == 0 for x in counts[other]}
+        if part[unit] == 1 and not trained.issuperset(counts[unit]):
+            part[unit] = 0
+    if len({*part.values()}) == 1:
+        seen = Counter(label for unit in order for label in counts[unit])
+        least = {unit: min((seen[x] for x in counts[unit]), default=0) for unit in order}
+        part[max(order, key=least.__getitem__)] ^= 1
+    sides = ([n for u in order if part[u] == side for n in members[u]] for side in (0, 1))
+    train, val = map(sorted, sides)
+    return train, val
+
+
+@pytest.mark.parametrize("group", [None, r"^s\d", r"\d\d$"])
+@pytest.mark.parametrize("count", [2, 3, 5, 9, 40, 120])
+def test_it_is_the_plain_division_unit_by_unit(count: int, group: str | None) -> None:
+    for seed in range(6):
+        images = enumerate(drawn(count, seed).values())
+        named = {f"s{n % 7}/{n:04}": have - {n % 3} for n, have in images}
+        for fraction in (0.001, 0.2, 0.5, 0.9):
+            expected = plain_division(named, fraction, seed, group)
+            assert divide(named, fraction, seed, group) == expected
+
+
+def test_a_large_division_is_the_same_on_every_machine() -> None:
+    train, val = divide(drawn(20_000, 5), 0.2, 3)
+    digest = hashlib.sha256("".join(train + val).encode()).hexdigest()
+    assert (len(val), digest) == DIVIDED
 
 
 def test_common_classes_are_shared_out_in_proportion() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -74,12 +75,15 @@ def test_the_key_is_a_digest_of_names_sizes_and_times(many: Path) -> None:
     files = FolderFiles(many, None, "train", classes=CLASSES)
     stats = hashlib.sha256(repr((files.classes, None)).encode())
     changes = hashlib.sha256()
-    for name, pair in zip(files.ids, plain_files(many, files.ids), strict=True):
-        stats.update(name.encode())
-        for path in pair:
-            one = path.stat()
-            stats.update(f"|{path.name}|{one.st_size}|{one.st_mtime_ns}".encode())
-            changes.update(f"|{one.st_dev}|{one.st_ino}|{one.st_ctime_ns}".encode())
+    pairs = plain_files(many, files.ids)
+    for start in range(0, len(pairs), 500):
+        images, masks = zip(*pairs[start : start + 500], strict=True)
+        names = [path.name for path in (*images, *masks)]
+        stats.update("\0".join([*files.ids[start : start + 500], *names]).encode())
+        for pair in pairs[start : start + 500]:
+            for one in map(Path.stat, pair):
+                stats.update(struct.pack("=qq", one.st_size, one.st_mtime_ns))
+                changes.update(struct.pack("=qqq", one.st_dev, one.st_ino, one.st_ctime_ns))
     before = files.stat_keys()
     assert before == (stats.hexdigest(), changes.hexdigest())
     last = many / "SegmentationClass/01202.png"

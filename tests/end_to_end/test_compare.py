@@ -36,7 +36,7 @@ def test_pages_of_runs_evaluations_and_scores_and_their_comparison(
     assert run["metrics"] == metrics
     assert run["low"] < run["high"]
     assert run["images"] == 5
-    assert len(run["curves"]["train/loss"]) == 4
+    assert len(run["curves"]["train/loss"]["values"]) == 4
     shown = {sample["id"] for sample in run["fixed"]}
     assert shown == {path.stem for path in (tmp_path / "runs/0/predictions").glob("*.png")}
     assert len(run["worst"]) == 5, "all of them, where there are so few"
@@ -128,7 +128,7 @@ def test_a_run_that_is_stopped_or_fails_leaves_its_page(
     assert seglab_cli("train", *tiny, "hydra.run.dir=runs/cut").code == 130
     (run,) = page_of(tmp_path / "runs/cut")["runs"]
     assert run["state"] == "interrupted"
-    assert len(run["curves"]["train/loss"]) == 2
+    assert len(run["curves"]["train/loss"]["values"]) == 2
     assert run["confusion"], "of the last validation"
     assert run["fixed"]
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
@@ -455,10 +456,21 @@ def test_curves_are_read_and_thinned(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     assert read_curves(path) == {}
     path.write_text("step,epoch,train/loss,val/IoU/cat\n0,0,1.5,\n1,0,nan,\n2,0,0.5,0.1\n")
-    assert read_curves(path) == {"train/loss": [(0, 1.5), (2, 0.5)]}
-    points = [(float(step), float(step % 2)) for step in range(1000)]
-    assert thin(points, 1000) == points
-    assert thin(points, 100) == [(4.5 + 10 * i, 0.5) for i in range(100)]
+    (curve,) = read_curves(path).values()
+    assert curve.tolist() == [[0, 1.5], [2, 0.5]]
+    points = np.array([(step, step % 2) for step in range(1005)], float)
+    assert thin(points, 1005).tolist() == points.tolist()
+    expected = [[4.5 + 10 * i, 0.5] for i in range(100)] + [[1002, 0.4]]
+    assert thin(points, 101).tolist() == expected
+
+
+def test_a_long_history_is_read_in_parts(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    rows = (f"{step},{step / 7!r},{'' if step % 9 else step}\n" for step in range(120_000))
+    path.write_text("step,train/loss,val/loss\n" + "".join(rows) + "120000\n")
+    curves = read_curves(path)
+    assert curves["train/loss"].tolist() == [[step, step / 7] for step in range(120_000)]
+    assert curves["val/loss"].tolist() == [[step, step] for step in range(0, 120_000, 9)]
 
 
 def test_to_compare_needs_no_torch() -> None:

@@ -95,8 +95,8 @@ def test_a_page_holds_what_a_run_kept(made_run: Made, tmp_path: Path) -> None:
     (run,) = data["runs"]
     assert run["metrics"] == result.runs[0].metrics
     assert run["settings"]["optimizer.lr"] == "0.1"
-    assert len(run["curves"]["train/loss"]) == 60
-    assert len(run["curves"]["val/mIoU"]) == 3
+    assert len(run["curves"]["train/loss"]["values"]) == 60
+    assert len(run["curves"]["val/mIoU"]["values"]) == 3
     assert run["confusion"] == result.runs[0].evaluation.confusion.tolist()  # type: ignore[union-attr]
     mious = result.runs[0].evaluation.mious()  # type: ignore[union-attr]
     for kind, count in (("worst", 3), ("fixed", 2)):

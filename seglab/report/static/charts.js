@@ -10,19 +10,22 @@ function families() {
 function drawClasses() {
   const family = $("family").value;
   const section = $("classes");
-  const measured = shown.filter((place) => Object.keys(report.runs[place].metrics).some((name) => name.startsWith(family)));
   section.hidden = !family;
   if (!family) return;
+  const all = shown.filter((place) => Object.keys(report.runs[place].metrics).some((name) => name.startsWith(family)));
+  const measured = all.slice(0, MOST);
+  $("left").hidden = all.length <= MOST;
+  $("left").textContent = `The first ${MOST} runs of the table; sort or filter it to see others.`;
   const classes = [...new Set(measured.flatMap((place) => report.runs[place].classes))];
   const value = (place, name) => report.runs[place].metrics[family + name] ?? null;
   const rows = measured.flatMap((place) =>
-    classes.map((name) => ({ run: report.runs[place].name, class: name, value: value(place, name) })),
+    classes.map((name) => ({ run: report.runs[place].label, class: name, value: value(place, name) })),
   );
   const title = short(family.slice(0, -1));
   const tooltip = [...(single ? [] : [{ field: "run" }]), { field: "class" }, { field: "value", title, format: ".4f" }];
   const box = h("div", { class: "plot" });
   section.querySelector(".plot").replaceWith(box);
-  const heads = ["class", ...measured.map((place) => (single ? title : report.runs[place].name))];
+  const heads = ["class", ...measured.map((place) => (single ? title : report.runs[place].label))];
   fill(section.querySelector("table"), heads, classes.map((name) => [name, ...measured.map((place) => value(place, name))]));
   if (single) {
     const sorted = rows.filter((row) => row.value !== null).sort((a, b) => b.value - a.value);

@@ -12,7 +12,9 @@ function drawCurves() {
   const lines = curveLines();
   $("curves").hidden = !drawn.length;
   $("curves").querySelector(".grid").replaceChildren(...drawn.map(([title, names]) => curvePlot(title, names, lines)));
+  const banded = lines.length <= MANY ? ", and its band reaches from the lowest to the highest of them" : "";
   $("bands").hidden = !lines.some(({ places }) => places.length > 1);
+  $("bands").textContent = `A line is the mean over seeds${banded}.`;
 }
 
 /** What is drawn as one line each: groups of seeds, and the other runs, in the order of the table. */
@@ -45,13 +47,12 @@ function curvePlot(title, names, lines) {
   const labels = single ? names : lines.map(({ label }) => label);
   lines.forEach(({ label, places }, rank) => {
     for (const name of names) {
-      const run = single ? name : label;
-      const curves = places.map((place) => report.runs[place].curves[name]).filter(Boolean);
-      if (curves.length === 1) {
-        for (const [step, value] of curves[0]) values.push({ step, value, run, rank: rank + 1 });
-      } else if (curves.length) {
-        for (const point of meanCurve(curves)) values.push({ ...point, run, rank: rank + 1 });
-      }
+      const curves = places.map((place) => curveOf(report.runs[place], name)).filter(Boolean);
+      const points = curves.length > 1 ? meanCurve(curves) : curves.flat().map(([step, value]) => ({ step, value }));
+      const every = Math.ceil((points.length * labels.length) / POINTS);
+      points
+        .filter((_, at) => (points.length - 1 - at) % every === 0)
+        .forEach((point) => values.push({ ...point, run: single ? name : label, rank: rank + 1 }));
     }
   });
   const zero = !title.endsWith("oss");
@@ -61,13 +62,13 @@ function curvePlot(title, names, lines) {
   // Expressions are interpreted, and there are many points: none that need not be.
   const line = {
     params: [{ name: "zoom", select: "interval", bind: "scales" }],
-    mark: { type: "line", strokeWidth: many ? 1 : 2, opacity: many ? 0.6 : 0.9, point: few ? { size: 30 } : false, tooltip: { content: "data" }, clip: true, aria: false, invalid: "show" },
+    mark: { type: "line", strokeWidth: many ? 1 : 2, opacity: many ? 0.6 : 0.9, point: few ? { size: many ? 10 : 30 } : false, tooltip: { content: "data" }, clip: true, aria: false, invalid: "show" },
     encoding: { y: { field: "value", ...y } },
   };
-  const banded = values.filter((point) => "low" in point);
+  const banded = many ? [] : values.filter((point) => "low" in point);
   const band = {
     data: { values: banded },
-    mark: { type: "area", opacity: many ? 0.08 : 0.2, clip: true, aria: false, tooltip: null },
+    mark: { type: "area", opacity: 0.2, clip: true, aria: false, tooltip: null },
     encoding: { y: { field: "low", ...y }, y2: { field: "high" } },
   };
   const box = h("div", { class: "plot" });

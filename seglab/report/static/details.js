@@ -18,7 +18,8 @@ function showRun(place, scroll = false) {
   legend(list, run.classes);
   const given = run.overrides.map((one) => h("code", {}, one)).flatMap((one) => [one, " "]);
   $("overrides").replaceChildren(given.length ? "Overrides: " : "", ...given);
-  const rows = Object.entries(run.settings);
+  const rows = Object.entries({ ...report.settings, ...run.settings });
+  if (!single) rows.sort(([one], [other]) => one.localeCompare(other));
   fill($("settings").querySelector("table"), ["setting", "value"], rows);
   $("settings").hidden = !rows.length;
   if (scroll) $("details").scrollIntoView();

@@ -19,6 +19,12 @@ function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** The points of a run's curve, [step, value]; undefined if it has none. */
+function curveOf(run, name) {
+  const curve = run.curves[name];
+  return curve && curve.values.map((value, at) => [report.steps[curve.steps][at], value]);
+}
+
 const missing = (value) => value === null || value === undefined;
 const number = (value) => (missing(value) ? "–" : value.toFixed(4));
 const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(4);

@@ -2,6 +2,8 @@
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const MANY = 12; // more runs than this are coloured by rank and named by the pointer only
+const MOST = 100; // rows of a heat map; the filter chooses which
+const POINTS = 8000; // of the curves of a plot: a point takes 20 µs to draw
 
 function theme() {
   const style = getComputedStyle(document.documentElement);
@@ -17,6 +19,9 @@ function theme() {
   };
 }
 
+// One plot at a time, with a pause after each, so that the page scrolls while they are drawn.
+let drawing = Promise.resolve();
+
 /** Draw a plot when it comes into view; `describe` is what it shows, in words. `tip` writes tooltips. */
 function plot(element, describe, spec, tip = {}) {
   element.setAttribute("role", "img");
@@ -31,20 +36,22 @@ function plot(element, describe, spec, tip = {}) {
       config: theme(),
     };
     const full = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description: describe, ...spec };
-    vegaEmbed(element, full, options).then(
-      () => {
-        element.setAttribute("data-drawn", "");
-        element.style.minHeight = ""; // kept the place until now
-      },
-      (error) => console.error(error),
-    );
+    const draw = async () => {
+      if (!element.isConnected) return; // another filter has replaced it
+      await vegaEmbed(element, full, options);
+      element.setAttribute("data-drawn", "");
+      element.style.minHeight = ""; // kept the place until now
+    };
+    const pause = () => new Promise((done) => setTimeout(done, 20));
+    drawing = drawing.then(draw).catch((error) => console.error(error)).then(pause);
   });
 }
 
 /** A colour for each curve: told apart where they are few, by rank where they are many. */
 function colour(names) {
   if (names.length > MANY) {
-    return { field: "rank", type: "quantitative", title: "rank", scale: { scheme: "viridis", reverse: true } };
+    const legend = { type: "gradient", orient: "bottom", direction: "horizontal", gradientThickness: 8, titleOrient: "left" };
+    return { field: "rank", type: "quantitative", title: "rank", scale: { scheme: "viridis", reverse: dark.matches }, legend };
   }
   const longest = Math.max(...names.map((name) => name.length));
   const columns = Math.max(1, Math.floor(60 / (longest + 5))); // about as many letters fit a plot

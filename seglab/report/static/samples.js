@@ -86,7 +86,7 @@ function drawSamples() {
   const figures = shown.flatMap((place) => {
     const run = report.runs[place];
     const sample = run.fixed.find((one) => `${one.id}\n${one.at[1]}` === key);
-    const title = sample && (missing(sample.miou) ? run.name : `${run.name} · ${number(sample.miou)}`);
+    const title = sample && (missing(sample.miou) ? run.label : `${run.label} · ${number(sample.miou)}`);
     return sample ? [{ title, sample, parts: [2] }] : [];
   });
   const first = figures.length ? figures[0].sample : null;

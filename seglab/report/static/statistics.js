@@ -7,11 +7,8 @@ function showSeeds() {
   section.hidden = !report.groups.length && !report.repeats.length;
   section.querySelector(".scroll").hidden = !report.groups.length;
   $("repeats").replaceChildren(...report.repeats.map((text) => h("li", {}, text)));
-  fill(section.querySelector("table"), ["settings", "mean val/mIoU", "±", "95 % interval", "seeds", "runs"],
-    report.groups.map((group) => {
-      const names = group.runs.map((place) => report.runs[place].name).join(", ");
-      return [group.label, group.mean, group.deviation, ends(group), String(group.seeds), names];
-    }));
+  fill(section.querySelector("table"), ["settings", "mean val/mIoU", "±", "95 % interval", "seeds"],
+    report.groups.map((group) => [group.label, group.mean, group.deviation, ends(group), String(group.seeds)]));
 }
 
 function showPairs() {

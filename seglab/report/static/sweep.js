@@ -6,8 +6,9 @@ function sweptKeys(places) {
   const parted = new Map();
   for (const key of named.filter((one) => one !== "seed")) {
     const texts = places.map((place) => settingOf(report.runs[place], key));
-    const parts = texts.map((text) => texts.indexOf(text)).join();
-    if (new Set(texts).size > 1 && !parted.has(parts)) parted.set(parts, key);
+    const levels = new Set(texts).size;
+    const parts = levels < texts.length ? texts.map((text) => texts.indexOf(text)).join() : key;
+    if (levels > 1 && !parted.has(parts)) parted.set(parts, key);
   }
   return [...parted.values()].slice(0, 12);
 }
@@ -54,9 +55,9 @@ function drawParallel(results, keys) {
   const scores = results.map((place) => miou(report.runs[place]) ?? report.runs[place].last);
   const axes = keys.map((key) => {
     const { values, isNumber, log } = valuesOf(key, results);
-    return parallelAxis(key, values, isNumber, log);
+    return parallelAxis(key.replace(/\.name$/, "").split(".").at(-1), values, isNumber, log);
   });
-  axes.push(parallelAxis("val/mIoU", scores, true, false));
+  axes.push(parallelAxis("mIoU", scores, true, false));
   const rows = results.flatMap((place, at) => {
     const run = report.runs[place];
     return axes.map((axis, x) => ({ run: run.name, x, height: axis.heights[at], mIoU: scores[at], ended: run.state }));
@@ -88,12 +89,12 @@ function drawParallel(results, keys) {
         mark: { type: "line", strokeWidth: results.length > 100 ? 1 : 2, opacity, aria: false, tooltip: null },
         encoding: {
           detail: { field: "run" },
-          color: { field: "mIoU", type: "quantitative", title: "mIoU", scale: { scheme: "viridis", reverse: !dark.matches }, legend: { gradientLength: 120 } },
-          ...(rows.some(({ ended }) => ended !== "finished") ? { strokeDash: { field: "ended", type: "nominal", title: null, scale: { domain: ["finished", "pruned"], range: [[1, 0], [4, 3]] } } } : {}),
+          color: { field: "mIoU", type: "quantitative", title: "mIoU", scale: { scheme: "viridis", reverse: !dark.matches }, legend: null },
+          ...(rows.some(({ ended }) => ended !== "finished") ? { strokeDash: { field: "ended", type: "nominal", title: null, scale: { domain: ["finished", "pruned"], range: [[1, 0], [4, 3]] }, legend: { orient: "bottom", symbolType: "stroke" } } } : {}),
         },
       },
       ...edge({ data: { values: labels }, mark: { baseline: "middle" }, encoding: { text: { field: "text" } } }),
-      ...edge({ data: { values: heads }, mark: { dy: -14, fontWeight: 600, limit: 160 }, encoding: { text: { field: "text" } } }),
+      ...edge({ data: { values: heads }, mark: { dy: -14, fontWeight: 600, limit: Math.max(50, Math.min(200, (0.6 * innerWidth) / axes.length)) }, encoding: { text: { field: "text" } } }),
     ],
   });
 }
@@ -107,9 +108,10 @@ function drawSweep() {
   drawParallel(scored, keys);
   const boxes = keys.map((key) => {
     const { values: settings, isNumber, log } = valuesOf(key, results);
-    const values = results.map((place, at) => ({ run: report.runs[place].name, setting: settings[at], value: miou(report.runs[place]) }));
+    const levels = [...new Set(settings)];
+    const values = results.map((place, at) => ({ run: report.runs[place].label, setting: settings[at], value: miou(report.runs[place]) }));
     const x = isNumber
-      ? { field: "setting", type: "quantitative", title: key, scale: log ? { type: "log", nice: false, padding: 12 } : { zero: false, padding: 12 }, axis: { format: "~g", labelOverlap: true } }
+      ? { field: "setting", type: "quantitative", title: key, scale: log ? { type: "log", nice: false, padding: 12 } : { zero: false, padding: 12 }, axis: { format: "~g", labelOverlap: true, ...(levels.length <= 8 ? { values: levels } : {}) } }
       : { field: "setting", type: "nominal", title: key, axis: { labelAngle: -30, labelLimit: 110 } };
     const box = h("div", { class: "plot" });
     plot(box, `mIoU against ${key}`, {
@@ -136,7 +138,7 @@ function drawFront() {
   const values = shown
     .map((place) => report.runs[place])
     .filter((run) => run.state === "finished" && !missing(run.metrics[first]) && !missing(run.metrics[second]))
-    .map((run) => ({ run: run.name, a: run.metrics[first], b: run.metrics[second], front: run.front ? "on the front" : "beaten" }));
+    .map((run) => ({ run: run.label, a: run.metrics[first], b: run.metrics[second], front: run.front ? "on the front" : "beaten" }));
   const box = h("div", { class: "plot" });
   $("front").querySelector(".plot").replaceWith(box);
   const axis = (field, title) => ({ field, type: "quantitative", title, scale: { zero: false, padding: 12 } });

@@ -24,7 +24,7 @@ function tableColumns() {
       const text = settingOf(run, key);
       return isNumber && text !== "" ? Number(text) : text;
     };
-    columns.push({ head: key, number: isNumber, value, text: (run) => settingOf(run, key) });
+    columns.push({ head: key, number: isNumber, value, text: (run) => rounded(settingOf(run, key)) });
   }
   for (const name of report.columns) {
     columns.push({ head: short(name), number: true, value: (run) => run.metrics[name] });
@@ -57,11 +57,17 @@ function matches(place) {
   return words.every((word) => haystacks[place].includes(word));
 }
 
+/** A run's name; only the end of a long one whose settings have columns of their own. */
+const tail = ({ name, label }) => (name !== label && name.length > 24 ? `…${name.slice(-12)}` : name);
+
+/** A fraction with four digits, as text; other text as it is. */
+const rounded = (text) => (/^-?\d*\.\d{5,}(e-?\d+)?$/.test(text) ? String(Number(Number(text).toPrecision(4))) : text);
+
 function cell(column, run, place) {
   const { head, value, text } = column;
   if (head === "run") {
     const open = () => showRun(place, true);
-    const name = h("button", { class: "link", type: "button", title: run.folder, onclick: open }, run.name);
+    const name = h("button", { class: "link", type: "button", title: run.folder, onclick: open }, tail(run));
     return h("th", { scope: "row" }, name);
   }
   if (head === "state") {
@@ -108,7 +114,8 @@ function drawTable() {
 function fill(table, heads, rows) {
   const item = (tag, value, attributes = {}) => {
     const isNumber = typeof value === "number" || value === null;
-    return h(tag, { ...attributes, class: isNumber ? "number" : "whole" }, isNumber ? number(value) : value);
+    const kind = isNumber ? "number" : value.length > 24 ? "whole" : null;
+    return h(tag, { ...attributes, class: kind }, isNumber ? number(value) : value);
   };
   table.replaceChildren(
     h("thead", {}, h("tr", {}, ...heads.map((head, place) =>
