@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from seglab.data.datamodule import check_batch_size
 from seglab.data.layouts import open_files
 from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.data.weights import is_auto
@@ -48,16 +49,7 @@ def check_job(config: TrainConfig, folder: Path) -> None:
     split, processes = config.data.split_name("train"), ranks(config.trainer)
     size = config.data.batch_size
     check_processes(config, reached.processes, processes, within_epoch=reached.batches > 0)
-    if samples < size:
-        raise ConfigError(
-            f"data.batch_size={size}: the {split} split has {samples} samples; a batch cannot be "
-            "larger"
-        )
-    if samples < size * processes:
-        raise ConfigError(
-            f"data.batch_size={size}: {processes} processes need {size * processes} samples a "
-            f"step; the {split} split has {samples}"
-        )
+    check_batch_size(size, processes, split, samples)
     limit = config.trainer.limit_train_batches
     check_share("trainer.limit_train_batches", limit, samples // (size * processes))
 
