@@ -196,8 +196,6 @@ class VOCDataModule(L.LightningDataModule):
         Raises:
             ConfigError, DataError: the data set cannot be used; names the key or file.
         """
-        if len(self.config.scale) != 2 or self.config.scale[0] > self.config.scale[1]:
-            raise ConfigError(f"data.scale={self.config.scale}: must be [smallest, largest]")
         check_training_lists(self.config)
         size, length = self.config.batch_size, len(self.split(self.train_split))
         check_batch_size(size, 1, self.train_split, length)
