@@ -118,7 +118,7 @@ def _extended_from(folder: Path, recorded: Mapping[str, Any], config: TrainConfi
         return None
     if not (folder / CHECKPOINTS / LAST).is_file():
         raise ConfigError(
-            f"{EPOCHS}={more}: {folder} has finished {epochs} epochs and kept no {LAST} to extend "
+            f"{EPOCHS}={more}: {folder} has finished {epochs} epochs and has no {LAST} to extend "
             "it from; checkpoints=last or both keeps it"
         )
     return epochs
