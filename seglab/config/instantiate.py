@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from seglab.errors import ConfigError, one_line, options
 
 REFUSALS = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
-"""How a target says no to what it is given; without a cause, Hydra's own policy has said no."""
+"""What a target raises for arguments that it refuses; without a cause, Hydra refused the target."""
 
 
 EXTRAS = {

@@ -1,6 +1,6 @@
 """Which files of a data set an untrusted checkpoint may name. Imports no torch.
 
-``data.root`` may be any folder, because a run of one's own is evaluated from its checkpoint alone.
+``data.root`` may be any folder, because users evaluate their own runs from the checkpoint alone.
 Everything else has to be inside it, unless the command line names it.
 """
 

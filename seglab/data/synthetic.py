@@ -71,7 +71,7 @@ def write_tree(root: Path, spec: SyntheticSpec) -> None:
 
     ``JPEGImages`` holds RGB JPEGs; ``SegmentationClass`` and ``SegmentationObject`` palette PNGs of
     uint8 labels (0..6) and instance ids (1..n), 255 void around every object; ``Annotations`` one
-    XML an image with 1-based inclusive boxes in pixels; ``ImageSets/Segmentation`` the lists.
+    XML per image with 1-based inclusive boxes in pixels; ``ImageSets/Segmentation`` the lists.
 
     Raises:
         DataError: ``root/VOC2007`` exists, or the folder cannot be written.

@@ -43,7 +43,7 @@ class InstanceSegmentation(Task):
         self.mask_ap = MaskAP(self.classes)
 
     def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
-        """Map plain ``(B, C, H, W)`` uint8 to torchvision's results, one an image."""
+        """Map plain ``(B, C, H, W)`` uint8 to torchvision's results, one per image."""
         results: list[dict[str, Tensor]] = self.net(list(self.normalise(image)))
         return results
 

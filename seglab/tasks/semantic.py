@@ -62,7 +62,7 @@ class SemanticSegmentation(Task):
         """Try the loss too, on a small blank image that is half void.
 
         Raises:
-            ConfigError: the output does not fit the image or the classes; no loss comes of it.
+            ConfigError: the output does not fit the image or the classes, or the loss fails.
         """
         super().check_output()
         truth = torch.zeros(1, 8, 8, dtype=torch.uint8)
