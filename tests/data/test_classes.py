@@ -88,7 +88,7 @@ def test_labelmap_that_is_no_text_or_names_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read as a label map"):
         read_labelmap(path)
     path.write_text("# nothing\n")
-    with pytest.raises(DataError, match="no class in it"):
+    with pytest.raises(DataError, match="contains no class"):
         read_labelmap(path)
 
 
