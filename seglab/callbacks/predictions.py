@@ -29,22 +29,22 @@ class PredictionPictures:
     Args:
         folder: for the pictures.
         classes: their names, in the order of the values.
-        indices: indices in the split of the samples to show.
+        places: indices in the split of the samples to show.
         every_n_epochs: the interval; 0 means only after the last epoch.
     """
 
     def __init__(
-        self, folder: Path, classes: tuple[str, ...], indices: set[int], every_n_epochs: int
+        self, folder: Path, classes: tuple[str, ...], places: set[int], every_n_epochs: int
     ) -> None:
         self.folder, self.classes, self.every_n_epochs = folder, classes, every_n_epochs
-        self.indices = indices
+        self.places = places
         self.written: list[Path] = []
 
     def draw(
         self, trainer: L.Trainer, batch: Batch, output: Output, position: int, miou: float
     ) -> Pixels | None:
         """Draw a sample of a batch, if it is selected and due in this epoch."""
-        if int(batch.position[position]) not in self.indices or not self._due(trainer):
+        if int(batch.position[position]) not in self.places or not self._due(trainer):
             return None
         truth = batch.class_map[position].cpu()
         image = viewable(batch.image[position].permute(1, 2, 0).cpu().numpy())

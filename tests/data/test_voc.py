@@ -102,10 +102,10 @@ def test_ids_may_lie_in_folders(tree: Tree) -> None:
 def test_a_list_that_is_not_there(tree: Tree) -> None:
     said = refused(tree, "test")
     assert str(tree.list("test")) in said
-    assert "there is train, val" in said
+    assert "available: train, val" in said
     tree.list("train").unlink()
     tree.list("val").unlink()
-    assert "there is none" in refused(tree)
+    assert "available: none" in refused(tree)
 
 
 def test_any_list_file_is_a_split(tree: Tree, tmp_path: Path) -> None:
