@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
@@ -56,10 +56,10 @@ def validation(rounds: int, images: int, overrides: list[str]) -> None:
     config = compose("train", TrainConfig, [*recipe, *overrides]).config
     data = VOCDataModule(config.data)
     task = build_task(balance(config, data.record("train"))).eval()
-    config.trainer.limit_val_batches = images // config.data.eval_batch_size
-    batches = list(islice(data.val_dataloader(), config.trainer.limit_val_batches))
+    limit = images // config.data.eval_batch_size
+    batches = list(islice(data.val_dataloader(), limit))
     with tempfile.TemporaryDirectory() as folder:
-        trainer: L.Trainer = build_trainer(config.trainer, Path(folder), [])
+        trainer = build_trainer(replace(config.trainer, limit_val_batches=limit), Path(folder))
 
         def ours() -> None:
             trainer.validate(task, data, verbose=False)

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from seglab.commands.tables import show_metrics, show_paths
 from seglab.config.compose import compose, override_stored
-from seglab.config.trust import received_config
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
 from seglab.data.pixels import RGB, PixelFormat, to_pixels
 from seglab.drawing.pictures import overlay, viewable
-from seglab.run.checkpoints import read_checkpoint, stored_config
+from seglab.export.reading import received_model
 from seglab.run.resume import check_run
 from seglab.schema import TrainConfig
 from seglab.session import JobResult, Session, start_job
@@ -114,19 +113,19 @@ class Predictor:
 
 
 def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
-    """Load a checkpoint that ``seglab train`` wrote.
+    """Load a checkpoint that ``seglab train`` wrote, or a file of ``seglab export``.
 
     Args:
         checkpoint: the file.
-        trust: whether its configuration may build any target, and so run any code.
+        trust: whether its configuration may build any target, or a ``.pt2`` file be opened; either
+            can run any code.
 
     Raises:
         RunError: no such file, damaged, holding code, or not written by seglab.
         ConfigError: its configuration is wrong, or needs ``trust=True``.
     """
     path = Path(checkpoint)
-    content = read_checkpoint(path)
-    stored = received_config(stored_config(content), path, trust)
+    content, stored = received_model(path, trust)
     session = Session(override_stored(stored, []), "predict", path.parent)
     pixel_format = PixelFormat.configured(session.config.data)
     return Predictor(

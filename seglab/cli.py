@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "train a model: a run folder with checkpoints, metrics and pictures",
     "evaluate": "metrics of a checkpoint: checkpoint=FILE [split=val]",
     "predict": "class maps of photographs: checkpoint=FILE input=FILE_OR_DIR output=DIR",
+    "export": "a model for other runtimes: checkpoint=FILE output=FILE.onnx|FILE.pt2",
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
     "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR] [--format …]",
     "data": "a data set: synth | show | check | stats | import | download",
@@ -76,6 +77,11 @@ def parser(command: str) -> argparse.ArgumentParser:
         built.add_argument("--dry-run", action="store_true", help=text)
         text = "a sweep: one run for each combination of values, such as seed=0,1,2 model=a,b"
         built.add_argument("-m", "--multirun", action="store_true", help=text)
+    if command == "predict":
+        text = "also write output/probabilities/ID.npz: float16, a class a channel"
+        built.add_argument("--probabilities", action="store_true", help=text)
+        text = "write the class maps alone, without pictures to look at"
+        built.add_argument("--no-overlays", action="store_true", help=text)
     if command == "data":
         built.add_argument(
             "action", choices=("synth", "show", "check", "stats", "import", "download")

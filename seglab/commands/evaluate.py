@@ -30,17 +30,15 @@ def main(overrides: list[str]) -> dict[str, float]:
     check_root(rest)
     # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.commands.tables import show_metrics, show_paths
-    from seglab.config.trust import received_config
     from seglab.config.trusted_data import check_received_group, check_received_list
+    from seglab.export.reading import received_model
     from seglab.loggers.wandb.artifacts import local_checkpoint
-    from seglab.run.checkpoints import read_checkpoint, stored_config
     from seglab.runtime.launch import run
 
     if composed.config.trust:
         add_import_path(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
-    stored = stored_config(read_checkpoint(path))
-    stored = received_config(stored, path, composed.config.trust, rest)
+    _, stored = received_model(path, composed.config.trust, rest)
     stored["trainer"]["limit_val_batches"] = None  # a run may validate on a part
     config = override_stored(stored, rest)
     if not composed.config.trust:
@@ -71,9 +69,9 @@ def measure(
     Raises:
         SeglabError: names the wrong key or file, and what would be right.
     """
-    from seglab.run.checkpoints import read_checkpoint
+    from seglab.export.reading import read_model
     from seglab.session import Session
 
     command_config = composed.config
     session = Session(config, "evaluate", composed.folder, overrides, console, command_config.split)
-    return session.validate(read_checkpoint(path), path, composed.plain)
+    return session.validate(read_model(path), path, composed.plain)

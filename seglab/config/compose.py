@@ -40,7 +40,7 @@ from seglab.schema import LossConfig, TrainConfig, check_values
 
 T = TypeVar("T")
 
-CHECKPOINT_COMMANDS = ("evaluate", "predict")
+CHECKPOINT_COMMANDS = ("evaluate", "predict", "export")
 """Their configuration comes from a checkpoint; the current folder has only what is asked for."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from seglab.data.files import all_formats, all_suffixes, image_size, read_image
 from seglab.data.pixels import RGB, PixelFormat
+from seglab.data.prefetch import prefetch
 from seglab.data.sampling import evaluation_batches
 from seglab.errors import ConfigError, DataError
 
@@ -62,6 +63,12 @@ class ImageBatches(Dataset[Images]):
     def __len__(self) -> int:
         return len(self.batches)
 
+    def bytes_of(self, index: int) -> int:
+        """Return how many bytes the pixels of a batch are."""
+        paths = self.batches[index]
+        height, width = self.sizes[paths[0]]
+        return len(paths) * height * width * self.pixel_format.channels
+
     def __getitem__(self, index: int) -> Images:
         paths = self.batches[index]
         images: dict[str, Tensor] = {}
@@ -77,6 +84,20 @@ class ImageBatches(Dataset[Images]):
         pixels = torch.stack([*images.values()]) if images else empty
         # (B, H, W, C) pixels viewed as (B, C, H, W) are channels_last.
         return Images(pixels.permute(0, 3, 1, 2), [*images], unreadable)
+
+
+class ImagesAhead:
+    """The batches of photographs in order, decoded ahead of their consumer by one thread."""
+
+    def __init__(self, batches: ImageBatches) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Images]:
+        batches = self.batches
+        return prefetch(batches.__getitem__, len(batches), batches.bytes_of, threads=1)
 
 
 def find_images(source: Path) -> list[Path]:

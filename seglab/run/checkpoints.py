@@ -142,6 +142,8 @@ def load_weights(task: torch.nn.Module, checkpoint: dict[str, Any], path: Path) 
     Raises:
         RunError: they belong to another model; names the first tensor that does not fit.
     """
+    if "state_dict" not in checkpoint:  # an exported file: its net has them already
+        return
     weights: dict[str, torch.Tensor] = checkpoint["state_dict"]
     targets = task.state_dict()
     for name in sorted({*weights, *targets}):

@@ -71,8 +71,19 @@ def read_json(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         DamagedError: too large or too deep, not JSON, or not an object; names the file.
     """
+    return parse_json(_text(path), path)
+
+
+def parse_json(text: str | bytes, path: Path) -> dict[str, Any]:
+    """Parse the text of a JSON object of at most :data:`MAX_BYTES`, found in the file ``path``.
+
+    Raises:
+        DamagedError: as :func:`read_json`.
+    """
     try:
-        value = json.loads(_text(path))
+        if len(text) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
+        value = json.loads(text)
         if not isinstance(value, dict):
             raise ValueError("not a JSON object")
         _check_plain(value)

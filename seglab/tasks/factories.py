@@ -21,6 +21,7 @@ from seglab.inference.tiles import Tiling
 from seglab.losses import Loss
 from seglab.models.backbones import mean_and_std
 from seglab.models.channels import with_channels
+from seglab.models.exported import ExportedNet, OnnxObjects
 from seglab.schema import (
     AUTO,
     EvaluationConfig,
@@ -41,33 +42,39 @@ TASKS: dict[str, type[Task]] = {
 
 OWN_METRICS = {
     *("loss", "mIoU", "mIoU_low", "mIoU_high", "pixel_accuracy", "mean_accuracy", "fw_IoU"),
-    *("mask_AP", "mask_AP50"),
+    *("mask_AP", "mask_AP50", "boundary_IoU"),
 }
 """Names of ``val/NAME`` that are taken."""
 
 
-def build_task(config: TrainConfig, per_image: bool = False, first_step: int = 0) -> Task:
+def build_task(
+    config: TrainConfig, per_image: bool = False, first_step: int = 0, soft: bool = False
+) -> Task:
     """Build the configured net and the task around it; see :class:`seglab.tasks.base.Task`.
 
     Args:
         config: the checked configuration.
         per_image: whether the metrics include an interval over images.
         first_step: the step of the run at which its schedule starts: 0, or that of its extension.
+        soft: whether predictions include probabilities.
 
     Raises:
-        ConfigError: an unknown or rejected argument of a part, or an output that does not fit the
-            classes.
+        ConfigError: an unknown or rejected argument of a part, probabilities of objects, or an
+            output that does not fit the classes.
     """
     net = build(config.model.net, "model.net")
     if not isinstance(net, nn.Module):
         raise ConfigError(f"model.net._target_={config.model.net['_target_']}: not an nn.Module")
     try:
-        with_channels(net, config.data.channels)
+        if not isinstance(net, ExportedNet):
+            with_channels(net, config.data.channels)
     except ValueError as error:
         text = f"model.net: {error}, which data.channels={config.data.channels} needs"
         raise ConfigError(text) from None
     classes = tuple(config.data.classes or ())
     mean, std = mean_and_std(config.model)
+    if soft and config.model.task != "semantic":
+        raise ConfigError("--probabilities: not for model.task=instance, whose maps are painted")
     arguments = _semantic if config.model.task == "semantic" else _instance
     task = TASKS[config.model.task](
         net,
@@ -88,7 +95,9 @@ def build_task(config: TrainConfig, per_image: bool = False, first_step: int = 0
         seed=config.seed,
         per_image=per_image,
         tiling=_tiling(config.evaluation),
+        boundary=config.evaluation.boundary,
         **arguments(net, config, len(classes)),
+        **({"soft": True} if soft else {}),
     )
     task.check_output()
     return task
@@ -108,7 +117,7 @@ def _semantic(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, An
 
 
 def _instance(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, Any]:
-    if not isinstance(net, MaskRCNN):
+    if not isinstance(net, MaskRCNN | OnnxObjects):
         raise ConfigError(
             f"model.net: a {type(net).__name__}; model.task=instance needs a "
             "torchvision.models.detection.MaskRCNN"

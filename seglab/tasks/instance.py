@@ -14,6 +14,7 @@ from seglab.data.instances import Detections, find_instances
 from seglab.errors import ConfigError
 from seglab.inference.objects import tiled_objects
 from seglab.metrics.mask_ap import MaskAP, void_pixels
+from seglab.models.exported import OnnxObjects
 from seglab.tasks.base import Output, Task, singles
 
 MASK_THRESHOLD = 0.5
@@ -24,7 +25,7 @@ class InstanceSegmentation(Task):
     """Objects by torchvision's Mask R-CNN, its own losses; class maps are painted by score.
 
     Args:
-        net: the Mask R-CNN.
+        net: the Mask R-CNN, or one in a file.
         classes: the names of the K classes, in the order of their values.
         score_threshold: objects with a lower score are not painted into class maps.
         others: as :class:`seglab.tasks.base.Task` takes them.
@@ -32,7 +33,7 @@ class InstanceSegmentation(Task):
 
     def __init__(
         self,
-        net: MaskRCNN,
+        net: MaskRCNN | OnnxObjects,
         classes: Sequence[str],
         *,
         score_threshold: float = 0.5,
@@ -55,8 +56,9 @@ class InstanceSegmentation(Task):
         """
         if self.tiling is None:
             return [_detections(self(single)[0]) for single in singles(image)]
-        assert isinstance(self.net, MaskRCNN)
-        limit: int = self.net.roi_heads.detections_per_img
+        net = self.net
+        assert isinstance(net, MaskRCNN | OnnxObjects)
+        limit = net.limit if isinstance(net, OnnxObjects) else net.roi_heads.detections_per_img
         return [
             tiled_objects(single, self.tiling, lambda tile: _detections(self(tile)[0]), limit)
             for single in singles(image)
@@ -78,6 +80,8 @@ class InstanceSegmentation(Task):
         Raises:
             ConfigError: they are made for another number of them, or the net for other channels.
         """
+        if isinstance(self.net, OnnxObjects):
+            return
         assert isinstance(self.net, MaskRCNN)
         normalised, channels = len(self.net.transform.image_mean), self.mean.numel()
         if normalised not in (1, channels):

@@ -30,6 +30,7 @@ class SemanticSegmentation(Task):
         aux_weight: factor of the loss of an auxiliary head, where the net has one.
         flip: whether to average the logits of an image and its horizontal flip.
         scales: the scales of an image whose logits are averaged.
+        soft: whether predictions include probabilities.
         others: as :class:`seglab.tasks.base.Task` takes them.
     """
 
@@ -42,10 +43,12 @@ class SemanticSegmentation(Task):
         aux_weight: float = 0.5,
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
+        soft: bool = False,
         **others: Any,
     ) -> None:
         super().__init__(net, classes, **others)
         self.aux_weight, self.flip, self.scales = aux_weight, flip, tuple(scales)
+        self.soft = soft
         self.loss = self.configure_losses() if loss is None else loss
         terms = len(self.loss.terms) if isinstance(self.loss, SegmentationLoss) else 1
         self.metrics = SegmentationMetrics(self.classes, self.metrics.per_image, terms)
@@ -109,10 +112,16 @@ class SemanticSegmentation(Task):
 
     def predict(self, image: Tensor) -> Output:
         """Map ``(B, C, H, W)`` uint8 to the classes of the largest logits."""
-        maps = [
-            torch.cat([class_map(logits) for logits in strips], 1) for strips in self.strips(image)
-        ]
-        return Output(torch.cat(maps))
+        maps, soft = [], []
+        for strips in self.strips(image):
+            answers = [
+                (class_map(one), _wide(one)[0].softmax(0).half() if self.soft else None)
+                for one in strips
+            ]
+            maps.append(torch.cat([labels for labels, _ in answers], 1))
+            soft.append([each for _, each in answers if each is not None])
+        probabilities = [torch.cat(parts, 1) for parts in soft] if self.soft else None
+        return Output(torch.cat(maps), probabilities=probabilities)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch, an auxiliary head's included."""
