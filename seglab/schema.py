@@ -132,7 +132,7 @@ class Mark(Enum):
     """
 
     NO_EFFECT = "no effect"
-    """Where things are, what is kept and who is told."""
+    """Paths, what is saved, and logging: without effect on the result."""
 
     MACHINE = "machine"
     """What the run is computed on: another value may change the last digits."""

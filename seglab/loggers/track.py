@@ -26,11 +26,11 @@ from seglab.loggers.wandb.facts import facts, recipe, run_name, tuned
 from seglab.loggers.wandb.links import alert, link_best, link_inputs, parent
 from seglab.loggers.wandb.logger import WandbLogger, define_metrics
 from seglab.loggers.wandb.session import Session
+from seglab.printing import print_plain
 from seglab.run.settings import flatten
 from seglab.run.status import NONE, status
 from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
-from seglab.text import print_plain
 
 
 class Tracking:
@@ -40,7 +40,7 @@ class Tracking:
         self.loggers: list[Logger] = []
         self.callbacks: list[L.Callback] = []
         self.viewers: list[WandbResults] = []
-        """What shows a validation; see ``seglab.callbacks.validated``."""
+        """What shows a validation; see ``seglab.callbacks.validation``."""
 
     def prepare(self, folder: Path, classes: tuple[str, ...], total: int) -> None:
         """Create loggers and callbacks; nothing is written yet.

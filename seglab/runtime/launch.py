@@ -23,6 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from seglab.errors import ConfigError
+from seglab.printing import print_plain, printable_lines
 from seglab.runtime import signals
 from seglab.runtime.cores import cores
 from seglab.runtime.nodes import joined
@@ -34,9 +35,8 @@ from seglab.runtime.rank import (
     world_size,
 )
 from seglab.runtime.ranks import run_ranks
-from seglab.runtime.worker import settle
+from seglab.runtime.worker import detach
 from seglab.schema import TrainerConfig
-from seglab.text import print_plain, printable_lines
 
 PRELOADED = ["seglab.session", "seglab.commands.evaluate", "seglab.runtime.preload"]
 """What the server imports, so that no job has to."""
@@ -205,7 +205,7 @@ def _job(
     """Run as the process of one job."""
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
-    settle(log)
+    detach(log)
     try:
         function(*arguments)
     except KeyboardInterrupt as interruption:
