@@ -23,7 +23,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from benchmarks.measure import data_overrides, in_turn, prepare, show
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.weights import balanced
+from seglab.data.weights import balance
 from seglab.metrics.confusion import SegmentationMetrics, class_map
 from seglab.schema import TrainConfig
 from seglab.session.trainer import build_trainer
@@ -55,7 +55,7 @@ def validation(rounds: int, images: int, overrides: list[str]) -> None:
     recipe = ["experiments=fcn8s_voc2007", "model.weights=null", "evaluation.flip=false"]
     config = compose("train", TrainConfig, [*recipe, *overrides]).config
     data = VOCDataModule(config.data)
-    task = build_task(balanced(config, data.record("train"))).eval()
+    task = build_task(balance(config, data.record("train"))).eval()
     limit = images // config.data.eval_batch_size
     batches = list(islice(data.val_dataloader(), limit))
     with tempfile.TemporaryDirectory() as folder:

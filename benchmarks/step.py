@@ -27,7 +27,7 @@ from rich.console import Console
 from benchmarks.measure import Clock, data_overrides, prepare, show
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.weights import balanced
+from seglab.data.weights import balance
 from seglab.schema import TrainConfig
 from seglab.session import run_job
 from seglab.tasks.base import main_output
@@ -50,7 +50,7 @@ def bare(config: TrainConfig, steps: int) -> float:
     torch.use_deterministic_algorithms(False)  # torch's default, which our run has changed
     L.seed_everything(config.seed, verbose=False)
     data = VOCDataModule(config.data, config.seed)
-    task = build_task(balanced(config, data.record("train"))).train()
+    task = build_task(balance(config, data.record("train"))).train()
     assert isinstance(task, SemanticSegmentation)
     optimizer, scheduler = task.optimizer_and_schedule(EPOCHS * steps)
     assert scheduler is not None

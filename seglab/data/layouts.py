@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from seglab.data.coco import CocoFiles
-from seglab.data.decode import alone
+from seglab.data.decode import exclusive
 from seglab.data.digests import Record, Tally, digest_files
 from seglab.data.division import divide
 from seglab.data.folder import FolderFiles
@@ -145,7 +145,7 @@ def _divided(config: DataConfig, progress: Progress) -> tuple[SplitFiles, list[s
     place = RecordFile(files, usable_folder(config))
     record = place.find()
     if record is None or not record.present:
-        with alone(place):
+        with exclusive(place):
             record = place.find()  # another process may have written it while this one waited
             if record is None or not record.present:
                 record = _seen(files, place, record, progress)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seglab.data.classes import VOID
 from seglab.data.datamodule import Batch
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, one_line
 from seglab.inference.tiles import tiled_logits
 from seglab.inference.views import mean_logits
 from seglab.losses import Loss, SegmentationLoss, image_fractions
@@ -65,7 +65,7 @@ class SemanticSegmentation(Task):
         """Try the loss too, on a small blank image that is half void.
 
         Raises:
-            ConfigError: the output does not fit the image or the classes; no loss comes of it.
+            ConfigError: the output does not fit the image or the classes, or the loss fails.
         """
         super().check_output()
         truth = torch.zeros(1, 8, 8, dtype=torch.uint8)
@@ -73,10 +73,9 @@ class SemanticSegmentation(Task):
         try:
             loss = self.compute_loss(torch.zeros(1, len(self.classes), 8, 8), truth)
         except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
-            reason = " ".join(str(error).split())
             raise ConfigError(
                 f"loss: fails on logits (B, {len(self.classes)}, H, W) and a class map (B, H, W) "
-                f"whose void pixels are {VOID}: {reason}"
+                f"whose void pixels are {VOID}: {one_line(error)}"
             ) from None
         if not isinstance(loss, Tensor) or loss.shape != ():
             value = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
