@@ -23,6 +23,7 @@ END = "<!-- tables: end -->"
 COMMANDS = {
     "evaluate": schema.EvaluateConfig,
     "predict": schema.PredictConfig,
+    "export": schema.ExportConfig,
     "score": schema.ScoreConfig,
     "data": schema.DataCommandConfig,
 }

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from seglab.commands.tables import show_metrics, show_paths
 from seglab.config.compose import compose, override_stored
-from seglab.config.trust import received_config
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
 from seglab.data.pixels import RGB, PixelFormat, to_pixels
 from seglab.drawing.pictures import overlay, viewable
-from seglab.run.checkpoints import read_checkpoint, stored_config
+from seglab.export.reading import received_model
 from seglab.run.resume import check_run
 from seglab.schema import TrainConfig
 from seglab.session import JobResult, Session, start_job
@@ -34,11 +33,13 @@ class Predictor:
     Attributes:
         task: the task, which takes plain uint8; on the CPU until it is moved.
         classes: the class names, in the order of the values.
-        form: what files and Pillow images are read as.
+        pixel_format: what files and Pillow images are read as.
     """
 
-    def __init__(self, task: Task, precision: str = "32-true", form: PixelFormat = RGB) -> None:
-        self.precision, self.form = precision, form
+    def __init__(
+        self, task: Task, precision: str = "32-true", pixel_format: PixelFormat = RGB
+    ) -> None:
+        self.precision, self.pixel_format = precision, pixel_format
         converted = precision_plugin(precision, "cpu").convert_module(task)
         self.task: Task = converted.eval()  # type: ignore[assignment]
         self.classes = task.classes
@@ -87,17 +88,17 @@ class Predictor:
         """
         objects = self._answer(image).objects
         if objects is None:
-            raise ValueError("the model tells no objects apart: it was trained for class maps")
+            raise ValueError("the model predicts class maps, not objects")
         return objects[0]
 
     def _pixels(self, image: Picture) -> Tensor:
         if isinstance(image, str | Path):
-            image = read_image(Path(image), self.form)
+            image = read_image(Path(image), self.pixel_format)
         if isinstance(image, Image.Image):
-            image = to_pixels(image, "image", self.form)
+            image = to_pixels(image, "image", self.pixel_format)
         if isinstance(image, np.ndarray):
             image = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
-        channels = self.form.channels
+        channels = self.pixel_format.channels
         if image.ndim != 3 or image.shape[0] != channels or image.dtype != torch.uint8:
             raise ValueError(
                 f"image is {tuple(image.shape)} {image.dtype}; must be ({channels}, H, W) or "
@@ -112,22 +113,24 @@ class Predictor:
 
 
 def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
-    """Load a checkpoint that ``seglab train`` wrote.
+    """Load a checkpoint that ``seglab train`` wrote, or a file of ``seglab export``.
 
     Args:
         checkpoint: the file.
-        trust: whether its configuration may build any target, and so run any code.
+        trust: whether its configuration may build any target, or a ``.pt2`` file be opened; either
+            can run any code.
 
     Raises:
         RunError: no such file, damaged, holding code, or not written by seglab.
         ConfigError: its configuration is wrong, or needs ``trust=True``.
     """
     path = Path(checkpoint)
-    content = read_checkpoint(path)
-    stored = received_config(stored_config(content), path, trust)
+    content, stored = received_model(path, trust)
     session = Session(override_stored(stored, []), "predict", path.parent)
-    form = PixelFormat.configured(session.config.data)
-    return Predictor(session.load(content, path).task, session.config.trainer.precision, form)
+    pixel_format = PixelFormat.configured(session.config.data)
+    return Predictor(
+        session.load(content, path).task, session.config.trainer.precision, pixel_format
+    )
 
 
 def fit(*overrides: str, quiet: bool = False) -> JobResult:

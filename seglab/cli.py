@@ -10,17 +10,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from seglab.errors import ConfigError, SeglabError
+from seglab.errors import ConfigError, SeglabError, one_line
+from seglab.printing import printable, printable_lines
 from seglab.runtime import signals
 from seglab.runtime.disk import explain
+from seglab.runtime.import_path import add_import_path
 from seglab.runtime.memory import keep_memory
-from seglab.runtime.modules import search_modules
-from seglab.text import printable, printable_lines
 
 COMMANDS = {
     "train": "train a model: a run folder with checkpoints, metrics and pictures",
     "evaluate": "metrics of a checkpoint: checkpoint=FILE [split=val]",
     "predict": "class maps of photographs: checkpoint=FILE input=FILE_OR_DIR output=DIR",
+    "export": "a model for other runtimes: checkpoint=FILE output=FILE.onnx|FILE.pt2",
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
     "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR] [--format …]",
     "data": "a data set: synth | show | check | stats | import | download",
@@ -76,6 +77,11 @@ def parser(command: str) -> argparse.ArgumentParser:
         built.add_argument("--dry-run", action="store_true", help=text)
         text = "a sweep: one run for each combination of values, such as seed=0,1,2 model=a,b"
         built.add_argument("-m", "--multirun", action="store_true", help=text)
+    if command == "predict":
+        text = "also write output/probabilities/ID.npz: float16, a class a channel"
+        built.add_argument("--probabilities", action="store_true", help=text)
+        text = "write the class maps alone, without pictures to look at"
+        built.add_argument("--no-overlays", action="store_true", help=text)
     if command == "data":
         built.add_argument(
             "action", choices=("synth", "show", "check", "stats", "import", "download")
@@ -106,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 finished, 2 wrong usage or config, 130 or 143 interrupted (SIGINT, SIGTERM), 1 anything else.
     """
-    with signals.handled():
+    with signals.handlers():
         return _run(arguments)
 
 
@@ -119,11 +125,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         command = arguments[0] if arguments else None
         if command not in COMMANDS:
             problem = f"no command {command!r}" if arguments else "no command given"
-            raise ConfigError(f"{problem}; there is {', '.join(COMMANDS)}")
+            raise ConfigError(f"{problem}; available: {', '.join(COMMANDS)}")
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
         keep_memory()
         if command == "train":  # others look at data and checkpoints, which could bring a module
-            search_modules(Path.cwd())
+            add_import_path(Path.cwd())
         import_module(f"seglab.commands.{command}").main(**options)
     except SystemExit as stop:  # argparse has shown the help
         return int(stop.code or 0)
@@ -152,8 +158,7 @@ def _interrupted(error: KeyboardInterrupt) -> int:
 
 
 def _show(error: Exception | str) -> None:
-    text = " ".join(str(error).split())
-    print(printable(f"seglab: error: {text}"), file=sys.stderr)
+    print(printable(f"seglab: error: {one_line(error)}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

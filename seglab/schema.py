@@ -132,7 +132,7 @@ class Mark(Enum):
     """
 
     NO_EFFECT = "no effect"
-    """Where things are, what is kept and who is told."""
+    """Paths, what is saved, and logging: without effect on the result."""
 
     MACHINE = "machine"
     """What the run is computed on: another value may change the last digits."""
@@ -363,6 +363,7 @@ class EvaluationConfig:
     tile: Annotated[int | None, Bound(32)]
     overlap: Annotated[float, Bound(0, 0.9)]
     score_threshold: Annotated[float, Bound(0, 1)]
+    boundary: bool = False
     required_miou: Annotated[float | None, Bound(0, 1), Mark.NO_EFFECT] = None
 
 
@@ -436,6 +437,15 @@ class PredictConfig:
 
     checkpoint: str
     input: str
+    output: str
+    trust: bool = False
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What ``seglab export`` adds to the configuration that it finds in the checkpoint."""
+
+    checkpoint: str
     output: str
     trust: bool = False
 

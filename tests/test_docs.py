@@ -20,7 +20,14 @@ REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted(REPOSITORY.glob("docs/*.md"))]
 GROUPS = "data|model|loss|optimizer|schedule|trainer|logger|evaluation|pictures|sweep|callbacks"
-NO_KEYS = {"data.fingerprint.val", "evaluation.npz", "sweep.csv", "loss._partial_"}
+NO_KEYS = {
+    "data.fingerprint.val",
+    "evaluation.npz",
+    "sweep.csv",
+    "loss._partial_",
+    "model.onnx",
+    "model.pt2",
+}
 """These look like keys; they are a fact that a W&B run shows, files, and Hydra's own."""
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import numpy as np
 from PIL import Image
 
 from seglab.data.datamodule import Batch
+from seglab.data.images import Images
 from seglab.data.instances import find_instances
-from seglab.drawing import OVERLAYS
+from seglab.drawing import OVERLAYS, PROBABILITIES
 from seglab.drawing.layout import Pixels
 from seglab.drawing.objects import ObjectFiles, object_panel
 from seglab.drawing.pictures import panel, prediction_sheet, save_class_map, viewable
@@ -75,31 +78,49 @@ class PredictionPictures:
         return regular or epoch == trainer.max_epochs
 
 
+WAITING = 4
+"""Batches that may wait to be written."""
+
+
 class WritePredictions(L.Callback):
     """Writes every class map as ``folder/ID.png``, and an overlay as ``folder/overlays/ID.png``.
 
-    Objects, if the task finds them, are written too; see
-    :class:`~seglab.drawing.objects.ObjectFiles`.
+    Objects and probabilities, if the task gives them, are written too; see
+    :class:`~seglab.drawing.objects.ObjectFiles` and :meth:`write`. A thread writes while the net
+    computes, batch after batch, so that the files are the same; used as a context, which ends it.
+
+    Args:
+        folder: of the class maps.
+        classes: their names, in the order of the values.
+        overlays: whether to draw overlays.
 
     Attributes:
         unreadable: the problem of each file that could not be decoded.
     """
 
-    def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
-        self.folder, self.overlays, self.classes = folder, folder / OVERLAYS, classes
+    def __init__(self, folder: Path, classes: tuple[str, ...], overlays: bool = True) -> None:
+        self.folder, self.classes = folder, classes
+        self.overlays = folder / OVERLAYS if overlays else None
         self.objects = ObjectFiles(folder, classes)
         self.unreadable: list[str] = []
+        self.thread = ThreadPoolExecutor(1)
+        self.waiting: deque[Future[None]] = deque()
 
-    def make_folders(self) -> None:
+    def __enter__(self) -> Self:
         """Make the folders.
 
         Raises:
             RunError: they cannot be written.
         """
         try:
-            self.overlays.mkdir(parents=True, exist_ok=True)
+            (self.overlays or self.folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"output={self.folder}: cannot be written: {error.strerror}") from None
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the thread; after an error, without the batches that wait."""
+        self.thread.shutdown(cancel_futures=True)
 
     def on_predict_batch_end(
         self,
@@ -110,25 +131,54 @@ class WritePredictions(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the batch's class maps ``(B, H, W)`` uint8, and record unreadable files."""
+        """Have the batch's predictions written, and record unreadable files.
+
+        Raises:
+            OSError: an earlier batch could not be written; names the file.
+        """
         self.unreadable += batch.unreadable
+        self.waiting.append(self.thread.submit(self.write, batch, outputs))
+        while len(self.waiting) > WAITING:
+            self.waiting.popleft().result()
+
+    def write(self, batch: Images, outputs: Output) -> None:
+        """Write the class maps ``(B, H, W)`` uint8 of a batch, and all else that is asked for.
+
+        ``probabilities/ID.npz`` has one array of that name, ``(K, H, W)`` float16.
+        """
         images = viewable(batch.image.permute(0, 2, 3, 1).cpu().numpy())
-        sure = outputs.sure
-        for place, (name, prediction) in enumerate(zip(batch.ids, outputs.class_map, strict=True)):
+        for index, (name, prediction) in enumerate(zip(batch.ids, outputs.class_map, strict=True)):
             class_map = prediction.cpu().numpy()
-            if sure is None:
-                sheet = prediction_sheet(images[place], class_map, self.classes, name)
-            else:
-                sheet = object_panel(images[place], None, sure[place], self.classes, name)
-                self.objects.add(name, outputs.objects[place], sure[place])
+            if outputs.sure is not None and outputs.objects is not None:
+                self.objects.add(name, outputs.objects[index], outputs.sure[index])
             # Before the class map: a file without an overlay is not ours and is not overwritten.
-            save_picture(sheet, self.overlays / f"{name}.png")
+            if self.overlays is not None:
+                sheet = self._sheet(images[index], class_map, outputs, index, name)
+                save_picture(sheet, self.overlays / f"{name}.png")
+            if outputs.probabilities is not None:
+                save_probabilities(outputs.probabilities[index].cpu().numpy(), self.folder, name)
             save_class_map(class_map, self.folder / f"{name}.png")
 
+    def _sheet(
+        self, image: Pixels, class_map: Pixels, outputs: Output, index: int, name: str
+    ) -> Image.Image:
+        if outputs.sure is None:
+            return prediction_sheet(image, class_map, self.classes, name)
+        return object_panel(image, None, outputs.sure[index], self.classes, name)
+
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the objects of all photographs."""
+        """Wait for what is still written, and write the objects of all photographs."""
+        while self.waiting:
+            self.waiting.popleft().result()
         if self.objects.images:
             self.objects.write()
+
+
+def save_probabilities(probabilities: Pixels, folder: Path, name: str) -> None:
+    """Write ``folder/probabilities/NAME.npz`` atomically."""
+    (folder / PROBABILITIES).mkdir(exist_ok=True)
+    with atomic(folder / PROBABILITIES / f"{name}.npz", binary=True, durable=False) as file:
+        np.savez_compressed(file, probabilities=probabilities)
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

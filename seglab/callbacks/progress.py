@@ -12,8 +12,8 @@ from typing import Any
 import lightning as L
 from rich.console import Console
 
-from seglab.runtime.bars import bar
-from seglab.text import print_plain, printable
+from seglab.printing import print_plain, printable
+from seglab.runtime.progress_bar import progress_bar
 
 
 class Progress(L.Callback):
@@ -26,11 +26,13 @@ class Progress(L.Callback):
     """
 
     def __init__(self, console: Console, description: str, total: int) -> None:
-        self.console, self.progress = console, bar(console)
+        self.console, self.progress = console, progress_bar(console)
         self.task = self.progress.add_task(printable(description), total=total, numbers="")
+        self.done, self.start = 0, 0.0
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar."""
+        self.done, self.start = 0, time.perf_counter()
         self.progress.start()
         self.progress.reset(self.task)
 
@@ -46,7 +48,10 @@ class Progress(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Advance by the images of one batch of all processes."""
-        self.progress.advance(self.task, len(batch.ids) * trainer.world_size)
+        images = len(batch.ids) * trainer.world_size
+        self.done += images
+        rate = self.done / max(1e-9, time.perf_counter() - self.start)
+        self.progress.update(self.task, advance=images, numbers=f"{rate:.1f} images/s")
 
     on_predict_batch_end = on_validation_batch_end
 

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from seglab.config.compose import Composed, check_root, compose_own, override_stored
 from seglab.run.status import check_folder, splits_folder
-from seglab.runtime.modules import search_modules
+from seglab.runtime.import_path import add_import_path
 from seglab.schema import EvaluateConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from seglab.session import Evaluated
+    from seglab.session import EvaluationResult
 
 
 def main(overrides: list[str]) -> dict[str, float]:
@@ -30,17 +30,15 @@ def main(overrides: list[str]) -> dict[str, float]:
     check_root(rest)
     # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.commands.tables import show_metrics, show_paths
-    from seglab.config.trust import received_config
     from seglab.config.trusted_data import check_received_group, check_received_list
+    from seglab.export.reading import received_model
     from seglab.loggers.wandb.artifacts import local_checkpoint
-    from seglab.run.checkpoints import read_checkpoint, stored_config
     from seglab.runtime.launch import run
 
     if composed.config.trust:
-        search_modules(Path.cwd())
+        add_import_path(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
-    stored = stored_config(read_checkpoint(path))
-    stored = received_config(stored, path, composed.config.trust, rest)
+    _, stored = received_model(path, composed.config.trust, rest)
     stored["trainer"]["limit_val_batches"] = None  # a run may validate on a part
     config = override_stored(stored, rest)
     if not composed.config.trust:
@@ -52,7 +50,7 @@ def main(overrides: list[str]) -> dict[str, float]:
         config = replace(config, data=data)
     if not composed.config.trust:
         check_received_group(config.data, composed.config.split, path, rest)
-    measured: Evaluated = run(measure, config.trainer, config, path, composed, overrides)
+    measured: EvaluationResult = run(measure, config.trainer, config, path, composed, overrides)
     console = Console()
     show_metrics(measured.scores, console, measured.unreliable)
     show_paths(composed.folder, measured.pictures, console)
@@ -65,15 +63,15 @@ def measure(
     composed: Composed[EvaluateConfig],
     overrides: list[str],
     console: Console,
-) -> Evaluated:
+) -> EvaluationResult:
     """Measure a checkpoint, in each process of the job.
 
     Raises:
         SeglabError: names the wrong key or file, and what would be right.
     """
-    from seglab.run.checkpoints import read_checkpoint
+    from seglab.export.reading import read_model
     from seglab.session import Session
 
-    own = composed.config
-    session = Session(config, "evaluate", composed.folder, overrides, console, own.split)
-    return session.validate(read_checkpoint(path), path, composed.plain)
+    command_config = composed.config
+    session = Session(config, "evaluate", composed.folder, overrides, console, command_config.split)
+    return session.validate(read_model(path), path, composed.plain)

@@ -9,15 +9,17 @@ from typing import NoReturn
 from rich.console import Console
 
 from seglab.config.compose import compose_own, override_stored
-from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS
+from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS, PROBABILITIES
 from seglab.errors import ConfigError, DataError, RunError
-from seglab.runtime.modules import search_modules
+from seglab.printing import print_plain
+from seglab.runtime.import_path import add_import_path
 from seglab.schema import PredictConfig
-from seglab.text import print_plain
 
 
-def main(overrides: list[str]) -> Path:
+def main(overrides: list[str], *, probabilities: bool = False, no_overlays: bool = False) -> Path:
     """Write ``output/ID.png`` and ``output/overlays/ID.png`` for each image of ``input``.
+
+    With ``probabilities`` also ``output/probabilities/ID.npz``, with ``no_overlays`` no overlays.
 
     An instance segmentation model also writes ``output/instances/ID.png`` and
     ``output/instances.json``.
@@ -35,20 +37,18 @@ def main(overrides: list[str]) -> Path:
     _check_output(output, Path(composed.config.input))
     # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.callbacks.predictions import WritePredictions
-    from seglab.config.trust import received_config
     from seglab.data.images import ImageBatches, find_images
     from seglab.data.pixels import PixelFormat
+    from seglab.export.reading import received_model
     from seglab.loggers.wandb.artifacts import local_checkpoint
-    from seglab.run.checkpoints import read_checkpoint, stored_config
     from seglab.runtime.launch import ranks
     from seglab.session import Session
 
     console = Console()
     if composed.config.trust:
-        search_modules(Path.cwd())
+        add_import_path(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
-    checkpoint = read_checkpoint(path)
-    stored = received_config(stored_config(checkpoint), path, composed.config.trust, rest)
+    checkpoint, stored = received_model(path, composed.config.trust, rest)
     config = override_stored(stored, rest)
     if ranks(config.trainer) > 1:
         raise ConfigError(
@@ -62,17 +62,20 @@ def main(overrides: list[str]) -> Path:
 
     def report(writing: WritePredictions) -> None:
         unreadable = batches.unreadable + writing.unreadable
+        written, seconds = len(images) - len(unreadable), time.perf_counter() - start
+        others = [f"overlays in {writing.overlays}, "] if writing.overlays else []
+        others += [f"probabilities in {output / PROBABILITIES}, "] if probabilities else []
         objects = f"objects in {output / OBJECTS}, " if writing.objects.images else ""
         print_plain(
-            f"{len(images) - len(unreadable)} class maps in {output}, overlays in "
-            f"{writing.overlays}, {objects}{time.perf_counter() - start:.1f} s",
+            f"{written} class maps in {output}, {''.join(others)}{objects}{seconds:.1f} s, "
+            f"{written / seconds:.1f} images/s",
             console,
         )
         if unreadable:
             _list_unreadable(unreadable, len(images), console)
 
-    session = Session(config, "predict", output, rest, console).load(checkpoint, path)
-    session.predict(batches, composed.plain, report)
+    session = Session(config, "predict", output, rest, console, soft=probabilities)
+    session.load(checkpoint, path).predict(batches, composed.plain, report, not no_overlays)
     return output
 
 
@@ -86,7 +89,10 @@ def _check_output(output: Path, source: Path) -> None:
     for folder in (output, *output.parents):
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"output={output}: {folder} is a file, not a folder")
-    for part in (output / OVERLAYS, output / INSTANCES, output / "wandb"):
+    for part in (
+        *(output / name for name in (OVERLAYS, INSTANCES, PROBABILITIES)),
+        output / "wandb",
+    ):
         if part.is_symlink():
             raise RunError(f"{part}: refused: a symbolic link; no output goes through one")
         if part.exists() and not part.is_dir():

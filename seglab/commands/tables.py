@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seglab.metrics.counts import UNRELIABLE
-from seglab.text import plain, print_plain, styled
+from seglab.printing import plain, print_plain, styled
 
 
 def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: bool = False) -> None:
@@ -23,6 +23,8 @@ def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: boo
     columns = {"IoU": "val/IoU/"}
     if any(name.startswith("val/accuracy/") for name in metrics):
         columns["accuracy"] = "val/accuracy/"
+    if "val/boundary_IoU" in metrics:
+        columns["boundary IoU"] = "val/boundary_IoU/"
     if "val/mask_AP" in metrics:
         columns |= {"mask AP": "val/mask_AP/", "mask AP50": "val/mask_AP50/"}
     table = Table("class")

@@ -8,13 +8,13 @@ import yaml
 from rich.console import Console
 
 from seglab.config.compose import compose
+from seglab.printing import print_plain, printable_lines
 from seglab.run.paths import CHECKPOINTS, LAST
 from seglab.run.resume import Start, check_run
 from seglab.run.status import INTERRUPTED, NONE, PRUNED, status
 from seglab.runtime.launch import warm
 from seglab.schema import TrainConfig
 from seglab.sweep.command import sweep
-from seglab.text import print_plain, printable_lines
 
 if TYPE_CHECKING:
     from seglab.session import JobResult
@@ -53,7 +53,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         warm()  # imports torch for the ranks while this process does
     # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.commands.tables import show_metrics, show_paths
-    from seglab.session import check_required, start_job
+    from seglab.session import check_required_miou, start_job
 
     try:
         result = start_job(start, composed.overrides)
@@ -68,7 +68,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     else:
         show_metrics(result.metrics, console)
         show_paths(result.folder, result.pictures, console)
-        if verdict := check_required(config, result.metrics["val/mIoU"]):
+        if verdict := check_required_miou(config, result.metrics["val/mIoU"]):
             print_plain(verdict, console)
     return result
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seglab.data.classes import check_class_names
-from seglab.data.texts import quoted, read_bytes
+from seglab.data.text_files import quoted, read_bytes
 from seglab.errors import DataError
 
 MAX_LISTING_BYTES = 2**31
@@ -165,7 +165,7 @@ def _key(path: Path, item: dict[str, Any], key: str, name: str) -> int | str:
 def _check_name(path: Path, name: str) -> None:
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or {*name} & {"\0", "\\"} or not pure.name:
-        raise DataError(f"{path}: file_name {quoted(name)} leads out of its folder")
+        raise DataError(f"{path}: file_name {quoted(name)} leaves its folder")
     try:
         if max(len(os.fsencode(part)) for part in pure.parts) > 255:
             raise ValueError

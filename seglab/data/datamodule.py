@@ -107,6 +107,24 @@ class EvalSet(Dataset[Item]):
         return index, sample.id, sample.image, maps_of(sample)
 
 
+def check_batch_size(size: int, processes: int, split: str, samples: int) -> None:
+    """Check that the training split fills a batch of each process.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if samples < size:
+        raise ConfigError(
+            f"data.batch_size={size}: the {split} split has {samples} samples; a batch cannot be "
+            "larger"
+        )
+    if samples < size * processes:
+        raise ConfigError(
+            f"data.batch_size={size}: {processes} processes need {size * processes} samples per "
+            f"step; the {split} split has {samples}"
+        )
+
+
 class VOCDataModule(L.LightningDataModule):
     """Training and validation batches of a data set in VOC's layout.
 
@@ -189,15 +207,9 @@ class VOCDataModule(L.LightningDataModule):
         Raises:
             ConfigError, DataError: the data set cannot be used; names the key or file.
         """
-        if len(self.config.scale) != 2 or self.config.scale[0] > self.config.scale[1]:
-            raise ConfigError(f"data.scale={self.config.scale}: must be [smallest, largest]")
         check_training_lists(self.config)
-        length = len(self.split(self.train_split))
-        if length < self.config.batch_size:
-            raise ConfigError(
-                f"data.batch_size={self.config.batch_size}: the {self.train_split} split "
-                f"has {length} samples; a batch cannot be larger"
-            )
+        size, length = self.config.batch_size, len(self.split(self.train_split))
+        check_batch_size(size, 1, self.train_split, length)
         self.split(self.val_split)
         train = self.split(self.train_split)
         if isinstance(train, Cached) and not train.path.is_dir():
@@ -226,7 +238,7 @@ class VOCDataModule(L.LightningDataModule):
         turned = list(dict.fromkeys([*train.ambiguous, *val.ambiguous]))
         for name in turned[:1]:
             lines.append(
-                f"{len(turned)} images, such as {name}, are turned as their EXIF orientation says, "
+                f"{len(turned)} images, such as {name}, are rotated by their EXIF orientation, "
                 "and their masks fit either way: seglab data check lists them"
             )
         return lines
@@ -236,15 +248,10 @@ class VOCDataModule(L.LightningDataModule):
         config = self.config
         samples = self.split(self.train_split)
         rank, world_size = self._rank_and_world_size()
+        check_batch_size(config.batch_size, world_size, self.train_split, len(samples))
         epoch, batches = self.start
         start = (epoch, batches * config.batch_size)
         order = EpochOrder(len(samples), config.batch_size, self.seed, rank, world_size, start)
-        if not len(order):
-            raise ConfigError(
-                f"data.batch_size={config.batch_size}: {world_size} processes need "
-                f"{config.batch_size * world_size} samples a step; the {self.train_split} split "
-                f"has {len(samples)}"
-            )
         return DataLoader(
             TrainSet(samples, self.augmentation, self.seed),
             batch_size=config.batch_size,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from seglab.data.coco import CocoFiles
-from seglab.data.decode import alone
+from seglab.data.decode import exclusive
 from seglab.data.digests import Record, Tally, digest_files
 from seglab.data.division import divide
 from seglab.data.folder import FolderFiles
@@ -17,7 +17,7 @@ from seglab.data.lists import comparable, read_ids
 from seglab.data.pairs import PairFiles
 from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.records import RecordFile, usable_folder
-from seglab.data.texts import list_text
+from seglab.data.text_files import list_text
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
 
@@ -146,7 +146,7 @@ def _divided(config: DataConfig, progress: Progress) -> tuple[SplitFiles, list[s
     place = RecordFile(files, usable_folder(config))
     record = place.find()
     if record is None or not record.present:
-        with alone(place):
+        with exclusive(place):
             record = place.find()  # another process may have written it while this one waited
             if record is None or not record.present:
                 record = _seen(files, place, record, progress)

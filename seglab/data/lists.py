@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 
 from seglab.data import synthetic
-from seglab.data.texts import list_entries, read_lines
+from seglab.data.text_files import list_entries, read_lines
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -53,18 +53,18 @@ def read_ids(path: Path) -> list[str]:
     """
     ids = list_entries(read_lines(path, MAX_LIST_BYTES, "a list of ids"))
     if not ids:
-        raise DataError(f"{path}: empty; it should name one image id a line")
+        raise DataError(f"{path}: empty; it should contain one image id per line")
     seen: set[str] = set()
     for name in ids:
         if len(name.encode()) > MAX_ID_BYTES:
             raise DataError(f"{path}: {name[:40]!r}… is too long for the name of a file")
         if name in seen:
-            raise DataError(f"{path}: id {name!r} stands twice")
+            raise DataError(f"{path}: id {name!r} is listed twice")
         seen.add(name)
         if "/" not in name and "\0" not in name and name.strip("."):
             continue  # PurePosixPath is slow
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
-            raise DataError(f"{path}: id {name!r} leads out of its folder")
+            raise DataError(f"{path}: id {name!r} leaves its folder")
         if PurePosixPath(name).as_posix() != name:  # ./a, a//b, a/ name the same image
             plain = PurePosixPath(name).as_posix()
             raise DataError(f"{path}: id {name!r} is another spelling of {plain!r}; give that")

@@ -1,4 +1,5 @@
 """Pictures from arrays; knows no model."""
 
 OVERLAYS, INSTANCES, OBJECTS = "overlays", "instances", "instances.json"
-"""What ``seglab predict`` writes beside the class maps: two folders and a file."""
+PROBABILITIES = "probabilities"
+"""What ``seglab predict`` writes beside the class maps: three folders and a file."""

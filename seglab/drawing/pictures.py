@@ -19,6 +19,9 @@ from seglab.runtime.files import atomic
 if TYPE_CHECKING:
     from seglab.data.voc import Sample
 
+STRIP = 256
+"""Rows that are drawn at once."""
+
 Box = tuple[str, float, float, float, float]
 """A class name and the edges x0, y0, x1, y1 in pixels from the image's top left corner."""
 
@@ -50,14 +53,19 @@ def overlay(
         alpha: how much of the class's colour an object's inside takes, 0 to 1.
         colours: (256, 3) uint8, of the values of the class map.
     """
-    rows, columns = np.ogrid[: class_map.shape[0], : class_map.shape[1]]
-    hatch = (rows + columns) // max(2, min(class_map.shape) // 128) % 2 == 0
+    down, across = np.ogrid[: class_map.shape[0], : class_map.shape[1]]
+    hatch = (down + across) // max(2, min(class_map.shape) // 128) % 2 == 0
     edge = _edges(class_map, width=max(1, round(min(class_map.shape) / 200)))
-    strength = np.where(edge, 1.0, alpha)
-    strength[class_map == VOID] = np.where(hatch, 0.9, alpha / 2)[class_map == VOID]
-    strength[class_map == 0] = 0.0
-    mixed = image + strength[..., None] * (colours[class_map] - image.astype(np.float64))
-    return Image.fromarray(np.rint(mixed).astype(np.uint8))
+    mixed = np.empty_like(image)
+    for top in range(0, len(class_map), STRIP):  # the floats of a large image would take gigabytes
+        rows = slice(top, top + STRIP)
+        values, pixels = class_map[rows], image[rows]
+        strength = np.where(edge[rows], 1.0, alpha)
+        strength[values == VOID] = np.where(hatch[rows], 0.9, alpha / 2)[values == VOID]
+        strength[values == 0] = 0.0
+        change = strength[..., None] * (colours[values] - pixels.astype(np.float64))
+        mixed[rows] = np.rint(pixels + change).astype(np.uint8)
+    return Image.fromarray(mixed)
 
 
 def _edges(class_map: Pixels, width: int) -> npt.NDArray[np.bool_]:

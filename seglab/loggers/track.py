@@ -38,7 +38,7 @@ class Tracking:
         self.loggers: list[Logger] = []
         self.callbacks: list[L.Callback] = []
         self.viewers: list[WandbResults] = []
-        """What shows a validation; see ``seglab.callbacks.validated``."""
+        """What shows a validation; see ``seglab.callbacks.validation``."""
 
     def prepare(self, folder: Path, classes: tuple[str, ...], total: int) -> None:
         """Create loggers and callbacks; nothing is written yet.

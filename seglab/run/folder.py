@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from seglab.data.texts import list_text
-from seglab.errors import DivergedError, RunError
+from seglab.data.text_files import list_text
+from seglab.errors import DivergedError, RunError, one_line
 from seglab.run.history import History
 from seglab.run.paths import (
     CHECKPOINTS,
@@ -31,7 +31,6 @@ from seglab.run.paths import (
     WRITTEN,
 )
 from seglab.run.provenance import version
-from seglab.run.received import DamagedError, read_json
 from seglab.run.settings import read_settings
 from seglab.run.status import (
     DIVERGED,
@@ -46,6 +45,7 @@ from seglab.run.status import (
     read_status,
     recorded_status,
 )
+from seglab.run.untrusted import DamagedError, read_json
 from seglab.runtime.disk import disk_errors, explain
 from seglab.runtime.files import atomic, delete_parts, null_to_nan, write_json
 from seglab.runtime.rank import rank
@@ -105,7 +105,7 @@ class Run:
             self.lock.acquire(timeout=LOCK_SECONDS)
             state = recorded_status(self.folder)
             if (state != NONE and not self.resume) or (state == FINISHED and not self._extends()):
-                raise RunError(f"{self.folder}: another process has been at work on this run")
+                raise RunError(f"{self.folder}: another process has changed this run")
             self.history = History(self.folder / HISTORY)
             (self.folder / METRICS).unlink(missing_ok=True)  # of a finished run that is extended
             (self.folder / PRUNE).unlink(missing_ok=True)  # of a pruned run that is resumed
@@ -166,7 +166,7 @@ class Run:
                 self._write_status(INTERRUPTED)
             else:
                 self.facts |= {DIVERGED: True} if isinstance(error, DivergedError) else {}
-                self._write_status(FAILED, " ".join(str(error).split()) or type(error).__name__)
+                self._write_status(FAILED, one_line(error))
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
         """Write ``metrics.json``."""

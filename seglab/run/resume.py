@@ -17,12 +17,12 @@ from seglab.run.identity import (
     file_digests,
     result_settings,
     same_files,
-    weighed,
+    with_class_weights,
 )
 from seglab.run.paths import CHECKPOINTS, LAST, PREVIOUS, STATUS
-from seglab.run.received import read_json
 from seglab.run.settings import read_settings
 from seglab.run.status import FINISHED, NONE, check_folder, status
+from seglab.run.untrusted import read_json
 from seglab.runtime.rank import rank
 from seglab.schema import Mark, TrainConfig, check_values, defaults, has_mark
 
@@ -80,7 +80,7 @@ def check_run(config: TrainConfig, folder: Path) -> Start:
     if config.trainer.threads is None and isinstance(threads, int) and threads > 0:
         config = replace(config, trainer=replace(config.trainer, threads=threads))
         check_values(config)  # the folder is not trusted
-    before, now = result_settings(recorded), result_settings(asdict(weighed(config)))
+    before, now = result_settings(recorded), result_settings(asdict(with_class_weights(config)))
     extended_from = _extended_from(folder, recorded, config) if state == FINISHED else None
     changed = [key for key in {**now, **before} if not _same_value(key, before, now)]
     wrong = [key for key in changed if not has_mark(key, Mark.MACHINE)]
@@ -118,7 +118,7 @@ def _extended_from(folder: Path, recorded: Mapping[str, Any], config: TrainConfi
         return None
     if not (folder / CHECKPOINTS / LAST).is_file():
         raise ConfigError(
-            f"{EPOCHS}={more}: {folder} has finished {epochs} epochs and kept no {LAST} to extend "
+            f"{EPOCHS}={more}: {folder} has finished {epochs} epochs and has no {LAST} to extend "
             "it from; checkpoints=last or both keeps it"
         )
     return epochs

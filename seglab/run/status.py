@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from seglab.errors import ConfigError, RunError
 from seglab.run.paths import LOCK, PRUNE, SPLITS, STATUS
-from seglab.run.received import DamagedError, read_json
+from seglab.run.untrusted import DamagedError, read_json
 from seglab.runtime.files import atomic, write_json
 from seglab.runtime.links import refuse_links, refuse_outside
 

@@ -27,6 +27,9 @@ def atomic(path: Path, *, binary: bool = False, durable: bool = True) -> Iterato
         binary: of bytes.
         durable: flushed with its folder, so that it survives a power loss.
 
+    Yields:
+        The file; its ``name`` is where it is until it is complete.
+
     Raises:
         OSError: it could not be written; names ``path`` and leaves the existing file.
     """
@@ -34,7 +37,8 @@ def atomic(path: Path, *, binary: bool = False, durable: bool = True) -> Iterato
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
         text: dict[str, Any] = {} if binary else {"encoding": "utf-8", "newline": ""}
-        with open(handle, "wb" if binary else "w", **text) as file:  # noqa: PTH123 (a handle)
+        os.close(handle)
+        with Path(name).open("wb" if binary else "w", **text) as file:
             yield file
             file.flush()
             if durable:

@@ -21,13 +21,13 @@ from typing import Any
 
 from rich.console import Console
 
+from seglab.printing import print_plain, printable_lines
 from seglab.runtime import signals
 from seglab.runtime.cores import cores
 from seglab.runtime.rank import check_environment, rank
 from seglab.runtime.ranks import run_ranks
-from seglab.runtime.worker import settle
+from seglab.runtime.worker import detach
 from seglab.schema import TrainerConfig
-from seglab.text import print_plain, printable_lines
 
 PRELOADED = ["seglab.session", "seglab.commands.evaluate", "seglab.runtime.preload"]
 """What the server imports, so that no job has to."""
@@ -159,7 +159,7 @@ def _job(
     """Run as the process of one job."""
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
-    settle(log)
+    detach(log)
     try:
         function(*arguments)
     except KeyboardInterrupt as interruption:

@@ -1,9 +1,11 @@
-"""The memory allocator of a command line process. Imports no torch."""
+"""The memory of a process: its allocator, and what is free. Imports no torch."""
 
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -20,3 +22,13 @@ def keep_memory() -> None:
     mallopt = ctypes.CDLL(None).mallopt  # torch runs on no other C library of Linux
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def available_memory() -> int | None:
+    """Return how many bytes Linux can give to a process without swapping; None elsewhere."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = re.search(r"^MemAvailable: +(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None

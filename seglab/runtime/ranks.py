@@ -24,9 +24,9 @@ from typing import Any, Literal, NamedTuple
 from rich.console import Console
 
 from seglab import errors
+from seglab.printing import printable_lines
 from seglab.runtime import signals
-from seglab.runtime.worker import settle
-from seglab.text import printable_lines
+from seglab.runtime.worker import detach
 
 GRACE = 5.0
 """Seconds that the other ranks get to end when one has failed."""
@@ -78,7 +78,7 @@ def run_ranks(
             sender.close()
             processes.append(process)
             receivers.append(receiver)
-        with signals.instead(_tell_ranks):
+        with signals.on_first_signal(_tell_ranks):
             outcomes = _collect(processes, receivers)
     failures = [rank for rank, outcome in outcomes.items() if outcome.kind in ("error", "died")]
     if failures:
@@ -135,7 +135,9 @@ def _tell_ranks(number: int) -> None:
                         os.kill(child.pid, signal.SIGTERM)
             time.sleep(0.1)
 
-    signals.say(f"{signal.Signals(number).name}: saves and stops; a second one ends it at once")
+    signals.write_stderr(
+        f"{signal.Signals(number).name}: saves and stops; a second one ends it at once"
+    )
     threading.Thread(target=tell, daemon=True).start()
 
 
@@ -143,7 +145,7 @@ def _rank(sender: Connection, work: Sequence[Any], meeting: Sequence[Any]) -> No
     """Run as one rank of a job, and send its outcome."""
     function, arguments, quiet, log = work
     rank, count, store, accelerator = meeting
-    settle(log)
+    detach(log)
     signals.silence_signals()
     # Lightning reads these, and starts no processes itself.
     names = dict.fromkeys(("WORLD_SIZE", "SEGLAB_RANKS"), str(count))

@@ -18,7 +18,7 @@ GRACE = 30.0
 """Seconds that a process gets to end when the one that asked for it is gone."""
 
 
-def settle(log: str | None) -> None:
+def detach(log: str | None) -> None:
     """Detach a forked process from the server: session, output and lifetime."""
     os.setsid()  # Ctrl-C in a terminal reaches the command alone, which passes it on once
     signals.install()  # the server ignores SIGINT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -21,51 +21,51 @@ from seglab.callbacks.finite import FiniteNumbers
 from seglab.callbacks.interrupts import SaveAndStop
 from seglab.callbacks.predictions import PredictionPictures, WritePredictions
 from seglab.callbacks.progress import Progress, TrainingProgress
-from seglab.callbacks.validated import ValidationRecord, Viewer
+from seglab.callbacks.validation import ValidationRecord, Viewer
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.digests import Record
-from seglab.data.images import ImageBatches
+from seglab.data.images import ImageBatches, ImagesAhead
 from seglab.data.sampling import spread
-from seglab.data.weights import balanced, is_auto
+from seglab.data.weights import balance, is_auto
 from seglab.errors import ConfigError
 from seglab.loggers.history import HistoryLogger
 from seglab.loggers.track import Tracking, track
 from seglab.metrics.counts import unreliable
 from seglab.models.weights import load_pretrained
+from seglab.printing import print_plain
 from seglab.report import reported
 from seglab.run.checkpoints import AtomicCheckpointIO, load_weights, origin
 from seglab.run.folder import Run
 from seglab.run.identity import recorded_weights, weights_digest
-from seglab.run.last import Resumed, find_last, set_aside
+from seglab.run.last_checkpoint import Resumed, find_last, set_aside
 from seglab.run.paths import CHECKPOINTS
 from seglab.run.resume import check_processes
-from seglab.run.samples import NUMBER_OF_WORST, KeepSamples
+from seglab.run.samples import NUMBER_OF_WORST, SampleWriter
 from seglab.run.status import SPEED
-from seglab.runtime.bars import Checking
 from seglab.runtime.disk import disk_errors
-from seglab.runtime.preemption import listening
+from seglab.runtime.memory import available_memory
+from seglab.runtime.preemption import stop_on_signals
 from seglab.runtime.process import (
     computing,
-    random_generators_kept,
     seed_everything,
     share_of_cores,
 )
+from seglab.runtime.progress_bar import CheckProgress
 from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
 from seglab.session.augmentation import build_augmentation
+from seglab.session.required_miou import check_required_miou
 from seglab.session.trainer import build_callback, build_trainer, interruptible
-from seglab.session.verdict import check_required
 from seglab.tasks.base import Task
-from seglab.tasks.batches import batch_sizes, check_limits
+from seglab.tasks.batches import batch_sizes, check_limits, check_memory
 from seglab.tasks.factories import build_task
-from seglab.text import print_plain
 
 Kind = Literal["train", "evaluate", "predict"]
 
 ACTIVITY = {"train": "training", "evaluate": "evaluation", "predict": "prediction"}
 
 
-class Evaluated(NamedTuple):
+class EvaluationResult(NamedTuple):
     """The result of an evaluation: scores, pictures, and whether the interval is unreliable."""
 
     scores: dict[str, float]
@@ -83,6 +83,7 @@ class Session:
         overrides: the overrides of the command line, which are recorded.
         console: shows progress and one-line notes; None shows nothing.
         split: what is evaluated, as the command line names it; ``val`` means ``data.val_split``.
+        soft: whether predictions include probabilities.
     """
 
     def __init__(
@@ -93,12 +94,14 @@ class Session:
         overrides: Sequence[str] = (),
         console: Console | None = None,
         split: str = "val",
+        soft: bool = False,
     ) -> None:
         check_environment()
         self.threads = share_of_cores(config.trainer.threads)
         self.config = replace(config, trainer=replace(config.trainer, threads=self.threads))
         self.kind, self.folder, self.overrides = kind, folder, overrides
         self.console = console or Console(quiet=True)
+        self.soft = soft
         self.named_split, self.split = split, config.data.split_name(split)
 
     @cached_property
@@ -127,7 +130,7 @@ class Session:
         return VOCDataModule(
             self.config.data,
             self.config.seed,
-            Checking(self.console),
+            CheckProgress(self.console),
             instances=self.config.model.task == "instance",
             start=self.resumed.position[1:3],
             split=self.named_split,
@@ -137,9 +140,9 @@ class Session:
     @cached_property
     def task(self) -> Task:
         """The task, with weights drawn from the seed."""
-        with random_generators_kept():
+        with computing(self.threads):  # an exported net takes its threads when it is opened
             seed_everything(self.config.seed)
-            return build_task(self.config, self.kind == "evaluate", self.first_step)
+            return build_task(self.config, self.kind == "evaluate", self.first_step, self.soft)
 
     def trainer(
         self, callbacks: Sequence[L.Callback] = (), loggers: Sequence[Logger] = ()
@@ -171,7 +174,7 @@ class Session:
         """Compute ``loss.class_weights=auto``, and return the resolved settings."""
         if not is_auto(self.config):
             return {}
-        self.config = balanced(self.config, self.data.record(self.data.train_split))
+        self.config = balance(self.config, self.data.record(self.data.train_split))
         return {"loss.class_weights": self.config.loss.class_weights}
 
     def fit(self) -> tuple[dict[str, float], list[Path]]:
@@ -229,6 +232,7 @@ class Session:
             extension = Extension(self.first_step, self.extends, restart)
             callbacks = [failures, FiniteNumbers(folder), extension, saving, record, progress]
             trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
+            self._check_memory(trainer, self._sizes(self.data.val_split))
             check_processes(
                 config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0
             )
@@ -238,7 +242,7 @@ class Session:
             full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
             records = self.data.records
             logged = self.tracking.run(trainer, self.task.net, records, weights_of_classes)
-            with listening(), reported(run, console), logged, full:
+            with stop_on_signals(), reported(run, console), logged, full:
                 run.history.rewind(reached.step)
                 run.write_splits(self.data.divided)
                 if run.leads and self.resumed.note:
@@ -255,12 +259,14 @@ class Session:
                 run.write_metrics(metrics)
                 run.facts.update({SPEED: progress.speed} if progress.images else {})
                 self.tracking.results(metrics, run.checkpoints)
-                check_required(config, metrics["val/mIoU"])
+                check_required_miou(config, metrics["val/mIoU"])
             if run.leads:
                 saving.tidy()
             return metrics, sorted(pictures.written)
 
-    def validate(self, checkpoint: dict[str, Any], path: Path, own: Mapping[str, Any]) -> Evaluated:
+    def validate(
+        self, checkpoint: dict[str, Any], path: Path, own: Mapping[str, Any]
+    ) -> EvaluationResult:
         """Measure a checkpoint on the split.
 
         Args:
@@ -286,6 +292,7 @@ class Session:
             pictures, watching = self._watching(run, every_n_epochs=0)
             progress = Progress(self.console, "evaluating", len(self.data.split(self.split)))
             trainer = self.trainer([failures, watching, progress])
+            self._check_memory(trainer, self._sizes(self.split))
             with (
                 reported(run, self.console),
                 self._running(trainer, failures, {self.split: record}, logged),
@@ -295,37 +302,59 @@ class Session:
                 self.tracking.results(self.task.scores)
             assert self.task.evaluation is not None, "a validation was completed"
             doubtful = unreliable(self.task.evaluation.counts.numpy())
-            return Evaluated(self.task.scores, sorted(pictures.written), doubtful)
+            return EvaluationResult(self.task.scores, sorted(pictures.written), doubtful)
 
     def predict(
         self,
         batches: ImageBatches,
         own: Mapping[str, Any],
         report: Callable[[WritePredictions], None],
+        overlays: bool = True,
     ) -> None:
         """Write the class maps of photographs into the folder.
+
+        Photographs are decoded ahead, and predictions written behind, by a thread each.
 
         Args:
             batches: the photographs.
             own: the command's own settings, which are recorded too.
             report: called at the end; an error that it raises marks the W&B run as failed.
+            overlays: whether to draw overlays.
 
         Raises:
             SeglabError: names the wrong key or file, and what would be right.
         """
         with computing(self.threads):
             workers = self.config.data.num_workers
-            loader = DataLoader(batches, batch_size=None, num_workers=workers)
-            writing = WritePredictions(self.folder, self.task.classes)
+            loader: Iterable[Any] = ImagesAhead(batches)
+            if workers:
+                loader = DataLoader(batches, batch_size=None, num_workers=workers)
+            writing = WritePredictions(self.folder, self.task.classes, overlays)
             self.tracking.prepare(self.folder, self.task.classes, batches.readable)
             failures = Failures(self.config, ACTIVITY[self.kind])
             progress = Progress(self.console, "predicting", batches.readable)
             trainer = self.trainer([failures, writing, progress])
-            writing.make_folders()
-            with self._running(trainer, failures, {}, own):
+            shapes = {path.name: size for path, size in batches.sizes.items()}
+            self._check_memory(trainer, shapes)
+            with writing, self._running(trainer, failures, {}, own):
                 trainer.predict(self.task, loader, return_predictions=False, weights_only=True)
                 self.tracking.results({})
                 report(writing)
+
+    def _check_memory(self, trainer: L.Trainer, sizes: Mapping[str, tuple[int, int]]) -> None:
+        """Warn of images that are too large for the memory of a CPU, or refuse them."""
+        free = available_memory()
+        if trainer.strategy.root_device.type != "cpu" or free is None:
+            return
+        doing = "prediction" if self.kind == "predict" else "evaluation"
+        warning = check_memory(self.config, doing, sizes, free // trainer.num_devices)
+        if warning is not None:
+            print_plain(f"warning: {warning}", self.console)
+
+    def _sizes(self, split: str) -> dict[str, tuple[int, int]]:
+        """Return height and width of each image of a split."""
+        samples = self.data.split(split)
+        return {name: samples.size(index) for index, name in enumerate(samples.ids)}
 
     def _check_division(self, recorded: str | None, record: Record) -> None:
         """Check that a part of divided data is the same as in training.
@@ -339,7 +368,7 @@ class Session:
         changed = f"data.root={data.root}: the data has changed since training"
         if data.splits is None:
             raise ConfigError(
-                f"{changed}, so that data.val_fraction divides it otherwise; give "
+                f"{changed}, so that data.val_fraction divides it differently; give "
                 "data.splits=DIR, the splits/ of the run folder"
             )
         print_plain(f"warning: {changed}; the images are those of {data.splits}", self.console)
@@ -352,7 +381,7 @@ class Session:
         fixed = spread(len(samples), self.config.pictures.samples)
         self.tracking.prepare(self.folder, classes, len(samples))
         pictures = PredictionPictures(run.predictions, classes, fixed, every_n_epochs)
-        keep = KeepSamples(self.folder, samples.ids, classes, fixed)
+        keep = SampleWriter(self.folder, samples.ids, classes, fixed)
         viewers: list[Viewer] = [pictures, keep, *self.tracking.viewers]
         shown = fixed.union(*(viewer.places for viewer in self.tracking.viewers))
         worst = NUMBER_OF_WORST if fixed else 0

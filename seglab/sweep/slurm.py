@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from seglab.data.folders import check_private, make_private
-from seglab.errors import ConfigError, RunError
+from seglab.errors import ConfigError, RunError, one_line
 from seglab.run.paths import LOG
-from seglab.run.received import read_json
 from seglab.run.status import INTERRUPTED
+from seglab.run.untrusted import read_json
 from seglab.runtime.files import write_json
 from seglab.runtime.worker import write_to
 from seglab.schema import TrainConfig
@@ -61,14 +61,14 @@ class SlurmJob:
         self, config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path
     ) -> None:
         """Train or resume; requeue the job if it was preempted."""
-        from seglab.runtime.preemption import SIGNAL, ask, is_asked
+        from seglab.runtime.preemption import SIGNAL, request_stop, stop_requested
 
-        queue_again: Any = signal.signal(SIGNAL, ask)
+        queue_again: Any = signal.signal(SIGNAL, request_stop)
         write_to(str(folder / LOG))
         try:
             work(config, folder, overrides, modules)
         except KeyboardInterrupt:
-            if is_asked():
+            if stop_requested():
                 queue_again(SIGNAL, None)  # submitit's own: it ends this process
             raise
 
@@ -132,16 +132,16 @@ class Cluster:
             self.executor = submitit.SlurmExecutor(private, max_num_timeout=max_requeues)
         except RuntimeError as error:
             raise ConfigError(f"hydra/launcher=slurm: {error}") from None
-        known = {name: value for name, value in options.items() if value is not None}
+        parameters = {name: value for name, value in options.items() if value is not None}
         if mem_gb is not None:
-            known["mem"] = f"{mem_gb:g}G"
+            parameters["mem"] = f"{mem_gb:g}G"
         self.executor.update_parameters(
             job_name=f"seglab-{folder.name}",
             time=timeout_min,
             setup=list(setup),
             additional_parameters=dict(additional),
             stderr_to_stdout=True,
-            **known,
+            **parameters,
         )
         self.detach, self.record = detach, private / JOBS
         self.numbers: dict[str, str] = read_json(self.record) if self.record.is_file() else {}
@@ -162,7 +162,7 @@ class Cluster:
         try:
             submitted = self.executor.submit(SlurmJob(), job.config, *where)
         except FailedJobError as why:
-            raise RunError(f"hydra/launcher=slurm: {' '.join(str(why).split())}") from None
+            raise RunError(f"hydra/launcher=slurm: {one_line(why)}") from None
         self.states[submitted.job_id] = "PENDING"
         self.numbers[job.folder.name] = submitted.job_id
         write_json(self.record, self.numbers)

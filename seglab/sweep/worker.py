@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seglab.errors import SeglabError
+from seglab.printing import printable
 from seglab.run.resume import check_run
 from seglab.run.status import mark_failed
-from seglab.runtime.modules import search_modules
+from seglab.runtime.import_path import add_import_path
 from seglab.schema import TrainConfig
-from seglab.text import printable
 
 
 def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path) -> None:
@@ -27,7 +27,7 @@ def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: P
         SystemExit: it failed with a SeglabError, which is shown as one line.
         KeyboardInterrupt: it was interrupted.
     """
-    search_modules(modules)
+    add_import_path(modules)
     from seglab.session import start_job
 
     try:

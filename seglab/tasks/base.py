@@ -20,6 +20,7 @@ from seglab.data.images import Images
 from seglab.data.instances import Detections
 from seglab.errors import ConfigError
 from seglab.inference.tiles import Tiling
+from seglab.metrics.boundary import BoundaryIoU
 from seglab.metrics.confusion import Evaluation, SegmentationMetrics
 from seglab.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from seglab.ops import normalise_channels_last
@@ -35,12 +36,14 @@ class Output(NamedTuple):
             prediction, which has no truth.
         objects: the detections per image; None if the task has no objects.
         sure: the detections painted into the class map.
+        probabilities: ``(K, H, W)`` float16 per image; None unless they were asked for.
     """
 
     class_map: Tensor
     counts: Tensor | None = None
     objects: list[Detections] | None = None
     sure: list[Detections] | None = None
+    probabilities: list[Tensor] | None = None
 
 
 """Of the RGB values in 0..1, as torchvision's weights take them."""
@@ -71,6 +74,7 @@ class Task(L.LightningModule):
         seed: of what is random in the net, such as dropout.
         per_image: whether the metrics include an interval over images.
         tiling: how images are cut in evaluation and prediction; None: they stay whole.
+        boundary: whether the metrics include boundary IoU.
     """
 
     mean: Tensor
@@ -101,6 +105,7 @@ class Task(L.LightningModule):
         seed: int = 0,
         per_image: bool = False,
         tiling: Tiling | None = None,
+        boundary: bool = False,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -112,6 +117,7 @@ class Task(L.LightningModule):
         self.interval, self.lr_rule = interval, lr_rule
         self.classes = tuple(classes)
         self.metrics = SegmentationMetrics(self.classes, per_image)
+        self.boundary = BoundaryIoU(self.classes) if boundary else None
         more = self.configure_metrics() if metrics is None else metrics
         self.further_metrics = MetricCollection(dict(more), prefix="val/")
         self.scores, self.evaluation = {}, None
@@ -167,9 +173,9 @@ class Task(L.LightningModule):
         self.train(training)
         wanted = (1, len(self.classes), 64, 64)
         if not isinstance(output, Tensor) or output.shape != wanted:
-            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ConfigError(
-                f"model.net: gives {found} for an image of 64x64 pixels; must be {wanted}, "
+                f"model.net: gives {given} for an image of 64x64 pixels; must be {wanted}, "
                 f"for the {len(self.classes)} classes of data.classes"
             )
 
@@ -215,6 +221,9 @@ class Task(L.LightningModule):
         scores = {**self.metrics.compute(), **{name: float(v) for name, v in further.items()}}
         self.metrics.reset()
         self.further_metrics.reset()
+        if self.boundary is not None:
+            scores |= self.boundary.compute()
+            self.boundary.reset()
         return scores
 
     def configure_metrics(self) -> dict[str, Metric]:
@@ -254,8 +263,10 @@ class Task(L.LightningModule):
             losses: ``(B, T, 2)``; see :func:`seglab.metrics.confusion.split_loss`.
         """
         self.metrics.update(prediction, batch.class_map, losses, batch.position)
+        if self.boundary is not None:
+            self.boundary.update(prediction, batch.class_map)
         for pair in zip(prediction, batch.class_map, strict=True) if self.further_metrics else ():
-            self.further_metrics.update(*(one[None].long() for one in pair))
+            self.further_metrics.update(*(class_map[None].long() for class_map in pair))
 
     def log_exact(self, values: Mapping[str, float]) -> None:
         """Pass float64 values to the loggers: ``self.log`` would round them to float32."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.sampling import evaluation_batches
 from seglab.errors import ConfigError
+from seglab.inference.memory import untiled_bytes
 from seglab.runtime.rank import world_size
 from seglab.schedules import lr_factor
 from seglab.schema import TrainConfig
@@ -17,7 +20,7 @@ def batch_sizes(config: TrainConfig, samples: int, processes: int) -> list[str]:
         return []
     factors = [f"{size} samples"]
     factors += [f"{processes} processes"] if processes > 1 else []
-    factors += [f"{gathered} batches a step"] if gathered > 1 else []
+    factors += [f"{gathered} batches per step"] if gathered > 1 else []
     lines = [f"effective batch size {size * processes * gathered}: {' x '.join(factors)}"]
     if left := samples % (size * processes):
         lines.append(f"each epoch leaves out {left} of {samples} samples, which fill no batch")
@@ -49,6 +52,34 @@ def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = N
     # A process without a batch gets an empty one.
     batches = max(1, total // world_size())
     check_share("trainer.limit_val_batches", limits.limit_val_batches, batches)
+
+
+def check_memory(
+    config: TrainConfig, doing: str, sizes: Mapping[str, tuple[int, int]], free: int
+) -> str | None:
+    """Return a warning if the largest image would take more memory than is free.
+
+    Args:
+        config: the checked configuration.
+        doing: ``prediction`` or ``evaluation``.
+        sizes: height and width of each image by its name.
+        free: bytes.
+
+    Raises:
+        ConfigError: it would take more than twice of that.
+    """
+    if not sizes or config.evaluation.tile is not None:
+        return None
+    name, size = max(sizes.items(), key=lambda item: item[1][0] * item[1][1])
+    classes = len(config.data.classes or ()) if config.model.task == "semantic" else 0
+    needed = untiled_bytes(size, classes, doing)
+    text = (
+        f"{name}: {size[1]}x{size[0]} pixels at once take about {needed / 1e9:.1f} GB, and "
+        f"{free / 1e9:.1f} GB are free; evaluation.tile=1024 bounds it"
+    )
+    if needed > 2 * free:
+        raise ConfigError(text)
+    return text if needed > free else None
 
 
 def check_share(key: str, limit: float | None, batches: int) -> None:

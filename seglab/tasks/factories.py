@@ -16,11 +16,12 @@ from torchvision.models.detection import MaskRCNN
 
 from seglab.config.instantiate import build
 from seglab.data.classes import VOID
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, one_line
 from seglab.inference.tiles import Tiling
 from seglab.losses import Loss
 from seglab.models.backbones import mean_and_std
 from seglab.models.channels import with_channels
+from seglab.models.exported import ExportedNet, OnnxObjects
 from seglab.schema import (
     AUTO,
     EvaluationConfig,
@@ -41,33 +42,39 @@ TASKS: dict[str, type[Task]] = {
 
 OWN_METRICS = {
     *("loss", "mIoU", "mIoU_low", "mIoU_high", "pixel_accuracy", "mean_accuracy", "fw_IoU"),
-    *("mask_AP", "mask_AP50"),
+    *("mask_AP", "mask_AP50", "boundary_IoU"),
 }
 """Names of ``val/NAME`` that are taken."""
 
 
-def build_task(config: TrainConfig, per_image: bool = False, first_step: int = 0) -> Task:
+def build_task(
+    config: TrainConfig, per_image: bool = False, first_step: int = 0, soft: bool = False
+) -> Task:
     """Build the configured net and the task around it; see :class:`seglab.tasks.base.Task`.
 
     Args:
         config: the checked configuration.
         per_image: whether the metrics include an interval over images.
         first_step: the step of the run at which its schedule starts: 0, or that of its extension.
+        soft: whether predictions include probabilities.
 
     Raises:
-        ConfigError: an unknown or rejected argument of a part, or an output that does not fit the
-            classes.
+        ConfigError: an unknown or rejected argument of a part, probabilities of objects, or an
+            output that does not fit the classes.
     """
     net = build(config.model.net, "model.net")
     if not isinstance(net, nn.Module):
         raise ConfigError(f"model.net._target_={config.model.net['_target_']}: not an nn.Module")
     try:
-        with_channels(net, config.data.channels)
+        if not isinstance(net, ExportedNet):
+            with_channels(net, config.data.channels)
     except ValueError as error:
         text = f"model.net: {error}, which data.channels={config.data.channels} needs"
         raise ConfigError(text) from None
     classes = tuple(config.data.classes or ())
     mean, std = mean_and_std(config.model)
+    if soft and config.model.task != "semantic":
+        raise ConfigError("--probabilities: not for model.task=instance, whose maps are painted")
     arguments = _semantic if config.model.task == "semantic" else _instance
     task = TASKS[config.model.task](
         net,
@@ -88,7 +95,9 @@ def build_task(config: TrainConfig, per_image: bool = False, first_step: int = 0
         seed=config.seed,
         per_image=per_image,
         tiling=_tiling(config.evaluation),
+        boundary=config.evaluation.boundary,
         **arguments(net, config, len(classes)),
+        **({"soft": True} if soft else {}),
     )
     task.check_output()
     return task
@@ -108,7 +117,7 @@ def _semantic(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, An
 
 
 def _instance(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, Any]:
-    if not isinstance(net, MaskRCNN):
+    if not isinstance(net, MaskRCNN | OnnxObjects):
         raise ConfigError(
             f"model.net: a {type(net).__name__}; model.task=instance needs a "
             "torchvision.models.detection.MaskRCNN"
@@ -156,7 +165,7 @@ def build_loss(config: LossConfig | dict[str, Any], classes: int) -> Loss:
         )
     loss = build(config, "loss")
     if not callable(loss):
-        raise ConfigError(f"loss._target_={config['_target_']}: gives no callable")
+        raise ConfigError(f"loss._target_={config['_target_']}: is not callable")
     return loss  # type: ignore[no-any-return]
 
 
@@ -172,7 +181,7 @@ def build_metrics(config: Mapping[str, Any], classes: int) -> dict[str, Metric]:
     for name, node in config.items():
         key = f"metrics.{name}"
         if name in OWN_METRICS or not str(name).isidentifier() or hasattr(nn.ModuleDict, name):
-            raise ConfigError(f"{key}: the name is taken, or not a word; give another one")
+            raise ConfigError(f"{key}: already used, or not a word; give another one")
         metric = build(node, key)
         if not isinstance(metric, Metric):
             raise ConfigError(f"{key}._target_={node['_target_']}: not a torchmetrics.Metric")
@@ -180,9 +189,9 @@ def build_metrics(config: Mapping[str, Any], classes: int) -> dict[str, Metric]:
             metric.update(truth, truth.index_fill(1, torch.tensor([0]), VOID))
             value = metric.compute()
         except (ValueError, TypeError, RuntimeError, IndexError) as error:
-            reason = " ".join(str(error).split())
             raise ConfigError(
-                f"{key}: fails on class maps (1, H, W) whose void pixels are {VOID}: {reason}"
+                f"{key}: fails on class maps (1, H, W) whose void pixels are {VOID}: "
+                f"{one_line(error)}"
             ) from None
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             numbers = value.numel() if isinstance(value, torch.Tensor) else type(value).__name__
@@ -234,8 +243,8 @@ def build_schedule(
     node.pop("interval", None)
     if not node.pop("restart", True) and first_step:
         return LambdaLR(optimizer, lambda step: 1.0)
-    left = steps - first_step if steps > first_step else steps
-    schedule = build(node, "schedule", optimizer, total_steps=left, first_step=first_step)
+    remaining = steps - first_step if steps > first_step else steps
+    schedule = build(node, "schedule", optimizer, total_steps=remaining, first_step=first_step)
     if not isinstance(schedule, LRScheduler) or isinstance(schedule, ReduceLROnPlateau):
         raise ConfigError(
             f"schedule._target_={node['_target_']}: not a scheduler of torch that follows from the "

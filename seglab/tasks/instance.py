@@ -14,6 +14,7 @@ from seglab.data.instances import Detections, find_instances
 from seglab.errors import ConfigError
 from seglab.inference.objects import tiled_objects
 from seglab.metrics.mask_ap import MaskAP, void_pixels
+from seglab.models.exported import OnnxObjects
 from seglab.tasks.base import Output, Task, singles
 
 MASK_THRESHOLD = 0.5
@@ -24,7 +25,7 @@ class InstanceSegmentation(Task):
     """Objects by torchvision's Mask R-CNN, its own losses; class maps are painted by score.
 
     Args:
-        net: the Mask R-CNN.
+        net: the Mask R-CNN, or one in a file.
         classes: the names of the K classes, in the order of their values.
         score_threshold: objects with a lower score are not painted into class maps.
         others: as :class:`seglab.tasks.base.Task` takes them.
@@ -32,7 +33,7 @@ class InstanceSegmentation(Task):
 
     def __init__(
         self,
-        net: MaskRCNN,
+        net: MaskRCNN | OnnxObjects,
         classes: Sequence[str],
         *,
         score_threshold: float = 0.5,
@@ -43,9 +44,9 @@ class InstanceSegmentation(Task):
         self.mask_ap = MaskAP(self.classes)
 
     def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
-        """Map plain ``(B, C, H, W)`` uint8 to torchvision's results, one an image."""
-        found: list[dict[str, Tensor]] = self.net(list(self.normalise(image)))
-        return found
+        """Map plain ``(B, C, H, W)`` uint8 to torchvision's results, one per image."""
+        results: list[dict[str, Tensor]] = self.net(list(self.normalise(image)))
+        return results
 
     def infer(self, image: Tensor) -> list[Detections]:
         """Map ``(B, C, H, W)`` uint8 to the objects of each image.
@@ -55,8 +56,9 @@ class InstanceSegmentation(Task):
         """
         if self.tiling is None:
             return [_detections(self(single)[0]) for single in singles(image)]
-        assert isinstance(self.net, MaskRCNN)
-        limit: int = self.net.roi_heads.detections_per_img
+        net = self.net
+        assert isinstance(net, MaskRCNN | OnnxObjects)
+        limit = net.limit if isinstance(net, OnnxObjects) else net.roi_heads.detections_per_img
         return [
             tiled_objects(single, self.tiling, lambda tile: _detections(self(tile)[0]), limit)
             for single in singles(image)
@@ -78,17 +80,19 @@ class InstanceSegmentation(Task):
         Raises:
             ConfigError: they are made for another number of them, or the net for other channels.
         """
+        if isinstance(self.net, OnnxObjects):
+            return
         assert isinstance(self.net, MaskRCNN)
-        own, channels = len(self.net.transform.image_mean), self.mean.numel()
-        if own not in (1, channels):
+        normalised, channels = len(self.net.transform.image_mean), self.mean.numel()
+        if normalised not in (1, channels):
             raise ConfigError(
-                f"model.net: normalises {own} channels, not data.channels={channels}; give "
+                f"model.net: normalises {normalised} channels, not data.channels={channels}; give "
                 f"model.net.image_mean={[0.0] * channels} model.net.image_std={[1.0] * channels}"
             )
-        found = self.net.roi_heads.box_predictor.cls_score.out_features
-        if found != len(self.classes):
+        scored = self.net.roi_heads.box_predictor.cls_score.out_features
+        if scored != len(self.classes):
             raise ConfigError(
-                f"model.net: scores {found} classes; must be {len(self.classes)}, the number of "
+                f"model.net: scores {scored} classes; must be {len(self.classes)}, the number of "
                 "data.classes"
             )
 
@@ -97,8 +101,10 @@ class InstanceSegmentation(Task):
         assert batch.instance_map is not None
         targets = []
         for class_map, instance_map in zip(batch.class_map, batch.instance_map, strict=True):
-            one = find_instances(class_map, instance_map)
-            targets.append({"boxes": one.boxes, "labels": one.labels, "masks": one.masks})
+            objects = find_instances(class_map, instance_map)
+            targets.append(
+                {"boxes": objects.boxes, "labels": objects.labels, "masks": objects.masks}
+            )
         parts: dict[str, Tensor] = self.net(list(self.normalise(batch.image)), targets)
         loss = torch.stack(list(parts.values())).sum()
         named = {"train/loss": loss, **{f"train/{name}": part for name, part in parts.items()}}
@@ -115,9 +121,9 @@ class InstanceSegmentation(Task):
         output = self.predict(batch.image)
         self.update_metrics(output.class_map, batch)
         truths = zip(output.objects or (), batch.class_map, batch.instance_map, strict=True)
-        for (found, class_map, instance_map), index in zip(truths, batch.position, strict=True):
+        for (objects, class_map, instance_map), index in zip(truths, batch.position, strict=True):
             truth = find_instances(class_map, instance_map)
-            self.mask_ap.update(found, truth, void_pixels(class_map, instance_map), int(index))
+            self.mask_ap.update(objects, truth, void_pixels(class_map, instance_map), int(index))
         return Output(output.class_map, self.metrics.latest, output.objects, output.sure)
 
     def compute_scores(self) -> dict[str, float]:

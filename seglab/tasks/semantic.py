@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seglab.data.classes import VOID
 from seglab.data.datamodule import Batch
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, one_line
 from seglab.inference.tiles import tiled_logits
 from seglab.inference.views import mean_logits
 from seglab.losses import Loss, SegmentationLoss, image_fractions
@@ -30,6 +30,7 @@ class SemanticSegmentation(Task):
         aux_weight: factor of the loss of an auxiliary head, where the net has one.
         flip: whether to average the logits of an image and its horizontal flip.
         scales: the scales of an image whose logits are averaged.
+        soft: whether predictions include probabilities.
         others: as :class:`seglab.tasks.base.Task` takes them.
     """
 
@@ -42,10 +43,12 @@ class SemanticSegmentation(Task):
         aux_weight: float = 0.5,
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
+        soft: bool = False,
         **others: Any,
     ) -> None:
         super().__init__(net, classes, **others)
         self.aux_weight, self.flip, self.scales = aux_weight, flip, tuple(scales)
+        self.soft = soft
         self.loss = self.configure_losses() if loss is None else loss
         terms = len(self.loss.terms) if isinstance(self.loss, SegmentationLoss) else 1
         self.metrics = SegmentationMetrics(self.classes, self.metrics.per_image, terms)
@@ -62,7 +65,7 @@ class SemanticSegmentation(Task):
         """Try the loss too, on a small blank image that is half void.
 
         Raises:
-            ConfigError: the output does not fit the image or the classes; no loss comes of it.
+            ConfigError: the output does not fit the image or the classes, or the loss fails.
         """
         super().check_output()
         truth = torch.zeros(1, 8, 8, dtype=torch.uint8)
@@ -70,10 +73,9 @@ class SemanticSegmentation(Task):
         try:
             loss = self.compute_loss(torch.zeros(1, len(self.classes), 8, 8), truth)
         except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
-            reason = " ".join(str(error).split())
             raise ConfigError(
                 f"loss: fails on logits (B, {len(self.classes)}, H, W) and a class map (B, H, W) "
-                f"whose void pixels are {VOID}: {reason}"
+                f"whose void pixels are {VOID}: {one_line(error)}"
             ) from None
         if not isinstance(loss, Tensor) or loss.shape != ():
             value = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
@@ -110,10 +112,16 @@ class SemanticSegmentation(Task):
 
     def predict(self, image: Tensor) -> Output:
         """Map ``(B, C, H, W)`` uint8 to the classes of the largest logits."""
-        maps = [
-            torch.cat([class_map(logits) for logits in strips], 1) for strips in self.strips(image)
-        ]
-        return Output(torch.cat(maps))
+        maps, soft = [], []
+        for strips in self.strips(image):
+            answers = [
+                (class_map(one), _wide(one)[0].softmax(0).half() if self.soft else None)
+                for one in strips
+            ]
+            maps.append(torch.cat([labels for labels, _ in answers], 1))
+            soft.append([each for _, each in answers if each is not None])
+        probabilities = [torch.cat(parts, 1) for parts in soft] if self.soft else None
+        return Output(torch.cat(maps), probabilities=probabilities)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch, an auxiliary head's included."""

@@ -177,7 +177,7 @@ def test_an_extension_is_planned_and_refused_by_name(
     assert train("best", 1, "checkpoints=best").code == 0
     answer = train("best", 3, "checkpoints=best")
     assert answer.code == 2
-    assert "best has finished 1 epochs and kept no last.ckpt" in answer.last_line
+    assert "best has finished 1 epochs and has no last.ckpt" in answer.last_line
     assert json.loads((tmp_path / "best/status.json").read_text())["status"] == "finished"
 
 

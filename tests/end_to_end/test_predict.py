@@ -59,3 +59,53 @@ def test_unreadable_files_are_listed_and_the_others_predicted(
     assert answer.code == 1
     assert "b.jpg: cannot be decoded" in answer.last_line
     assert not (tmp_path / "none").exists()
+
+
+def test_probabilities_and_maps_alone(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path, photographs: Path
+) -> None:
+    for name in "bce":
+        next(photographs.glob(f"{name}.*")).unlink()
+    assert seglab_cli("train", *tiny, "trainer.max_epochs=1", "hydra.run.dir=run").code == 0
+    call = ["predict", "checkpoint=run/checkpoints/last.ckpt", f"input={photographs}"]
+    assert seglab_cli(*call, "output=both").code == 0
+    answer = seglab_cli(*call, "output=soft", "--probabilities", "--no-overlays")
+    assert answer.code == 0, answer.err
+    assert "overlays" not in answer.out
+    assert "images/s" in answer.out
+    written = {str(path.relative_to(tmp_path / "soft")) for path in tmp_path.glob("soft/**/*.*")}
+    assert written == {"a.png", "d.png", "probabilities/a.npz", "probabilities/d.npz"}
+    for name in "ad":
+        assert (tmp_path / f"soft/{name}.png").read_bytes() == (
+            tmp_path / f"both/{name}.png"
+        ).read_bytes()
+        soft = np.load(tmp_path / f"soft/probabilities/{name}.npz")["probabilities"]
+        class_map = np.asarray(Image.open(tmp_path / f"soft/{name}.png"))
+        assert soft.dtype == np.float16
+        assert soft.shape[1:] == class_map.shape
+        assert np.abs(soft.astype(np.float32).sum(0) - 1).max() < 0.005
+        chosen = np.take_along_axis(soft, class_map[None].astype(np.intp), 0)[0]
+        assert (chosen == soft.max(0)).all()
+    again = seglab_cli(*call, "output=tiled", "--probabilities", "evaluation.tile=32")
+    assert again.code == 0, again.err
+    tiled = np.load(tmp_path / "tiled/probabilities/a.npz")["probabilities"]
+    assert tiled.shape == np.load(tmp_path / "soft/probabilities/a.npz")["probabilities"].shape
+
+
+def test_an_error_of_writing_names_the_file(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    photographs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert seglab_cli("train", *tiny, "trainer.max_epochs=1", "hydra.run.dir=run").code == 0
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / "maps/a.png"))
+
+    monkeypatch.setattr("seglab.callbacks.predictions.save_class_map", full)
+    call = ["checkpoint=run/checkpoints/last.ckpt", f"input={photographs}/a.png", "output=maps"]
+    answer = seglab_cli("predict", *call)
+    assert answer.code == 1
+    assert "maps/a.png" in answer.last_line

@@ -265,9 +265,9 @@ def test_the_environment_is_not_read_for_a_stranger(
     path = altered(model__name="${oc.env:A_SECRET}")
     answer = seglab_cli("evaluate", f"checkpoint={path}", "trust=true", "hydra.run.dir=ev")
     assert answer.code == 1
-    assert "model.name is to be resolved" in answer.last_line
+    assert "model.name contains an interpolation" in answer.last_line
     assert SECRET not in answer.out + answer.err
-    with pytest.raises(RunError, match="to be resolved"):
+    with pytest.raises(RunError, match="contains an interpolation"):
         seglab.load(path, trust=True)
 
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from seglab.loggers.wandb.connection import PROBE_SECONDS, Connection, unreachable
+from seglab.printing import print_plain
 from seglab.schema import LoggerConfig
-from seglab.text import print_plain
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run

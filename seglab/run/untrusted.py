@@ -13,13 +13,13 @@ from typing import Any
 
 import yaml
 
-from seglab.errors import RunError
+from seglab.errors import RunError, one_line
 
 MAX_BYTES = 2**20
 """The configuration of a run takes four kilobytes."""
 
 MAX_DEPTH = 32
-"""Of nested mappings and lists; a configuration has about six."""
+"""Of nested mappings and lists, in files and on the command line; a configuration has about six."""
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast
 
@@ -71,8 +71,19 @@ def read_json(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         DamagedError: too large or too deep, not JSON, or not an object; names the file.
     """
+    return parse_json(_text(path), path)
+
+
+def parse_json(text: str | bytes, path: Path) -> dict[str, Any]:
+    """Parse the text of a JSON object of at most :data:`MAX_BYTES`, found in the file ``path``.
+
+    Raises:
+        DamagedError: as :func:`read_json`.
+    """
     try:
-        value = json.loads(_text(path))
+        if len(text) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
+        value = json.loads(text)
         if not isinstance(value, dict):
             raise ValueError("not a JSON object")
         _check_plain(value)
@@ -118,5 +129,4 @@ def _check_plain(value: Any) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> DamagedError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return DamagedError(f"{path}: damaged, or not written by seglab: {reason}")
+    return DamagedError(f"{path}: damaged, or not written by seglab: {one_line(error)}")

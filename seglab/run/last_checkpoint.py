@@ -97,7 +97,7 @@ def position(checkpoint: dict[str, Any], path: Path) -> Position:
         if not isinstance(states, kind) or not states:
             raise RunError(f"checkpoint={path}: damaged: it holds no {key}")
     if SAVING not in checkpoint["callbacks"]:
-        raise RunError(f"checkpoint={path}: damaged: its callbacks hold no best score")
+        raise RunError(f"checkpoint={path}: damaged: its callbacks contain no best score")
     try:
         loops = checkpoint["loops"]["fit_loop"]
         epochs = loops["epoch_progress"]["current"]
@@ -108,8 +108,8 @@ def position(checkpoint: dict[str, Any], path: Path) -> Position:
         max_epochs = stored_config(checkpoint).get("trainer", {}).get("max_epochs", 0)
         first_step = checkpoint["callbacks"].get(EXTENSION, {}).get("first_step", 0)
     except (AttributeError, KeyError, TypeError, IndexError):
-        raise RunError(f"checkpoint={path}: damaged: its loops tell no step and epoch") from None
+        raise RunError(f"checkpoint={path}: damaged: its loops contain no step and epoch") from None
     if not all(type(n) is int and n >= 0 for n in (*numbers, max_epochs, first_step)):
-        raise RunError(f"checkpoint={path}: damaged: its step or epoch is no number")
+        raise RunError(f"checkpoint={path}: damaged: its step or epoch is not a number")
     processes = processes if type(processes) is int else None
     return Position(*numbers, processes, max_epochs, first_step)

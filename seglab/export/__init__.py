@@ -1,0 +1,1 @@
+"""Models for other runtimes: files of ONNX and torch.export, checked against the task."""
