@@ -25,6 +25,7 @@ COMMANDS = {
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
     "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR] [--format …]",
     "data": "a data set: synth | show | check | stats | import | download",
+    "workspace": "the view and the report of a W&B project: logger.project=… [logger.entity=…]",
     "init": "write a folder with an experiment, a net, a loss and a test to start from: DIR",
 }
 

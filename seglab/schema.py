@@ -341,6 +341,7 @@ class LoggerConfig:
     tags: list[str] = field(default_factory=list)
     notes: str | None = None
     checkpoints: bool = False
+    registry: str | None = None
     table_images: Annotated[int, Bound(0, 500)] = 32
     init_timeout: Annotated[float, Bound(above=0)] = 10.0
     finish_timeout: Annotated[float, Bound(above=0)] = 30.0
@@ -468,6 +469,13 @@ class DataCommandConfig:
     output: str | None
     year: Annotated[int, Bound(2007, 2012)]
     data: DataConfig
+
+
+@dataclass(frozen=True)
+class WorkspaceConfig:
+    """Which project on W&B ``seglab workspace`` lays out."""
+
+    logger: LoggerConfig
 
 
 @cache
