@@ -173,7 +173,7 @@ class DataConfig:
     batch_size: Annotated[int, Bound(1)]
     eval_batch_size: Annotated[int, Bound(1), Mark.NO_EFFECT]
     num_workers: Annotated[int, Bound(0), Mark.NO_EFFECT]
-    crop_size: Annotated[int, Bound(1)]
+    crop_size: Annotated[int | None, Bound(1)]
     scale: Annotated[list[float], Bound(above=0), Range()]
     flip: Annotated[float, Bound(0, 1)]
     photometric: Annotated[float, Bound(0, 1)]
@@ -314,6 +314,7 @@ class TrainerConfig:
     max_epochs: Annotated[int, Bound(1)]
     accelerator: Annotated[str, Mark.MACHINE]
     devices: Annotated[int | str, Bound(1), Mark.MACHINE]
+    num_nodes: Annotated[int, Bound(1), Mark.MACHINE]
     strategy: Annotated[str, OneOf(*STRATEGIES), Mark.MACHINE]
     precision: str
     channels_last: bool

@@ -35,7 +35,7 @@ ONNX_OPTIONS = {
 }
 """onnxruntime's options have no other way in: onnxruntime.ai/docs/performance/tune-performance."""
 
-MODULES_OUTSIDE_ROOMS = 10
+MODULES_OUTSIDE_ROOMS = 11
 
 
 def calls_of(name: str) -> list[str]:

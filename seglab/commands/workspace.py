@@ -6,8 +6,8 @@ from rich.console import Console
 
 from seglab.config.compose import compose
 from seglab.errors import ConfigError
+from seglab.printing import print_plain
 from seglab.schema import WorkspaceConfig
-from seglab.text import print_plain
 
 
 def main(overrides: list[str]) -> None:

@@ -21,6 +21,9 @@ from seglab.errors import DataError
 MAX_LISTING_BYTES = 2**31
 """COCO's own largest has 470 MB."""
 
+SHOWN = 5
+"""Files that an error names in place of a missing one."""
+
 BACKGROUND = "background"
 
 
@@ -56,7 +59,9 @@ def read_listing(path: Path) -> Listing:
     try:
         stat = path.stat()
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}; see data.annotations") from None
+        there = ", ".join(sorted(one.name for one in path.parent.glob("*.json"))[:SHOWN])
+        hint = f"there is {there}; give data.annotations" if there else "see data.annotations"
+        raise DataError(f"{path}: {error.strerror or error}; {hint}") from None
     return _read(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import lightning as L
@@ -18,7 +19,7 @@ from seglab.data.prefetch import Progress, no_progress
 from seglab.data.records import usable_folder
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached
-from seglab.data.transforms import Augmentation, JointTransform, generator
+from seglab.data.transforms import Augmentation, JointTransform, generator, place
 from seglab.data.voc import Sample, Samples, open_dataset
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
@@ -46,12 +47,22 @@ Item = tuple[int, str, Tensor, Tensor]
 """Index, id, image ``(C, H, W)``, and maps ``(1, H, W)``, or ``(2, H, W)`` with the instances."""
 
 
-def collate(samples: Sequence[Item]) -> Batch:
-    """Stack equal-sized samples to a batch; no samples give an empty batch."""
+def collate(samples: Sequence[Item], fill: Sequence[int] | None = None) -> Batch:
+    """Stack samples to a batch; no samples give an empty batch.
+
+    Samples of different sizes are padded at the right and below; ``fill`` is as in
+    :func:`~seglab.data.transforms.place`.
+    """
     if not samples:
         nothing = torch.empty(0, dtype=torch.uint8)
         return Batch(nothing, nothing, nothing, [])
     indices, ids, images, maps = zip(*samples, strict=True)
+    height, width = (max(one.shape[axis] for one in maps) for axis in (-2, -1))
+    placed = [
+        place(image, one, (height, width), fill=fill)
+        for image, one in zip(images, maps, strict=True)
+    ]
+    images, maps = zip(*placed, strict=True)
     # Decoded pixels are (H, W, C): stacking them so moves no byte, and
     # the batch is channels_last, which convolutions on a CPU want.
     image = torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
@@ -246,7 +257,7 @@ class VOCDataModule(L.LightningDataModule):
             batch_size=config.batch_size,
             sampler=order,
             drop_last=True,
-            collate_fn=collate,
+            collate_fn=partial(collate, fill=self.augmentation.fill),
             num_workers=config.num_workers,
             persistent_workers=config.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -48,7 +48,7 @@ class ExternalTransform:
 
     Args:
         transform: see :data:`Transform`.
-        crop_size: side of the square, in pixels.
+        crop_size: side of the square, in pixels; None: the whole result.
         fill: the colour of the padding; see :func:`seglab.data.transforms.pad`.
 
     Raises:
@@ -56,7 +56,7 @@ class ExternalTransform:
     """
 
     def __init__(
-        self, transform: Transform, crop_size: int, fill: Sequence[int] | None = None
+        self, transform: Transform, crop_size: int | None, fill: Sequence[int] | None = None
     ) -> None:
         check_fill(transform)
         self.transform, self.crop_size, self.fill = transform, crop_size, fill

@@ -19,6 +19,7 @@ from seglab.data.files import image_size
 from seglab.data.folder import IMAGE_SUFFIXES, LISTS
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import open_files
+from seglab.data.lists import list_text
 from seglab.data.pixels import RGB, PixelFormat
 from seglab.data.prefetch import Progress, no_progress
 from seglab.errors import ConfigError, DataError
@@ -55,7 +56,7 @@ def write_folder(
 
     Raises:
         ConfigError: ``output`` has contents, or cannot be written.
-        DataError: a sample cannot be used.
+        DataError: a sample cannot be used, or its name.
     """
     check_output(output)
     try:
@@ -69,7 +70,7 @@ def write_folder(
                 ids = [prefix + one for one in files.ids]
                 for index, pixels in enumerate(decode(files, Tally(files), progress)):
                     _write_sample(making, ids[index], files, index, pixels)
-                _write(making / LISTS / f"{part}.txt", "".join(f"{one}\n" for one in ids))
+                _write(making / LISTS / f"{part}.txt", list_text(ids))
             classes = splits[0].classes
             _write(making / CLASS_NAMES, "".join(f"{one}\n" for one in classes))
             option = Path("conf") / "data" / f"{name}.yaml"
@@ -106,6 +107,7 @@ def _write_sample(folder: Path, name: str, files: SplitFiles, index: int, pixels
             _save(array, folder / kind / f"{name}.png")
     annotation = files.folder / "Annotations" / f"{files.ids[index]}.xml"
     if annotation.is_file():
+        files.boxes(index)  # a link could lead to a file that is no annotation
         copy = folder / "Annotations" / f"{name}.xml"
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(annotation, copy)

@@ -23,6 +23,9 @@ from seglab.errors import DataError
 
 MASK_VALUES = "data.mask_values"
 
+MAX_COLOURS = 10_000
+"""In a mask; each is counted by name. Smoothed borders make some hundreds."""
+
 BLOCK_PIXELS = 2**20
 """How many pixels of a colour mask are looked up at once: it takes some thirty bytes for each."""
 
@@ -165,6 +168,8 @@ def stored_values(
             return {str(value): int(counts[value]) for value in counts.nonzero()[0]}
         packed = np.array(picture.convert("RGB")).astype(np.int32) @ (1 << 16, 1 << 8, 1)
     colours, pixels = np.unique(packed, return_counts=True)
+    if len(colours) > MAX_COLOURS:
+        raise DataError(f"{path}: {len(colours):,} colours; is this a mask, or a photograph?")
     return {
         f"{colour >> 16}/{colour >> 8 & 255}/{colour & 255}": count
         for colour, count in zip(colours.tolist(), pixels.tolist(), strict=True)

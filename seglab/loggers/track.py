@@ -26,11 +26,11 @@ from seglab.loggers.wandb.facts import facts, recipe, run_name, tuned
 from seglab.loggers.wandb.links import alert, link_best, link_inputs, parent
 from seglab.loggers.wandb.logger import WandbLogger, define_metrics
 from seglab.loggers.wandb.session import Session
+from seglab.printing import print_plain
 from seglab.run.settings import flatten
 from seglab.run.status import NONE, status
 from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
-from seglab.text import print_plain
 
 
 class Tracking:

@@ -388,6 +388,17 @@ def test_the_size_in_the_file_is_that_of_the_image(tmp_path: Path) -> None:
     assert said.endswith("a.png has 25x20")
 
 
+def test_what_is_there_in_place_of_a_missing_file_is_named(tmp_path: Path) -> None:
+    coco_of(tmp_path / "data", [], (20, 24))
+    for name in ("train", "val"):
+        (tmp_path / f"data/{name}.json").rename(tmp_path / f"data/{name}_2017.json")
+    said = refused(tmp_path / "data", "data=coco", "data.classes=[background,weed]")
+    assert said == (
+        f"{tmp_path}/data/train.json: No such file or directory; there is train_2017.json, "
+        "val_2017.json; give data.annotations"
+    )
+
+
 @pytest.mark.parametrize("side", [8_000, 10**7])
 def test_nothing_is_painted_at_an_absurd_size(
     tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch
