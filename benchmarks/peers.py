@@ -34,8 +34,9 @@ LR = 1e-4
 Found = dict[str, float]
 
 HEAD = (
-    "| | images per second | against seglab | training, ms per image | validation, ms per image "
-    "| until the first step, s | peak memory, MB |\n|---|---|---|---|---|---|---|"
+    "| | images per second | against seglab | training, ms per image | its processor time "
+    "| validation, ms per image | its processor time | until the first step, s | peak memory, MB |"
+    "\n|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -110,7 +111,9 @@ def table(found: Mapping[str, list[Found]], images: int) -> str:
 
 COLUMNS = (
     ("training", True, 1),
+    ("training, processor", True, 1),
     ("validation", True, 1),
+    ("validation, processor", True, 1),
     ("first step", False, 1),
     ("peak", False, 0),
 )

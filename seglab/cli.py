@@ -16,6 +16,8 @@ from seglab.runtime import signals
 from seglab.runtime.disk import explain
 from seglab.runtime.import_path import add_import_path
 from seglab.runtime.memory import keep_memory
+from seglab.runtime.rank import world_size
+from seglab.runtime.worker import end_with_starter
 
 COMMANDS = {
     "train": "train a model: a run folder with checkpoints, metrics and pictures",
@@ -25,6 +27,7 @@ COMMANDS = {
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
     "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR] [--format …]",
     "data": "a data set: synth | show | check | stats | import | download",
+    "workspace": "the view and the report of a W&B project: logger.project=… [logger.entity=…]",
     "init": "write a folder with an experiment, a net, a loss and a test to start from: DIR",
 }
 
@@ -126,6 +129,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         if command not in COMMANDS:
             problem = f"no command {command!r}" if arguments else "no command given"
             raise ConfigError(f"{problem}; available: {', '.join(COMMANDS)}")
+        if world_size() > 1:
+            check_ranks(command, arguments)
+            end_with_starter()
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
         keep_memory()
         if command == "train":  # others look at data and checkpoints, which could bring a module
@@ -149,6 +155,20 @@ def _run(arguments: Sequence[str] | None) -> int:
         _show(f"{type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def check_ranks(command: str, arguments: Sequence[str]) -> None:
+    """Check a command that torchrun has started as several processes.
+
+    Raises:
+        ConfigError: it runs in one process, as a sweep does.
+    """
+    if command not in ("train", "evaluate") or {"-m", "--multirun"} & {*arguments}:
+        what = "a sweep" if command == "train" else command
+        raise ConfigError(
+            f"torchrun has started {world_size()} processes, and {what} runs in one: start it "
+            "without torchrun"
+        )
 
 
 def _interrupted(error: KeyboardInterrupt) -> int:

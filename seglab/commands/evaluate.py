@@ -11,6 +11,7 @@ from rich.console import Console
 from seglab.config.compose import Composed, check_root, compose_own, override_stored
 from seglab.run.status import check_folder, splits_folder
 from seglab.runtime.import_path import add_import_path
+from seglab.runtime.rank import rank
 from seglab.schema import EvaluateConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     if not composed.config.trust:
         check_received_group(config.data, composed.config.split, path, rest)
     measured: EvaluationResult = run(measure, config.trainer, config, path, composed, overrides)
-    console = Console()
+    console = Console(quiet=rank() != 0)
     show_metrics(measured.scores, console, measured.unreliable)
     show_paths(composed.folder, measured.pictures, console)
     return measured.scores

@@ -13,6 +13,7 @@ from seglab.run.paths import CHECKPOINTS, LAST
 from seglab.run.resume import Start, check_run
 from seglab.run.status import INTERRUPTED, NONE, PRUNED, status
 from seglab.runtime.launch import warm
+from seglab.runtime.rank import is_launched, rank
 from seglab.schema import TrainConfig
 from seglab.sweep.command import sweep
 
@@ -29,7 +30,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     if multirun:
         sweep(overrides, dry_run)
         return None
-    console = Console()
+    console = Console(quiet=rank() != 0)
     composed = compose("train", TrainConfig, overrides)
     start = check_run(composed.config, composed.folder)
     folder, state, config, changes, _ = start
@@ -38,6 +39,8 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
 
         check_training_lists(config.data)
     if dry_run:
+        if rank() != 0:
+            return None
         if not start.done:
             from seglab.sweep.preflight import check_job
 
@@ -49,7 +52,8 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     resumes = [f"resuming {folder}"] if state in (INTERRUPTED, PRUNED) else []
     for line in [*resumes, *changes]:
         print_plain(line, console)
-    if not start.done and isinstance(config.trainer.devices, int) and config.trainer.devices > 1:
+    devices = config.trainer.devices
+    if not (start.done or is_launched()) and isinstance(devices, int) and devices > 1:
         warm()  # imports torch for the ranks while this process does
     # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.commands.tables import show_metrics, show_paths

@@ -7,7 +7,7 @@ Hydra composes; the dataclasses of :mod:`seglab.schema` check. A wrong key or ty
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast, get_args, get_type_hints
 
@@ -36,6 +36,8 @@ from seglab.config.overrides import (
 from seglab.data.class_lists import class_names
 from seglab.data.merging import merge_classes
 from seglab.errors import ConfigError, one_line
+from seglab.run.settings import flatten
+from seglab.runtime.nodes import everywhere
 from seglab.schema import LossConfig, TrainConfig, check_values
 
 T = TypeVar("T")
@@ -71,7 +73,27 @@ def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed
             raise _diagnose(command, schema, parsed, error) from None
         _check_open_nodes(command, parsed)
         _leave_own_keys(composed, schema, parsed)
-        return _checked(composed, schema, overrides)
+        own = _checked(composed, schema, overrides)
+    return _agreed(own)
+
+
+def _agreed(own: Composed[T]) -> Composed[T]:
+    """Return the configuration with the folder of the first process of a job by torchrun.
+
+    A folder named after the time differs between processes.
+
+    Raises:
+        ConfigError: the processes were started with different settings; names the first key.
+    """
+    settings = dict(flatten(own.plain))
+    first, *others = everywhere("settings", [str(own.folder), settings])
+    for number, (_, other) in enumerate(others, 1):
+        for key in (key for key in settings if other.get(key) != first[1].get(key)):
+            raise ConfigError(
+                f"{key}={first[1].get(key)} for the first process and {other.get(key)} for number "
+                f"{number}: torchrun must start all with the same settings"
+            )
+    return replace(own, folder=Path(first[0]))
 
 
 def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]:

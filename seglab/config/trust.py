@@ -80,7 +80,7 @@ WORDS_ONLY = ("loss", "metrics", "schedule")
 
 OWN = {
     "data": (("data", "base"), ("store", "num_workers", "splits")),
-    "trainer": (("trainer", "default"), ("devices", "strategy")),
+    "trainer": (("trainer", "default"), ("devices", "num_nodes", "strategy")),
 }
 """Keys that no checkpoint sets: they decide what is written and started here, and no number."""
 

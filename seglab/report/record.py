@@ -132,7 +132,8 @@ def _status(folder: Path, fields: Mapping[str, Any]) -> Fields:
     starts = entry.get("history") or []
     if isinstance(entry.get(SPEED), float):
         yield "metrics", {SPEED: entry[SPEED]}
-    yield "mixed", len({str(start.get("trainer.devices")) for start in starts}) > 1
+    counts = [(one.get("trainer.devices"), one.get("trainer.num_nodes", 1)) for one in starts]
+    yield "mixed", len({str(count) for count in counts}) > 1
     try:
         state = status(folder)
     except OSError:  # another user's folder: its lock cannot be tested

@@ -48,7 +48,7 @@ from seglab.run.status import (
 from seglab.run.untrusted import DamagedError, read_json
 from seglab.runtime.disk import disk_errors, explain
 from seglab.runtime.files import atomic, delete_parts, null_to_nan, write_json
-from seglab.runtime.rank import rank
+from seglab.runtime.rank import rank, world_size
 from seglab.schema import Mark, marked
 
 LOCK_SECONDS = 1.0
@@ -188,7 +188,9 @@ class Run:
     def _start(self, step: int) -> dict[str, Any]:
         trainer = self.config.get("trainer", {})
         machine = {key: trainer.get(key.removeprefix("trainer.")) for key in marked(Mark.MACHINE)}
-        return {"started": self.started, "step": step, **machine}
+        size = self.config.get("data", {}).get("batch_size")
+        batch = {"processes": world_size(), "data.batch_size": size}
+        return {"started": self.started, "step": step, **machine, **batch}
 
     def _write_status(self, state: str, error: str | None = None) -> None:
         entry: dict[str, Any] = {"status": state, "started": self.started, "code": version()}

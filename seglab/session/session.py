@@ -27,7 +27,7 @@ from seglab.data.digests import Record
 from seglab.data.images import ImageBatches, ImagesAhead
 from seglab.data.sampling import spread
 from seglab.data.weights import balance, is_auto
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, RunError
 from seglab.loggers.history import HistoryLogger
 from seglab.loggers.track import Tracking, track
 from seglab.metrics.counts import unreliable
@@ -44,6 +44,7 @@ from seglab.run.samples import NUMBER_OF_WORST, SampleWriter
 from seglab.run.status import SPEED
 from seglab.runtime.disk import disk_errors
 from seglab.runtime.memory import available_memory
+from seglab.runtime.nodes import everywhere
 from seglab.runtime.preemption import stop_on_signals
 from seglab.runtime.process import (
     computing,
@@ -189,6 +190,7 @@ class Session:
             _ = self.tracking
             reached = self.resumed.position
             self.data.check()
+            self._check_shared()
             weights_of_classes = self._weigh_classes()
             config = self.config
             check_limits(config, self.data)
@@ -233,9 +235,20 @@ class Session:
             callbacks = [failures, FiniteNumbers(folder), extension, saving, record, progress]
             trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
             self._check_memory(trainer, self._sizes(self.data.val_split))
+            processes = trainer.world_size
             check_processes(
-                config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0
+                config,
+                reached.processes,
+                processes,
+                within_epoch=reached.batches > 0,
+                batch_size=reached.batch_size,
             )
+            if reached.processes not in (None, processes):
+                print_plain(
+                    f"resumed on {processes} processes, before on {reached.processes}; "
+                    f"data.batch_size={config.data.batch_size}, before {reached.batch_size}",
+                    console,
+                )
             samples = len(self.data.split(self.data.train_split))
             for line in batch_sizes(config, samples, trainer.world_size):
                 print_plain(line, console)
@@ -263,6 +276,23 @@ class Session:
             if run.leads:
                 saving.tidy()
             return metrics, sorted(pictures.written)
+
+    def _check_shared(self) -> None:
+        """Check that all machines of a job see the same data and the same checkpoint.
+
+        Raises:
+            RunError: they differ.
+        """
+        first, *others = everywhere("files", [self.data.identity, self.resumed.position])
+        if any(data != first[0] for data, _ in others):
+            raise RunError(
+                f"data.root={self.config.data.root}: the machines of this job have different data"
+            )
+        if any(position != first[1] for _, position in others):
+            raise RunError(
+                f"hydra.run.dir={self.folder}: the machines of this job see different checkpoints; "
+                "it must be on a file system that they share"
+            )
 
     def validate(
         self, checkpoint: dict[str, Any], path: Path, own: Mapping[str, Any]

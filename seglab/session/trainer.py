@@ -57,8 +57,8 @@ def build_trainer(
     Raises:
         ConfigError: an accelerator, strategy or precision that is not available.
     """
-    # ranks.py or torchrun start the ranks. Without this, Lightning inside SLURM would use SLURM's
-    # environment and set signal handlers.
+    # ranks.py, slurm.py or torchrun start the ranks. Without this, Lightning inside SLURM would
+    # use SLURM's environment and set signal handlers.
     plugins: list[Any] = [checkpoint_io or AtomicCheckpointIO()]
     if not TorchElasticEnvironment.detect():
         plugins.append(LightningEnvironment())
@@ -66,6 +66,7 @@ def build_trainer(
         trainer = _Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
+            num_nodes=config.num_nodes,
             strategy=strategy(config),
             precision=config.precision,
             max_epochs=config.max_epochs,
@@ -106,7 +107,7 @@ def strategy(config: TrainerConfig) -> str | PlainDDP:
     One process gets ``auto``, whatever is configured: Lightning's ``ddp`` would join a group of
     one, by a TCPStore that listens on all network interfaces.
     """
-    if max(world_size(), launch.ranks(config)) == 1:
+    if max(world_size(), launch.processes(config)) == 1:
         return "auto"
     return PlainDDP(find_unused_parameters=config.strategy.endswith("true"))
 

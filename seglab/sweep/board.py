@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -170,7 +171,7 @@ def show_table(outcomes: Sequence[Outcome], console: Console) -> None:
     """Print the results of all jobs: what was swept first, the folders last."""
     keys = list(dict.fromkeys(key for outcome in outcomes for key in swept(outcome.job)))
     columns = keys if len(keys) <= MAX_COLUMNS else ["overrides"]
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("job", justify="right", no_wrap=True)
     for key in columns:
         table.add_column(key.rpartition(".")[2] if key in keys else key, overflow="fold")
@@ -185,9 +186,20 @@ def show_table(outcomes: Sequence[Outcome], console: Console) -> None:
         table.add_row(
             *map(plain, (str(outcome.job.number), *map(printable, cells))),
             styled((outcome.status, _STYLES.get(outcome.status, ""))),
-            *map(plain, (miou, clock(outcome.seconds), outcome.job.folder.name)),
+            *map(plain, (miou, clock(outcome.seconds))),
+            plain(_folder(outcome, console.width, columns is keys)),
         )
     console.print(table)
+
+
+def _folder(outcome: Outcome, width: int, listed: bool) -> str:
+    """Return the name of a job's folder; the end of a long one whose values have columns."""
+    name = outcome.job.folder.name
+    return f"…{name[-HASH:]}" if listed and len(name) > width // 4 else name
+
+
+HASH = 8
+"""Digits at the end of a folder's name, which tell it from all others."""
 
 
 def swept(job: Job) -> dict[str, str]:

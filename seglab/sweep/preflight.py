@@ -18,7 +18,7 @@ from seglab.models.weights import check_weights
 from seglab.run.paths import CHECKPOINTS
 from seglab.run.resume import check_processes
 from seglab.run.settings import flatten
-from seglab.runtime.launch import ranks
+from seglab.runtime import launch
 from seglab.runtime.process import computing
 from seglab.schema import LoggerConfig, Mark, TrainConfig, has_mark
 from seglab.session import Session
@@ -46,9 +46,15 @@ def check_job(config: TrainConfig, folder: Path) -> None:
         build_augmentation(config)
         session.trainer()
     reached = session.resumed.position
-    split, processes = config.data.split_name("train"), ranks(config.trainer)
+    split, processes = config.data.split_name("train"), launch.processes(config.trainer)
     size = config.data.batch_size
-    check_processes(config, reached.processes, processes, within_epoch=reached.batches > 0)
+    check_processes(
+        config,
+        reached.processes,
+        processes,
+        within_epoch=reached.batches > 0,
+        batch_size=reached.batch_size,
+    )
     check_batch_size(size, processes, split, samples)
     limit = config.trainer.limit_train_batches
     check_share("trainer.limit_train_batches", limit, samples // (size * processes))

@@ -11,6 +11,7 @@ from seglab.printing import printable
 from seglab.run.resume import check_run
 from seglab.run.status import mark_failed
 from seglab.runtime.import_path import add_import_path
+from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
 
 
@@ -34,8 +35,10 @@ def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: P
         start_job(check_run(config, folder), overrides)
     except SeglabError as error:
         print(printable(f"seglab: error: {error}"), file=sys.stderr)
-        mark_failed(folder, str(error))
+        if rank() == 0:
+            mark_failed(folder, str(error))
         sys.exit(error.exit_code)
     except Exception as error:
-        mark_failed(folder, str(error) or type(error).__name__)
+        if rank() == 0:
+            mark_failed(folder, str(error) or type(error).__name__)
         raise

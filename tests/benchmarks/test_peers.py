@@ -57,11 +57,14 @@ def test_a_loop_trains_and_finds_the_iou_that_seglab_finds(
 
 def test_the_table_has_medians_and_ratios_of_rounds() -> None:
     def found(training: float, validation: float) -> dict[str, float]:
-        return {"training": training, "validation": validation, "first step": 3.0, "peak": 900.4}
+        processor = {"training, processor": 2 * training, "validation, processor": 0.5}
+        wall = {"training": training, "validation": validation}
+        return {**wall, **processor, "first step": 3.0, "peak": 900.4}
 
     rounds = {SEGLAB: [found(1, 1), found(2, 2), found(1, 2)], "peer": [found(2, 2)] * 3}
     assert table(rounds, 10).splitlines() == [
         *HEAD.splitlines(),
-        f"| {SEGLAB} | 6.7 (5.0 to 10.0) |  | 100.0 | 200.0 | 3.0 | 900 |",
-        "| peer | 5.0 (5.0 to 5.0) | 0.75 (0.50 to 1.00) | 200.0 | 200.0 | 3.0 | 900 |",
+        f"| {SEGLAB} | 6.7 (5.0 to 10.0) |  | 100.0 | 200.0 | 200.0 | 50.0 | 3.0 | 900 |",
+        "| peer | 5.0 (5.0 to 5.0) | 0.75 (0.50 to 1.00) "
+        "| 200.0 | 400.0 | 200.0 | 50.0 | 3.0 | 900 |",
     ]
