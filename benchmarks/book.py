@@ -46,7 +46,7 @@ HEAD = {
     "parameters": "parameters, million",
     "gmacs": "GMACs",
     "minutes": "training, min",
-    "speed": "images/s",
+    "speed": "images/s in training",
 }
 
 

@@ -47,7 +47,7 @@ def make(root: Path, epochs: int, share: int, shares: int, runs: int) -> None:
     from seglab.data.classes import VOC_CLASSES
     from seglab.metrics.confusion import Evaluation, scores
     from seglab.run.folder import Run
-    from seglab.run.samples import KeepSamples, Sample, Validated
+    from seglab.run.samples import Sample, SampleWriter, Validated
     from seglab.schema import TrainConfig
 
     given = ["data=voc2007", "model=fcn8s", f"trainer.max_epochs={epochs}"]
@@ -86,7 +86,7 @@ def make(root: Path, epochs: int, share: int, shares: int, runs: int) -> None:
                 for place in sorted({*worst} | fixed)
             ]
             validated = Validated(samples, worst, evaluation, metrics)
-            KeepSamples(folder, ids, VOC_CLASSES, fixed).show(validated)
+            SampleWriter(folder, ids, VOC_CLASSES, fixed).show(validated)
             run.write_metrics(metrics)
 
 

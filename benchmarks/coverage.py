@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from benchmarks.measure import keep
 from seglab.metrics.counts import Counts, Floats, jackknife_interval, miou, paired_difference
-from seglab.run.evaluation import KeptEvaluation, read_evaluation
+from seglab.run.evaluation import StoredEvaluation, read_evaluation
 
 Interval = tuple[float, float]
 
@@ -89,7 +89,7 @@ def measure(
     return result
 
 
-def read(folder: str) -> KeptEvaluation:
+def read(folder: str) -> StoredEvaluation:
     evaluation = read_evaluation(Path(folder))
     if evaluation is None:
         raise SystemExit(f"{folder}: no evaluation.npz in it; give the folder of a run")

@@ -198,9 +198,9 @@ class Killer:
 
 def logged(log: str, overrides: list[str], folder: str, board: str) -> None:
     """Run :func:`attempt` with its output in a file."""
-    from seglab.runtime.worker import settle
+    from seglab.runtime.worker import detach
 
-    settle(log)
+    detach(log)
     attempt(overrides, folder, board)
 
 

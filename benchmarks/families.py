@@ -19,7 +19,7 @@ import torch
 from benchmarks.measure import prepare
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
-from seglab.models.weights import fill, read_state
+from seglab.models.weights import load_matching, read_state
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task
 from seglab.tasks.factories import build_task
@@ -35,7 +35,7 @@ def build(recipe: str, overrides: list[str], checkpoint: str | None) -> tuple[Ta
     config = compose("train", TrainConfig, overrides).config
     task = build_task(config)
     if checkpoint is not None:
-        fill(task.net, read_state(Path(checkpoint)), checkpoint)
+        load_matching(task.net, read_state(Path(checkpoint)), checkpoint)
     return task.eval(), config  # type: ignore[return-value]
 
 

@@ -15,7 +15,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,12 @@ import numpy as np
 import torch
 from albumentations.pytorch import ToTensorV2
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from benchmarks.measure import data_overrides, in_turn, prepare, show
+from benchmarks.peer_loops import Peer
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.voc import open_dataset
@@ -38,19 +41,6 @@ from seglab.tasks.factories import build_task
 
 CROP, SCALE, BATCH = 480, (0.5, 2.0), 8
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class Peer(Dataset[Any]):
-    """Files read and augmented one by one, as a training script does."""
-
-    def __init__(self, files: list[tuple[Path, Path]], augment: Callable[..., Any]) -> None:
-        self.files, self.augment = files, augment
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.augment(*self.files[index])
 
 
 def torchvision_preset(image_file: Path, mask_file: Path) -> Any:
@@ -71,22 +61,27 @@ def torchvision_preset(image_file: Path, mask_file: Path) -> Any:
     return pixels, torch.as_tensor(np.array(mask), dtype=torch.int64)
 
 
-ALBUMENTATIONS = albumentations.Compose(
-    [
+def crops(side: int) -> list[Any]:
+    """Return albumentations' way to scaled and mirrored crops."""
+    return [
         albumentations.RandomScale(scale_limit=(SCALE[0] - 1, SCALE[1] - 1), p=1),
-        albumentations.PadIfNeeded(CROP, CROP, border_mode=cv2.BORDER_CONSTANT, fill_mask=255),
-        albumentations.RandomCrop(CROP, CROP),
+        albumentations.PadIfNeeded(side, side, border_mode=cv2.BORDER_CONSTANT, fill_mask=255),
+        albumentations.RandomCrop(side, side),
         albumentations.HorizontalFlip(p=0.5),
-        albumentations.Normalize(MEAN, STD),
-        ToTensorV2(),
     ]
-)
 
 
-def albumentations_preset(image_file: Path, mask_file: Path) -> Any:
-    image = cv2.cvtColor(cv2.imread(str(image_file)), cv2.COLOR_BGR2RGB)
-    found = ALBUMENTATIONS(image=image, mask=np.array(Image.open(mask_file)))
-    return found["image"], found["mask"]
+def albumentations_preset(augment: Sequence[Any] = ()) -> Callable[[Path, Path], Any]:
+    """Return what reads an image and its class map with OpenCV, augments and normalises them."""
+    normal = [albumentations.Normalize(MEAN, STD), ToTensorV2()]
+    transform = albumentations.Compose([*augment, *normal])
+
+    def read(image_file: Path, mask_file: Path) -> Any:
+        image = cv2.cvtColor(cv2.imread(str(image_file)), cv2.COLOR_BGR2RGB)
+        found = transform(image=image, mask=np.array(Image.open(mask_file)))
+        return found["image"], found["mask"]
+
+    return read
 
 
 def main(arguments: list[str]) -> None:
@@ -104,11 +99,12 @@ def main(arguments: list[str]) -> None:
     files = list(zip(opened.images, opened.masks, strict=True))
     images = len(files) // BATCH * BATCH
 
-    def ours(folder: str | None = None) -> None:
-        if folder is not None:
-            config.data.store.dir = folder
-        for batch in VOCDataModule(config.data).train_dataloader():
+    def ours(folder: str) -> None:
+        data = replace(config.data, store=replace(config.data.store, dir=folder))
+        for batch in VOCDataModule(data).train_dataloader():
             task.normalise(batch.image)
+
+    albumentations_crops = albumentations_preset(crops(CROP))
 
     def peer(augment: Callable[..., Any]) -> Callable[[], None]:
         loader = DataLoader(Peer(files, augment), BATCH, shuffle=True, drop_last=True)
@@ -124,9 +120,9 @@ def main(arguments: list[str]) -> None:
         size = sum(file.stat().st_size for file in Path(kept).rglob("*.safetensors"))
         steady = in_turn(
             {
-                "seglab": ours,
+                "seglab": partial(ours, kept),
                 "torchvision's references, PIL": peer(torchvision_preset),
-                "albumentations, OpenCV": peer(albumentations_preset),
+                "albumentations, OpenCV": peer(albumentations_crops),
             },
             rounds,
         )
@@ -148,7 +144,8 @@ def main(arguments: list[str]) -> None:
 
     spent: list[float] = []
     first = in_turn(
-        {"seglab": fresh, "albumentations, OpenCV": peer(albumentations_preset)}, rounds
+        {"seglab": fresh, "albumentations, OpenCV": peer(albumentations_crops)},
+        rounds,
     )
     first["seglab"] = spent[1:]  # without the deletion of the folder
     show("input/first epoch", first, "seglab", units=images, unit="image")

@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from benchmarks.measure import data_overrides, in_turn, prepare, show
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.weights import balanced
+from seglab.data.weights import balance
 from seglab.metrics.confusion import SegmentationMetrics, class_map
 from seglab.schema import TrainConfig
 from seglab.session.trainer import build_trainer
@@ -55,11 +55,11 @@ def validation(rounds: int, images: int, overrides: list[str]) -> None:
     recipe = ["experiments=fcn8s_voc2007", "model.weights=null", "evaluation.flip=false"]
     config = compose("train", TrainConfig, [*recipe, *overrides]).config
     data = VOCDataModule(config.data)
-    task = build_task(balanced(config, data.record("train"))).eval()
-    config.trainer.limit_val_batches = images // config.data.eval_batch_size
-    batches = list(islice(data.val_dataloader(), config.trainer.limit_val_batches))
+    task = build_task(balance(config, data.record("train"))).eval()
+    limit = images // config.data.eval_batch_size
+    batches = list(islice(data.val_dataloader(), limit))
     with tempfile.TemporaryDirectory() as folder:
-        trainer: L.Trainer = build_trainer(config.trainer, Path(folder), [])
+        trainer = build_trainer(replace(config.trainer, limit_val_batches=limit), Path(folder))
 
         def ours() -> None:
             trainer.validate(task, data, verbose=False)

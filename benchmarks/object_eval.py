@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,9 @@ def main(arguments: list[str]) -> None:
         load_pretrained(task.net, config.model.net, config.model.weights)
     loader = data.val_dataloader()
     limit = min(int(given["images"]) // config.data.eval_batch_size, len(loader))
-    config.trainer.limit_val_batches = limit
     images = [image[None] for batch in islice(loader, limit) for image in batch.image]
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(config.trainer, Path(folder), [])
+        trainer = build_trainer(replace(config.trainer, limit_val_batches=limit), Path(folder))
 
         def forward() -> None:
             task.eval()

@@ -27,11 +27,12 @@ from rich.console import Console
 from benchmarks.measure import Clock, data_overrides, prepare, show
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.weights import balanced
+from seglab.data.weights import balance
 from seglab.schema import TrainConfig
 from seglab.session import run_job
 from seglab.tasks.base import main_output
 from seglab.tasks.factories import build_task
+from seglab.tasks.semantic import SemanticSegmentation
 
 RECIPES = ("padded_cnn_voc2007", "fcn8s_voc2007")
 EPOCHS = 3
@@ -49,7 +50,8 @@ def bare(config: TrainConfig, steps: int) -> float:
     torch.use_deterministic_algorithms(False)  # torch's default, which our run has changed
     L.seed_everything(config.seed, verbose=False)
     data = VOCDataModule(config.data, config.seed)
-    task = build_task(balanced(config, data.record("train"))).train()
+    task = build_task(balance(config, data.record("train"))).train()
+    assert isinstance(task, SemanticSegmentation)
     optimizer, scheduler = task.optimizer_and_schedule(EPOCHS * steps)
     assert scheduler is not None
     loader = data.train_dataloader()
@@ -57,7 +59,8 @@ def bare(config: TrainConfig, steps: int) -> float:
         start = time.perf_counter()
         for batch in islice(loader, steps):
             optimizer.zero_grad()
-            loss = task.loss(main_output(task.net(task.normalise(batch.image))), batch.class_map)
+            logits = main_output(task.net(task.normalise(batch.image)))
+            loss = task.compute_loss(logits, batch.class_map)
             loss.backward()
             optimizer.step()
             scheduler.step()

@@ -26,6 +26,7 @@ COMMANDS = {
     "export": schema.ExportConfig,
     "score": schema.ScoreConfig,
     "data": schema.DataCommandConfig,
+    "workspace": schema.WorkspaceConfig,
 }
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 PLURALS = {float: "numbers", str: "texts"}

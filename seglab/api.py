@@ -33,11 +33,13 @@ class Predictor:
     Attributes:
         task: the task, which takes plain uint8; on the CPU until it is moved.
         classes: the class names, in the order of the values.
-        form: what files and Pillow images are read as.
+        pixel_format: what files and Pillow images are read as.
     """
 
-    def __init__(self, task: Task, precision: str = "32-true", form: PixelFormat = RGB) -> None:
-        self.precision, self.form = precision, form
+    def __init__(
+        self, task: Task, precision: str = "32-true", pixel_format: PixelFormat = RGB
+    ) -> None:
+        self.precision, self.pixel_format = precision, pixel_format
         converted = precision_plugin(precision, "cpu").convert_module(task)
         self.task: Task = converted.eval()  # type: ignore[assignment]
         self.classes = task.classes
@@ -86,17 +88,17 @@ class Predictor:
         """
         objects = self._answer(image).objects
         if objects is None:
-            raise ValueError("the model tells no objects apart: it was trained for class maps")
+            raise ValueError("the model predicts class maps, not objects")
         return objects[0]
 
     def _pixels(self, image: Picture) -> Tensor:
         if isinstance(image, str | Path):
-            image = read_image(Path(image), self.form)
+            image = read_image(Path(image), self.pixel_format)
         if isinstance(image, Image.Image):
-            image = to_pixels(image, "image", self.form)
+            image = to_pixels(image, "image", self.pixel_format)
         if isinstance(image, np.ndarray):
             image = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
-        channels = self.form.channels
+        channels = self.pixel_format.channels
         if image.ndim != 3 or image.shape[0] != channels or image.dtype != torch.uint8:
             raise ValueError(
                 f"image is {tuple(image.shape)} {image.dtype}; must be ({channels}, H, W) or "
@@ -125,8 +127,10 @@ def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
     path = Path(checkpoint)
     content, stored = received_model(path, trust)
     session = Session(override_stored(stored, []), "predict", path.parent)
-    form = PixelFormat.configured(session.config.data)
-    return Predictor(session.load(content, path).task, session.config.trainer.precision, form)
+    pixel_format = PixelFormat.configured(session.config.data)
+    return Predictor(
+        session.load(content, path).task, session.config.trainer.precision, pixel_format
+    )
 
 
 def fit(*overrides: str, quiet: bool = False) -> JobResult:

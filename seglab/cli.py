@@ -10,12 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from seglab.errors import ConfigError, SeglabError
+from seglab.errors import ConfigError, SeglabError, one_line
+from seglab.printing import printable, printable_lines
 from seglab.runtime import signals
 from seglab.runtime.disk import explain
+from seglab.runtime.import_path import add_import_path
 from seglab.runtime.memory import keep_memory
-from seglab.runtime.modules import search_modules
-from seglab.text import printable, printable_lines
+from seglab.runtime.rank import world_size
+from seglab.runtime.worker import end_with_starter
 
 COMMANDS = {
     "train": "train a model: a run folder with checkpoints, metrics and pictures",
@@ -25,6 +27,7 @@ COMMANDS = {
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
     "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR] [--format …]",
     "data": "a data set: synth | show | check | stats | import | download",
+    "workspace": "the view and the report of a W&B project: logger.project=… [logger.entity=…]",
     "init": "write a folder with an experiment, a net, a loss and a test to start from: DIR",
 }
 
@@ -112,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 finished, 2 wrong usage or config, 130 or 143 interrupted (SIGINT, SIGTERM), 1 anything else.
     """
-    with signals.handled():
+    with signals.handlers():
         return _run(arguments)
 
 
@@ -125,11 +128,14 @@ def _run(arguments: Sequence[str] | None) -> int:
         command = arguments[0] if arguments else None
         if command not in COMMANDS:
             problem = f"no command {command!r}" if arguments else "no command given"
-            raise ConfigError(f"{problem}; there is {', '.join(COMMANDS)}")
+            raise ConfigError(f"{problem}; available: {', '.join(COMMANDS)}")
+        if world_size() > 1:
+            check_ranks(command, arguments)
+            end_with_starter()
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
         keep_memory()
         if command == "train":  # others look at data and checkpoints, which could bring a module
-            search_modules(Path.cwd())
+            add_import_path(Path.cwd())
         import_module(f"seglab.commands.{command}").main(**options)
     except SystemExit as stop:  # argparse has shown the help
         return int(stop.code or 0)
@@ -151,6 +157,20 @@ def _run(arguments: Sequence[str] | None) -> int:
     return 0
 
 
+def check_ranks(command: str, arguments: Sequence[str]) -> None:
+    """Check a command that torchrun has started as several processes.
+
+    Raises:
+        ConfigError: it runs in one process, as a sweep does.
+    """
+    if command not in ("train", "evaluate") or {"-m", "--multirun"} & {*arguments}:
+        what = "a sweep" if command == "train" else command
+        raise ConfigError(
+            f"torchrun has started {world_size()} processes, and {what} runs in one: start it "
+            "without torchrun"
+        )
+
+
 def _interrupted(error: KeyboardInterrupt) -> int:
     hint = f"; {error}" if error.args else ""
     print(printable(f"seglab: interrupted{hint}"), file=sys.stderr)
@@ -158,8 +178,7 @@ def _interrupted(error: KeyboardInterrupt) -> int:
 
 
 def _show(error: Exception | str) -> None:
-    text = " ".join(str(error).split())
-    print(printable(f"seglab: error: {text}"), file=sys.stderr)
+    print(printable(f"seglab: error: {one_line(error)}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -36,4 +36,9 @@ def options(wrong: str, known: Iterable[str]) -> str:
     """Return a hint for an unknown name: its nearest matches, or all known names."""
     names = list(known)
     close = difflib.get_close_matches(wrong, names, n=3)
-    return f"nearest: {', '.join(close)}" if close else f"there is {', '.join(names) or 'none'}"
+    return f"nearest: {', '.join(close)}" if close else f"available: {', '.join(names) or 'none'}"
+
+
+def one_line(error: BaseException | str) -> str:
+    """Return the text of an error as one line; its type where the text is empty."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -4,6 +4,9 @@ Every loss maps logits ``(B, K, H, W)`` and a class map ``(B, H, W)`` of integer
 scalar, zero with zero gradient where every pixel is void. The region losses (dice, Lovász) treat
 the batch as one image and average over the classes in its truth, so an absent class neither counts
 nor divides by zero.
+
+On several processes, ``ranks`` makes a loss that of all their batches as one: averaged over the
+processes, its value and its gradient are those of one process.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 
 from seglab.data.classes import VOID
 from seglab.ops import cross_entropy_each
+from seglab.runtime.reduction import ALONE, Alone
 
 
 def cross_entropy(
@@ -24,6 +28,7 @@ def cross_entropy(
     target: Tensor,
     class_weights: Tensor | None = None,
     label_smoothing: float = 0.0,
+    ranks: Alone = ALONE,
 ) -> Tensor:
     """Return the mean cross entropy over the pixels that are not void.
 
@@ -34,6 +39,7 @@ def cross_entropy(
         label_smoothing: share of the truth that is spread evenly over the classes, as in
             Szegedy et al., CVPR 2016, section 7. The spread share of a pixel is weighted by the
             classes it is spread over, and divided by the weights of the true classes, as in torch.
+        ranks: whose pixels divide; the value differs between them, their mean is the loss of all.
 
     Returns:
         A scalar in ``[0, inf)``: 0 with zero gradient where the true classes weigh 0 in all, even
@@ -45,7 +51,8 @@ def cross_entropy(
         weight = valid.sum().to(total.dtype)
     else:
         weight = _pixel_weights(target.long(), class_weights).sum().to(total.dtype)
-    return total / weight.where(weight > 0, math.inf)
+    weight = ranks.sum(weight)
+    return ranks.count * total / weight.where(weight > 0, math.inf)
 
 
 def cross_entropy_sum(
@@ -82,7 +89,7 @@ def _pixel_weights(target: Tensor, class_weights: Tensor) -> Tensor:
     return class_weights[target.where(valid, 0)] * valid
 
 
-def dice(logits: Tensor, target: Tensor) -> Tensor:
+def dice(logits: Tensor, target: Tensor, ranks: Alone = ALONE) -> Tensor:
     """Return one minus the soft Dice coefficient, averaged over the classes of the truth.
 
     ``1 - 2 sum(p t) / (sum(p) + sum(t))`` over all pixels of a class that are not void, with
@@ -91,22 +98,23 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
     Args:
         logits: ``(B, K, H, W)`` floating point.
         target: ``(B, H, W)`` integers, void 255.
+        ranks: whose pixels the sums are over.
 
     Returns:
         A scalar in ``[0, 1]``.
     """
     probabilities, truth = _valid_pixels(logits, target)
     classes = logits.shape[1]
-    counts = truth.bincount(minlength=classes)
+    counts = ranks.sum(truth.bincount(minlength=classes))
     own = probabilities.gather(1, truth[:, None])[:, 0]
     # By matrix product: adding by index is not deterministic on a GPU.
-    overlap = own @ F.one_hot(truth, classes).to(own.dtype)
-    score = 2 * overlap / (probabilities.sum(0) + counts).clamp_min(1)
+    overlap = ranks.sum(own @ F.one_hot(truth, classes).to(own.dtype))
+    score = 2 * overlap / (ranks.sum(probabilities.sum(0)) + counts).clamp_min(1)
     present = (counts > 0).to(own.dtype)
     return ((1 - score) * present).sum() / present.sum().clamp_min(1)
 
 
-def lovasz_softmax(logits: Tensor, target: Tensor) -> Tensor:
+def lovasz_softmax(logits: Tensor, target: Tensor, ranks: Alone = ALONE) -> Tensor:
     """Return the Lovász-softmax loss, averaged over the classes of the truth.
 
     The convex extension of ``1 - IoU`` of a class to soft predictions: the errors, in descending
@@ -116,15 +124,18 @@ def lovasz_softmax(logits: Tensor, target: Tensor) -> Tensor:
     Args:
         logits: ``(B, K, H, W)`` floating point.
         target: ``(B, H, W)`` integers, void 255.
+        ranks: whose errors are ordered together.
 
     Returns:
         A scalar in ``[0, 1]``.
     """
     probabilities, truth = _valid_pixels(logits, target)
+    counts = ranks.sum(truth.bincount(minlength=logits.shape[1]))
     losses = []
-    for index in truth.bincount().nonzero()[:, 0].tolist():
+    for index in counts.nonzero()[:, 0].tolist():
         foreground = (truth == index).to(probabilities.dtype)
         errors = (foreground - probabilities[:, index]).abs()
+        errors, foreground = ranks.join(errors, foreground)
         ordered, order = errors.sort(descending=True)
         losses.append(ordered @ _jaccard_steps(foreground[order]))
     return torch.stack(losses).mean() if losses else logits.sum() * 0
@@ -149,7 +160,7 @@ def _valid_pixels(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps logits ``(B, K, H, W)`` and a class map ``(B, H, W)`` int64, void 255, to a scalar."""
 
-REGION_LOSSES: dict[str, Loss] = {"dice": dice, "lovasz_softmax": lovasz_softmax}
+REGION_LOSSES: dict[str, Callable[..., Tensor]] = {"dice": dice, "lovasz_softmax": lovasz_softmax}
 
 
 class SegmentationLoss(nn.Module):
@@ -173,15 +184,15 @@ class SegmentationLoss(nn.Module):
         # Not a buffer: trainer.precision=bf16-true would round it to three digits.
         self.class_weights = None if class_weights is None else torch.tensor(class_weights)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor, ranks: Alone = ALONE) -> Tensor:
         """Return the loss of logits ``(B, K, H, W)`` against a class map ``(B, H, W)``."""
         logits, weights = self._prepared(logits)
         parts = []
         for name, weight in self.terms:
             if name == "cross_entropy":
-                part = cross_entropy(logits, target, weights, self.label_smoothing)
+                part = cross_entropy(logits, target, weights, self.label_smoothing, ranks)
             else:
-                part = REGION_LOSSES[name](logits, target)
+                part = REGION_LOSSES[name](logits, target, ranks)
             parts.append(weight * part)
         return torch.stack(parts).sum()
 

@@ -26,9 +26,9 @@ def resize_nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _nearest(old: int, new: int) -> npt.NDArray[np.intp]:
     """Return the source index of each of ``new`` pixels among ``old``, rounded as in torch."""
-    places = torch.arange(old, dtype=torch.float32)[None, None]
-    taken: npt.NDArray[np.float32] = F.interpolate(places, new, mode="nearest-exact").numpy()
-    return np.asarray(taken[0, 0], dtype=np.intp)
+    positions = torch.arange(old, dtype=torch.float32)[None, None]
+    nearest: npt.NDArray[np.float32] = F.interpolate(positions, new, mode="nearest-exact").numpy()
+    return np.asarray(nearest[0, 0], dtype=np.intp)
 
 
 def argmax_planes(logits: Tensor) -> Tensor:
@@ -87,5 +87,5 @@ def cross_entropy_each(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor 
     sums = sums.log().view(target.shape).where(valid, 0)
     if not bool((sums.abs() < 80).all()):  # NaN is not less either
         return None
-    own = logits.gather(-1, target.where(valid, 0)[..., None])[..., 0]
-    return (sums - own).where(valid, 0)
+    true_logits = logits.gather(-1, target.where(valid, 0)[..., None])[..., 0]
+    return (sums - true_logits).where(valid, 0)

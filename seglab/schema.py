@@ -132,7 +132,7 @@ class Mark(Enum):
     """
 
     NO_EFFECT = "no effect"
-    """Where things are, what is kept and who is told."""
+    """Paths, what is saved, and logging: without effect on the result."""
 
     MACHINE = "machine"
     """What the run is computed on: another value may change the last digits."""
@@ -173,7 +173,7 @@ class DataConfig:
     batch_size: Annotated[int, Bound(1)]
     eval_batch_size: Annotated[int, Bound(1), Mark.NO_EFFECT]
     num_workers: Annotated[int, Bound(0), Mark.NO_EFFECT]
-    crop_size: Annotated[int, Bound(1)]
+    crop_size: Annotated[int | None, Bound(1)]
     scale: Annotated[list[float], Bound(above=0), Range()]
     flip: Annotated[float, Bound(0, 1)]
     photometric: Annotated[float, Bound(0, 1)]
@@ -314,6 +314,7 @@ class TrainerConfig:
     max_epochs: Annotated[int, Bound(1)]
     accelerator: Annotated[str, Mark.MACHINE]
     devices: Annotated[int | str, Bound(1), Mark.MACHINE]
+    num_nodes: Annotated[int, Bound(1), Mark.MACHINE]
     strategy: Annotated[str, OneOf(*STRATEGIES), Mark.MACHINE]
     precision: str
     channels_last: bool
@@ -341,6 +342,7 @@ class LoggerConfig:
     tags: list[str] = field(default_factory=list)
     notes: str | None = None
     checkpoints: bool = False
+    registry: str | None = None
     table_images: Annotated[int, Bound(0, 500)] = 32
     init_timeout: Annotated[float, Bound(above=0)] = 10.0
     finish_timeout: Annotated[float, Bound(above=0)] = 30.0
@@ -468,6 +470,13 @@ class DataCommandConfig:
     output: str | None
     year: Annotated[int, Bound(2007, 2012)]
     data: DataConfig
+
+
+@dataclass(frozen=True)
+class WorkspaceConfig:
+    """Which project on W&B ``seglab workspace`` lays out."""
+
+    logger: LoggerConfig
 
 
 @cache

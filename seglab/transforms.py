@@ -1,6 +1,6 @@
-"""The augmentation that a configuration can name; see :mod:`seglab.data.foreign`."""
+"""The augmentation that a configuration can name; see :mod:`seglab.data.external`."""
 
-from seglab.data.foreign import Albumentations, void_fill
+from seglab.data.external import Albumentations, void_fill
 from seglab.data.transforms import JointTransform
 
 __all__ = ["Albumentations", "JointTransform", "void_fill"]

@@ -43,11 +43,11 @@ ALL = "train, evaluate, predict, export, score, compare, data"
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], f"no command given; there is {ALL}"),
-        (["trian"], f"no command 'trian'; there is {ALL}"),
+        ([], f"no command given; available: {ALL}"),
+        (["trian"], f"no command 'trian'; available: {ALL}"),
         (
             ["seed=1"],
-            f"no command 'seed=1'; there is {ALL}",
+            f"no command 'seed=1'; available: {ALL}",
         ),
         (["train", "--fast"], "unrecognized arguments: --fast; see seglab train --help"),
         (["evaluate", "--dry-run"], "unrecognized arguments: --dry-run"),
@@ -296,4 +296,4 @@ def test_options_that_are_not_all_are_called_the_nearest(
     assert cli.main(["train", "--dry-run", "model=fcn"]) == 2
     assert "no such model; nearest: fcn8s" in capsys.readouterr().err
     assert cli.main(["train", "--dry-run", "optimizer=foo"]) == 2
-    assert "no such optimizer; there is adamw, sgd" in capsys.readouterr().err
+    assert "no such optimizer; available: adamw, sgd" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.training import (
+    Fill,
     Note,
     bare_steps,
     composed,
@@ -141,12 +142,13 @@ def devices(plan: Plan) -> Result:
 
 
 def memory(plan: Plan) -> Result:
-    """A batch that no device has room for ends in one line that names the keys."""
-    # A GPU needs about 45 GB for each crop of 4096 pixels; 2,000,000 no machine can allocate.
-    sizes = ["data.crop_size=2000000"] if plan.tiny else ["data.crop_size=4096"]
+    """A batch for which the device has no room ends in one line that names the keys."""
+    data = composed(plan.overrides).data
+    crop = f"data.crop_size={2_000_000 if plan.tiny else data.crop_size}"  # no CPU has room for it
+    full = [f"+callbacks.fill={{_target_:{Fill.__module__}.Fill,leave:1}}"] if not plan.tiny else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        done = seglab_train(folder, *plan.overrides, *SHORT, *sizes, "hydra.run.dir=run")
+        done = seglab_train(folder, *plan.overrides, *SHORT, *full, crop, "hydra.run.dir=run")
         status = read_status(folder / "run").get("status")
     line = (done.stderr.strip().splitlines() or [""])[-1]
     device = "can't allocate memory" if plan.tiny else " out of memory"  # torch: CUDA out of …
@@ -156,7 +158,7 @@ def memory(plan: Plan) -> Result:
         "status failed": status == FAILED,
         "seglab's line": line.startswith("seglab: error: out of memory during training"),
         "torch's reason": device in line.partition("torch: ")[2],
-        "the size": sizes[0] in line,
+        "the sizes": f"data.batch_size={data.batch_size} {crop} " in line,
         "what to lower": "lower data.batch_size" in line,
     }
     missing = [what for what, held in promised.items() if not held]
@@ -199,7 +201,7 @@ def sweep(plan: Plan) -> Result:
 def recipes(plan: Plan) -> Result:
     """The steps of the recipes that need a GPU, and the hours that their schedules would take."""
     names = ("fcn_resnet50_voc2012_aug", "fcn8s_vgg16_voc2012_aug")
-    device = ["trainer.accelerator=cpu", "data.batch_size=2", "data.crop_size=64"]
+    device = ["trainer.accelerator=cpu", "data.batch_size=2", "data.crop_size=32"]
     ways: Ways = {}
     for name in names:
         settings = [f"experiments={name}", "model.weights=null", *(device if plan.tiny else [])]

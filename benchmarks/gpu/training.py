@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -75,6 +76,22 @@ class Window(L.Callback):
         (Path(trainer.default_root_dir) / NOTE).write_text(json.dumps(note))
 
 
+class Fill(L.Callback):
+    """Takes the memory of the GPU but for so many GiB before training starts.
+
+    Args:
+        leave: GiB that are left.
+    """
+
+    def __init__(self, leave: float) -> None:
+        self.leave = leave
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        free, _ = torch.cuda.mem_get_info(pl_module.device)
+        size = max(0, free - int(self.leave * 2**30))
+        self.taken = torch.empty(size, dtype=torch.uint8, device=pl_module.device)
+
+
 class Ready:
     """The same random batch, already on the device, so many times.
 
@@ -116,6 +133,9 @@ def device_of(config: TrainConfig) -> torch.device:
     if config.trainer.accelerator == "cpu":
         return torch.device("cpu")
     device = torch.device("cuda", 0)
+    torch.cuda.init()  # without it there is no memory to reset
+    gc.collect()
+    torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     return device
 

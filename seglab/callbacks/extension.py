@@ -31,7 +31,7 @@ class Extension(L.Callback):
         """Save the schedule that Lightning is about to overwrite."""
         groups = trainer.optimizers[0].param_groups
         self.fresh = [{k: v for k, v in group.items() if k != "params"} for group in groups]
-        self.schedules = [one.scheduler.state_dict() for one in trainer.lr_scheduler_configs]
+        self.schedules = [entry.scheduler.state_dict() for entry in trainer.lr_scheduler_configs]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restore the new schedule, with the last rates if they are to stay.
@@ -53,8 +53,8 @@ class Extension(L.Callback):
             ]
         for group, fresh in zip(groups, self.fresh, strict=True):
             group.update(fresh)
-        for one, state in zip(trainer.lr_scheduler_configs, self.schedules, strict=True):
-            one.scheduler.load_state_dict(dict(state))
+        for entry, state in zip(trainer.lr_scheduler_configs, self.schedules, strict=True):
+            entry.scheduler.load_state_dict(dict(state))
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer

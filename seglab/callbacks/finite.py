@@ -66,9 +66,9 @@ class FiniteNumbers(L.Callback):
             return
         assert self.loss is not None
         bad = not bool(self.loss.isfinite())
-        found = [message.value for message in gather((bad, self.batch.ids))]
-        ids = next((ids for is_bad, ids in found if is_bad), self.batch.ids)
-        first = next((rank for rank, (is_bad, _) in enumerate(found) if is_bad), 0)
+        reports = [message.value for message in gather((bad, self.batch.ids))]
+        ids = next((ids for is_bad, ids in reports if is_bad), self.batch.ids)
+        first = next((rank for rank, (is_bad, _) in enumerate(reports) if is_bad), 0)
         value = float(logged["train/loss"])
         self._stop(trainer, f"train/loss is {value}", ids, trainer.global_rank == first)
 

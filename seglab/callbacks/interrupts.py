@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 
 from seglab.run.paths import CHECKPOINTS, LAST
 from seglab.run.status import prune_reason
-from seglab.runtime.preemption import is_asked
+from seglab.runtime.preemption import stop_requested
 
 LOOK = 1.0
 """Seconds between two looks for the request of a search to stop."""
@@ -59,7 +59,7 @@ class SaveAndStop(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, *arguments: Any
     ) -> None:
         """Interrupt a validation; in training, save the epoch before it first."""
-        if trainer.world_size > 1 or not is_asked():
+        if trainer.world_size > 1 or not stop_requested():
             return
         if trainer.state.fn == "fit":
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -79,7 +79,7 @@ class SaveAndStop(L.Callback):
             raise KeyboardInterrupt
 
     def _asked(self, trainer: L.Trainer) -> bool:
-        asked = is_asked() or self._pruned()
+        asked = stop_requested() or self._pruned()
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         return asked

@@ -147,24 +147,24 @@ class WritePredictions(L.Callback):
         ``probabilities/ID.npz`` has one array of that name, ``(K, H, W)`` float16.
         """
         images = viewable(batch.image.permute(0, 2, 3, 1).cpu().numpy())
-        for place, (name, prediction) in enumerate(zip(batch.ids, outputs.class_map, strict=True)):
+        for index, (name, prediction) in enumerate(zip(batch.ids, outputs.class_map, strict=True)):
             class_map = prediction.cpu().numpy()
             if outputs.sure is not None and outputs.objects is not None:
-                self.objects.add(name, outputs.objects[place], outputs.sure[place])
+                self.objects.add(name, outputs.objects[index], outputs.sure[index])
             # Before the class map: a file without an overlay is not ours and is not overwritten.
             if self.overlays is not None:
-                sheet = self._sheet(images[place], class_map, outputs, place, name)
+                sheet = self._sheet(images[index], class_map, outputs, index, name)
                 save_picture(sheet, self.overlays / f"{name}.png")
             if outputs.probabilities is not None:
-                save_probabilities(outputs.probabilities[place].cpu().numpy(), self.folder, name)
+                save_probabilities(outputs.probabilities[index].cpu().numpy(), self.folder, name)
             save_class_map(class_map, self.folder / f"{name}.png")
 
     def _sheet(
-        self, image: Pixels, class_map: Pixels, outputs: Output, place: int, name: str
+        self, image: Pixels, class_map: Pixels, outputs: Output, index: int, name: str
     ) -> Image.Image:
         if outputs.sure is None:
             return prediction_sheet(image, class_map, self.classes, name)
-        return object_panel(image, None, outputs.sure[place], self.classes, name)
+        return object_panel(image, None, outputs.sure[index], self.classes, name)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Wait for what is still written, and write the objects of all photographs."""

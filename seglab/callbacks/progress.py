@@ -12,8 +12,8 @@ from typing import Any
 import lightning as L
 from rich.console import Console
 
-from seglab.runtime.bars import bar
-from seglab.text import print_plain, printable
+from seglab.printing import print_plain, printable
+from seglab.runtime.progress_bar import progress_bar
 
 
 class Progress(L.Callback):
@@ -26,7 +26,7 @@ class Progress(L.Callback):
     """
 
     def __init__(self, console: Console, description: str, total: int) -> None:
-        self.console, self.progress = console, bar(console)
+        self.console, self.progress = console, progress_bar(console)
         self.task = self.progress.add_task(printable(description), total=total, numbers="")
         self.done, self.start = 0, 0.0
 

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from seglab.errors import RunError
+from seglab.printing import plain, print_plain, printable, printable_lines
 from seglab.report import PAGE, build
 from seglab.report.comparison import Comparison, compare
 from seglab.report.formats import FORMATS
 from seglab.report.runs import read_runs
 from seglab.report.table import TABLE, between, lines, run_name, score, what_differs
 from seglab.run.status import FINISHED
-from seglab.text import plain, print_plain, printable, printable_lines
 
 
 def main(folders: list[str], output: str, format: str | None = None) -> Comparison:

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from seglab.config.compose import compose
 from seglab.errors import ConfigError, DataError
+from seglab.printing import print_plain
 from seglab.schema import DataCommandConfig
-from seglab.text import print_plain
 
 if TYPE_CHECKING:
     from seglab.data.prefetch import Progress
@@ -82,13 +82,13 @@ def check(config: DataCommandConfig, console: Console) -> None:
     """Read every sample of both splits, masks, instances and annotations, and list each problem."""
     from seglab.data.check import DataCheck
     from seglab.data.layouts import check_lists
-    from seglab.runtime.bars import Checking
+    from seglab.runtime.progress_bar import CheckProgress
 
     progress: Progress | None = None
     for split in dict.fromkeys(config.data.split_name(name) for name in ("train", "val")):
         with suppress(DataError):  # listed below
             check_lists(config.data, split)
-            progress = Checking(console)
+            progress = CheckProgress(console)
     checking = DataCheck(config.data, progress) if progress else DataCheck(config.data)
     count = 0
     for count, problem in enumerate(checking.problems(), 1):  # noqa: B007

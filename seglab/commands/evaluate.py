@@ -10,11 +10,12 @@ from rich.console import Console
 
 from seglab.config.compose import Composed, check_root, compose_own, override_stored
 from seglab.run.status import check_folder, splits_folder
-from seglab.runtime.modules import search_modules
+from seglab.runtime.import_path import add_import_path
+from seglab.runtime.rank import rank
 from seglab.schema import EvaluateConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from seglab.session import Evaluated
+    from seglab.session import EvaluationResult
 
 
 def main(overrides: list[str]) -> dict[str, float]:
@@ -36,7 +37,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.runtime.launch import run
 
     if composed.config.trust:
-        search_modules(Path.cwd())
+        add_import_path(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
     _, stored = received_model(path, composed.config.trust, rest)
     stored["trainer"]["limit_val_batches"] = None  # a run may validate on a part
@@ -50,8 +51,8 @@ def main(overrides: list[str]) -> dict[str, float]:
         config = replace(config, data=data)
     if not composed.config.trust:
         check_received_group(config.data, composed.config.split, path, rest)
-    measured: Evaluated = run(measure, config.trainer, config, path, composed, overrides)
-    console = Console()
+    measured: EvaluationResult = run(measure, config.trainer, config, path, composed, overrides)
+    console = Console(quiet=rank() != 0)
     show_metrics(measured.scores, console, measured.unreliable)
     show_paths(composed.folder, measured.pictures, console)
     return measured.scores
@@ -63,7 +64,7 @@ def measure(
     composed: Composed[EvaluateConfig],
     overrides: list[str],
     console: Console,
-) -> Evaluated:
+) -> EvaluationResult:
     """Measure a checkpoint, in each process of the job.
 
     Raises:
@@ -72,6 +73,6 @@ def measure(
     from seglab.export.reading import read_model
     from seglab.session import Session
 
-    own = composed.config
-    session = Session(config, "evaluate", composed.folder, overrides, console, own.split)
+    command_config = composed.config
+    session = Session(config, "evaluate", composed.folder, overrides, console, command_config.split)
     return session.validate(read_model(path), path, composed.plain)

@@ -10,9 +10,9 @@ from rich.console import Console
 from seglab.config.compose import compose_own, override_stored
 from seglab.config.overrides import parse
 from seglab.errors import ConfigError
-from seglab.runtime.modules import search_modules
+from seglab.printing import print_plain
+from seglab.runtime.import_path import add_import_path
 from seglab.schema import ExportConfig
-from seglab.text import print_plain
 
 VIEWS = tuple(f"evaluation.{name}" for name in ("flip", "scales", "tile", "overlap"))
 """What an exported model does without."""
@@ -47,7 +47,7 @@ def main(overrides: list[str]) -> Path:
     output, start = Path(own.output), time.perf_counter()
     check_output(output)
     if own.trust:
-        search_modules(Path.cwd())
+        add_import_path(Path.cwd())
     path = local_checkpoint(own.checkpoint)
     if is_exported(path):
         raise ConfigError(f"checkpoint={path}: is exported already; give the checkpoint itself")

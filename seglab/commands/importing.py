@@ -15,9 +15,9 @@ from seglab.data.importing import check_output, open_splits, option_name, write_
 from seglab.data.layouts import open_whole
 from seglab.data.recognise import recognise
 from seglab.errors import ConfigError
-from seglab.runtime.bars import Checking
+from seglab.printing import print_plain
+from seglab.runtime.progress_bar import CheckProgress
 from seglab.schema import DataCommandConfig
-from seglab.text import print_plain
 
 MANY, LOOKED_AT = 12, 100
 """Values that an error lists, and masks in which they are looked for."""
@@ -35,20 +35,20 @@ def main(arguments: Sequence[str], console: Console) -> None:
     Raises:
         SeglabError: names the wrong key or file, and what would be right.
     """
-    sources = [one for one in arguments if "=" not in one]
-    overrides = [one for one in arguments if one not in sources]
-    given = {override.key_or_group: override for override in parse(overrides)}
-    if len(sources) != 1 or "output" not in given:
+    sources = [word for word in arguments if "=" not in word]
+    overrides = [word for word in arguments if word not in sources]
+    overrides_by_key = {override.key_or_group: override for override in parse(overrides)}
+    if len(sources) != 1 or "output" not in overrides_by_key:
         raise ConfigError("give one folder and output=DIR: seglab data import SRC output=DIR")
-    output = Path(str(given["output"].value()))
+    output = Path(str(overrides_by_key["output"].value()))
     check_output(output)
     layout = recognise(Path(sources[0]))
     print_plain(f"{sources[0]}: {layout.name}", console)
-    recognised = [f"data={layout.data}"] if "data" not in given else []
+    recognised = [f"data={layout.data}"] if "data" not in overrides_by_key else []
     recognised += [
         f"data.{key}={_quoted(value)}"
         for key, value in layout.keys.items()
-        if f"data.{key}" not in given
+        if f"data.{key}" not in overrides_by_key
     ]
     print_plain(f"read as {shlex.join([*recognised, *overrides])}", console)
     try:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str], console: Console) -> None:
         raise _unnamed([*recognised, *overrides]) from None
     splits = open_splits(config.data)
     names = option_names("data")
-    option = write_folder(splits, output, option_name(output, names), Checking(console))
+    option = write_folder(splits, output, option_name(output, names), CheckProgress(console))
     counts = " and ".join(
         f"{len(files)} to {verb}" for files, verb in zip(splits, VERBS, strict=True)
     )
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str], console: Console) -> None:
     print_plain(f"{output}: {counts}, {len(splits[0].classes)} classes{objects}", console)
     print_plain(f"{option}: the same as an option of data", console)
     line = ["seglab", "train", "data=folder", f"data.root={_quoted(str(output))}"]
-    line += [one for one in overrides if one.startswith(("data.channels=", "data.value_range="))]
+    line += [word for word in overrides if word.startswith(("data.channels=", "data.value_range="))]
     print_plain(shlex.join(line), console)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from seglab.errors import ConfigError, RunError
-from seglab.text import print_plain
+from seglab.printing import print_plain
 
 STARTER = Path(__file__).parents[1] / "starter"
 """What is written: files that this repository's linters and tests check too."""

@@ -11,9 +11,9 @@ from rich.console import Console
 from seglab.config.compose import compose_own, override_stored
 from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS, PROBABILITIES
 from seglab.errors import ConfigError, DataError, RunError
-from seglab.runtime.modules import search_modules
+from seglab.printing import print_plain
+from seglab.runtime.import_path import add_import_path
 from seglab.schema import PredictConfig
-from seglab.text import print_plain
 
 
 def main(overrides: list[str], *, probabilities: bool = False, no_overlays: bool = False) -> Path:
@@ -46,7 +46,7 @@ def main(overrides: list[str], *, probabilities: bool = False, no_overlays: bool
 
     console = Console()
     if composed.config.trust:
-        search_modules(Path.cwd())
+        add_import_path(Path.cwd())
     path = local_checkpoint(composed.config.checkpoint)
     checkpoint, stored = received_model(path, composed.config.trust, rest)
     config = override_stored(stored, rest)

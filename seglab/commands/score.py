@@ -56,12 +56,12 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.report import reported
     from seglab.run.samples import (
         NUMBER_OF_WORST,
-        Collected,
-        KeepSamples,
+        SampleCollector,
+        SampleWriter,
         Validated,
         worst_of,
     )
-    from seglab.runtime.bars import Checking
+    from seglab.runtime.progress_bar import CheckProgress
 
     console = Console()
     dataset = open_dataset(config.data, split)
@@ -77,11 +77,11 @@ def main(overrides: list[str]) -> dict[str, float]:
     facts = {"data": {"val": data_identity(config.data, split, instances=False)}}
     run = Run(composed.folder, asdict(config), overrides, resume=False, facts=facts)
     shown = spread(len(dataset), SHOWN)
-    collected = Collected(shown, NUMBER_OF_WORST)
-    keep = KeepSamples(run.folder, dataset.ids, dataset.classes, shown)
+    collected = SampleCollector(shown, NUMBER_OF_WORST)
+    keep = SampleWriter(run.folder, dataset.ids, dataset.classes, shown)
     with reported(run, console):
         for index, sample in enumerate(
-            Checking(console)(dataset, len(dataset), f"scoring {split}")
+            CheckProgress(console)(dataset, len(dataset), f"scoring {split}")
         ):
             prediction = _read_prediction(predictions / f"{sample.id}.png", sample, dataset.classes)
             metrics.update(prediction[None], sample.class_map[None], index=torch.tensor([index]))
@@ -91,7 +91,7 @@ def main(overrides: list[str]) -> dict[str, float]:
         scores = metrics.compute()
         evaluation = metrics.evaluation
         assert evaluation is not None, "the metrics were computed"
-        samples = [collected.samples[place] for place in sorted(collected.samples)]
+        samples = [collected.samples[index] for index in sorted(collected.samples)]
         keep.show(Validated(samples, worst_of(evaluation, NUMBER_OF_WORST), evaluation, scores))
         doubtful = unreliable(evaluation.counts.numpy())
         run.write_metrics(scores)

@@ -11,10 +11,10 @@ from rich.table import Table
 from seglab.data.layouts import check_lists, open_files
 from seglab.data.stats import SplitStats, equal_images, read_stats
 from seglab.errors import ConfigError, DataError
-from seglab.runtime.bars import Checking
+from seglab.printing import plain, print_plain
 from seglab.runtime.files import atomic
+from seglab.runtime.progress_bar import CheckProgress
 from seglab.schema import DataCommandConfig
-from seglab.text import plain, print_plain
 
 SHOWN = 5
 """Lines of each kind of trouble; the page has more."""
@@ -41,7 +41,7 @@ def stats(config: DataCommandConfig, console: Console) -> None:
                 raise
             print_plain(f"no {name}: {error}", console)
             continue
-        splits.append(read_stats(files, Checking(console)))
+        splits.append(read_stats(files, CheckProgress(console)))
     show(splits, console)
     path = Path(config.output or f"stats_{data.name}.html")
     try:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seglab.metrics.counts import UNRELIABLE
-from seglab.text import plain, print_plain, styled
+from seglab.printing import plain, print_plain, styled
 
 
 def show_metrics(metrics: Mapping[str, float], console: Console, unreliable: bool = False) -> None:

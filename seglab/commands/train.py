@@ -8,13 +8,14 @@ import yaml
 from rich.console import Console
 
 from seglab.config.compose import compose
+from seglab.printing import print_plain, printable_lines
 from seglab.run.paths import CHECKPOINTS, LAST
 from seglab.run.resume import Start, check_run
 from seglab.run.status import INTERRUPTED, NONE, PRUNED, status
 from seglab.runtime.launch import warm
+from seglab.runtime.rank import is_launched, rank
 from seglab.schema import TrainConfig
 from seglab.sweep.command import sweep
-from seglab.text import print_plain, printable_lines
 
 if TYPE_CHECKING:
     from seglab.session import JobResult
@@ -29,7 +30,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     if multirun:
         sweep(overrides, dry_run)
         return None
-    console = Console()
+    console = Console(quiet=rank() != 0)
     composed = compose("train", TrainConfig, overrides)
     start = check_run(composed.config, composed.folder)
     folder, state, config, changes, _ = start
@@ -38,6 +39,8 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
 
         check_training_lists(config.data)
     if dry_run:
+        if rank() != 0:
+            return None
         if not start.done:
             from seglab.sweep.preflight import check_job
 
@@ -49,11 +52,12 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     resumes = [f"resuming {folder}"] if state in (INTERRUPTED, PRUNED) else []
     for line in [*resumes, *changes]:
         print_plain(line, console)
-    if not start.done and isinstance(config.trainer.devices, int) and config.trainer.devices > 1:
+    devices = config.trainer.devices
+    if not (start.done or is_launched()) and isinstance(devices, int) and devices > 1:
         warm()  # imports torch for the ranks while this process does
     # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.commands.tables import show_metrics, show_paths
-    from seglab.session import check_required, start_job
+    from seglab.session import check_required_miou, start_job
 
     try:
         result = start_job(start, composed.overrides)
@@ -68,7 +72,7 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     else:
         show_metrics(result.metrics, console)
         show_paths(result.folder, result.pictures, console)
-        if verdict := check_required(config, result.metrics["val/mIoU"]):
+        if verdict := check_required_miou(config, result.metrics["val/mIoU"]):
             print_plain(verdict, console)
     return result
 

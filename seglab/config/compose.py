@@ -7,7 +7,7 @@ Hydra composes; the dataclasses of :mod:`seglab.schema` check. A wrong key or ty
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast, get_args, get_type_hints
 
@@ -34,8 +34,10 @@ from seglab.config.overrides import (
     wrong_type,
 )
 from seglab.data.class_lists import class_names
-from seglab.data.merging import merged
-from seglab.errors import ConfigError
+from seglab.data.merging import merge_classes
+from seglab.errors import ConfigError, one_line
+from seglab.run.settings import flatten
+from seglab.runtime.nodes import everywhere
 from seglab.schema import LossConfig, TrainConfig, check_values
 
 T = TypeVar("T")
@@ -71,7 +73,27 @@ def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed
             raise _diagnose(command, schema, parsed, error) from None
         _check_open_nodes(command, parsed)
         _leave_own_keys(composed, schema, parsed)
-        return _checked(composed, schema, overrides)
+        own = _checked(composed, schema, overrides)
+    return _agreed(own)
+
+
+def _agreed(own: Composed[T]) -> Composed[T]:
+    """Return the configuration with the folder of the first process of a job by torchrun.
+
+    A folder named after the time differs between processes.
+
+    Raises:
+        ConfigError: the processes were started with different settings; names the first key.
+    """
+    settings = dict(flatten(own.plain))
+    first, *others = everywhere("settings", [str(own.folder), settings])
+    for number, (_, other) in enumerate(others, 1):
+        for key in (key for key in settings if other.get(key) != first[1].get(key)):
+            raise ConfigError(
+                f"{key}={first[1].get(key)} for the first process and {other.get(key)} for number "
+                f"{number}: torchrun must start all with the same settings"
+            )
+    return replace(own, folder=Path(first[0]))
 
 
 def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]:
@@ -86,7 +108,7 @@ def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]
     """
     parsed = parse(overrides, several=True)
     check_names()
-    check_options([one for one in parsed if not one.is_sweep_override()])
+    check_options([override for override in parsed if not override.is_sweep_override()])
     with _hydra():
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
@@ -96,8 +118,8 @@ def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]
             raise _diagnose("train", TrainConfig, parsed, error) from None
         params = master.hydra.sweeper.get("params") or {}
         lines = [*(f"{key}={value}" for key, value in params.items()), *master.hydra.overrides.task]
-        own = parse(lines, several=True, loader=hydra.config_loader)
-    return master, list({override.get_key_element(): override for override in own}.values())
+        overridden = parse(lines, several=True, loader=hydra.config_loader)
+    return master, list({override.get_key_element(): override for override in overridden}.values())
 
 
 def compose_own(
@@ -184,7 +206,7 @@ def _checked(
                 mask_values=data.mask_values,
                 coco=_coco_listings(data) if data.layout == "coco" else (),
             )
-            classes, _ = merged(names, data.ignore_classes, data.merge_classes)
+            classes, _ = merge_classes(names, data.ignore_classes, data.merge_classes)
             if classes != names:
                 OmegaConf.update(typed, "data.source_classes", list(names), merge=False)
             OmegaConf.update(typed, "data.classes", list(classes), merge=False)
@@ -223,19 +245,19 @@ def _structured(schema: type[Any], composed: DictConfig) -> DictConfig:
     hints = get_type_hints(schema, include_extras=True)
     for field in fields(schema):
         types: list[Any] = [hints[field.name], *get_args(hints[field.name])]  # of an optional too
-        inner = next((one for one in types if is_dataclass(one)), None)
-        given = composed.get(field.name) if not OmegaConf.is_missing(composed, field.name) else None
-        if inner is not None and isinstance(given, DictConfig):
-            if Any in types and _is_foreign(given, inner):
+        inner = next((candidate for candidate in types if is_dataclass(candidate)), None)
+        group = composed.get(field.name) if not OmegaConf.is_missing(composed, field.name) else None
+        if inner is not None and isinstance(group, DictConfig):
+            if Any in types and _is_foreign(group, inner):
                 continue
-            typed[field.name] = _structured(cast("type[Any]", inner), given)
+            typed[field.name] = _structured(cast("type[Any]", inner), group)
     return typed
 
 
-def _is_foreign(given: DictConfig, own: Any) -> bool:
+def _is_foreign(group: DictConfig, dataclass: Any) -> bool:
     """Return whether a group names a target other than seglab's own."""
-    target = given.get("_target_", None)
-    return target is not None and target not in (field.default for field in fields(own))
+    target = group.get("_target_", None)
+    return target is not None and target not in (field.default for field in fields(dataclass))
 
 
 def _leave_own_keys(composed: DictConfig, schema: type[Any], parsed: Sequence[Override]) -> None:
@@ -243,12 +265,12 @@ def _leave_own_keys(composed: DictConfig, schema: type[Any], parsed: Sequence[Ov
 
     These keys belong to the replaced target, such as the terms of seglab's loss.
     """
-    given = {override.key_or_group for override in parsed}
+    keys = {override.key_or_group for override in parsed}
     hints = get_type_hints(schema, include_extras=True)
     for group, hint in hints.items():
-        own = next((part for part in get_args(hint) if is_dataclass(part)), None)
-        if own and f"{group}._target_" in given and _is_foreign(composed[group], own):
-            named = {key.split(".")[1] for key in given if key.startswith(f"{group}.")}
+        dataclass = next((part for part in get_args(hint) if is_dataclass(part)), None)
+        if dataclass and f"{group}._target_" in keys and _is_foreign(composed[group], dataclass):
+            named = {key.split(".")[1] for key in keys if key.startswith(f"{group}.")}
             with open_dict(composed):
                 composed[group] = {name: composed[group][name] for name in named}
 
@@ -259,14 +281,14 @@ def _write_mask_values_as_text(composed: DictConfig) -> None:
     Raises:
         ConfigError: it is not a mapping.
     """
-    given = OmegaConf.select(composed, "data.mask_values")
-    if given is not None and not isinstance(given, DictConfig):
+    values = OmegaConf.select(composed, "data.mask_values")
+    if values is not None and not isinstance(values, DictConfig):
         raise ConfigError(
-            f"data.mask_values={given}: must be values and what they mean, such as "
+            f"data.mask_values={values}: must be values and what they mean, such as "
             "{0: background, 255: person}"
         )
-    if given is not None:
-        texts = {str(key): value for key, value in given.items_ex(resolve=False)}
+    if values is not None:
+        texts = {str(key): value for key, value in values.items_ex(resolve=False)}
         OmegaConf.update(composed, "data.mask_values", texts, merge=False)
 
 
@@ -330,7 +352,7 @@ def _diagnose(
     try:
         known = sorted(dotted(_groups_only(command, parsed, hydra=True)))
     except REFUSALS as inner:
-        return ConfigError(" ".join(str(inner).split()))
+        return ConfigError(one_line(inner))
     addable = {*known, *dotted(OmegaConf.structured(schema))}
     keys = {o.key_or_group: o for o in parsed if "/" not in o.key_or_group}
     wrong = [
@@ -346,4 +368,4 @@ def _diagnose(
         if group in keys and key in by_default:
             option = keys[group].input_line
             return ConfigError(f"{key}: {option} has no such key, only the default {group} has")
-    return unknown(wrong, known) if wrong else ConfigError(" ".join(str(error).split()))
+    return unknown(wrong, known) if wrong else ConfigError(one_line(error))

@@ -9,10 +9,10 @@ from typing import Any
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 
-from seglab.errors import ConfigError, options
+from seglab.errors import ConfigError, one_line, options
 
 REFUSALS = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
-"""How a target says no to what it is given; without a cause, Hydra's own policy has said no."""
+"""What a target raises for arguments that it refuses; without a cause, Hydra refused the target."""
 
 
 EXTRAS = {
@@ -36,18 +36,17 @@ def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> An
     if not isinstance(target, str):
         raise ConfigError(f"{key}._target_ is not set: give the dotted name of a class or function")
     try:
-        known = inspect.signature(resolve_name(target)).parameters
+        parameters = inspect.signature(resolve_name(target)).parameters
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         _check_extra(target, key, error)
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{key}._target_={target}: cannot be called: {reason}") from None
-    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+        raise ConfigError(f"{key}._target_={target}: cannot be called: {one_line(error)}") from None
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     for name in node:
-        if not name.startswith("_") and name not in known and not takes_any:
+        if not name.startswith("_") and name not in parameters and not takes_any:
             raise ConfigError(
-                f"{key}.{name}: {target} has no such argument; {options(name, known)}"
+                f"{key}.{name}: {target} has no such argument; {options(name, parameters)}"
             )
-    node = {**{name: offered[name] for name in offered if name in known}, **node}
+    node = {**{name: offered[name] for name in offered if name in parameters}, **node}
     try:
         return instantiate(node, *arguments, _convert_="all")
     except HydraException as error:
@@ -55,8 +54,7 @@ def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> An
         if cause is not None and not isinstance(cause, REFUSALS):
             raise  # a bug in the target, not a wrong argument
         _check_extra(target, key, cause)
-        reason = " ".join(str(cause or error).split()) or "refuses its arguments"
-        raise ConfigError(f"{key}: {reason}") from None
+        raise ConfigError(f"{key}: {one_line(cause or error)}") from None
 
 
 def _check_extra(target: str, key: str, error: BaseException | None) -> None:

@@ -19,7 +19,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seglab.errors import ConfigError, options
+from seglab.errors import ConfigError, one_line, options
+from seglab.run.untrusted import MAX_DEPTH
 
 OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks", "metrics", "transforms")
 """Where a target's own arguments stand: the schema knows neither their names nor their types."""
@@ -27,9 +28,6 @@ OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks", "metrics", "trans
 
 REFUSALS = (HydraException, OmegaConfBaseException, ValueError, OSError, RecursionError)
 """What Hydra raises for an override that it cannot use; it lets Python's own errors through."""
-
-MAX_DEPTH = 32
-"""Levels of lists and keys within each other; ours have three."""
 
 PLAIN_NAME = re.compile(r"[A-Za-z_][\w -]*", re.ASCII)
 """What Hydra's grammar takes for a text without quotes."""
@@ -206,7 +204,7 @@ def wrong_type(error: OmegaConfBaseException) -> ConfigError:
     """Return the error for a wrong type; it names the key, its value and the allowed types."""
     key, owner = str(error.full_key), error.object_type
     if not key:
-        return ConfigError(" ".join(str(error.msg or error).split()))
+        return ConfigError(one_line(error.msg or error))
     if error.value is None:
         return ConfigError(f"{key} is not set: give {key}=…")
     of_list = get_args(error.ref_type)[-1:] or (Any,)

@@ -19,6 +19,7 @@ import yaml
 from seglab.config.overrides import home
 from seglab.config.trusted_data import check_in_root
 from seglab.errors import ConfigError, RunError
+from seglab.run.untrusted import MAX_DEPTH
 from seglab.schema import TIMM
 
 _SMP = tuple(
@@ -79,15 +80,12 @@ WORDS_ONLY = ("loss", "metrics", "schedule")
 
 OWN = {
     "data": (("data", "base"), ("store", "num_workers", "splits")),
-    "trainer": (("trainer", "default"), ("devices", "strategy")),
+    "trainer": (("trainer", "default"), ("devices", "num_nodes", "strategy")),
 }
 """Keys that no checkpoint sets: they decide what is written and started here, and no number."""
 
 MAX_SYNTHETIC_PIXELS = 2**30
 """Of the built-in data that a checkpoint may ask for: 5,000 pictures of 500 x 400 pixels."""
-
-MAX_DEPTH = 32
-"""Levels of keys within keys; ours have five."""
 
 
 def received_config(
@@ -114,7 +112,9 @@ def received_config(
     try:
         for key, value in _leaves(stored):
             if isinstance(value, str) and "${" in value:
-                raise RunError(f"checkpoint={path}: refused: its {key} is to be resolved: {value}")
+                raise RunError(
+                    f"checkpoint={path}: refused: its {key} contains an interpolation: {value}"
+                )
     except ValueError as error:
         raise RunError(f"checkpoint={path}: refused: its configuration {error}") from None
     config: dict[str, Any] = deepcopy(stored) if isinstance(stored, dict) else {}
@@ -218,10 +218,10 @@ def _leaves(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, An
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if not isinstance(name, str):
-                raise ValueError(f"has the key {name!r}, which is no name")
+                raise ValueError(f"has the key {name!r}, which is not a string")
             yield from _leaves(inner, f"{key}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from _leaves(inner, f"{key}[{place}]", depth + 1)
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{key}[{index}]", depth + 1)
     else:
         yield key, value

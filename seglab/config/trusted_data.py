@@ -1,6 +1,6 @@
 """Which files of a data set an untrusted checkpoint may name. Imports no torch.
 
-``data.root`` may be any folder, because a run of one's own is evaluated from its checkpoint alone.
+``data.root`` may be any folder, because users evaluate their own runs from the checkpoint alone.
 Everything else has to be inside it, unless the command line names it.
 """
 
@@ -30,15 +30,15 @@ def check_in_root(data: Mapping[str, Any], path: Path, overrides: Sequence[str])
     Raises:
         ConfigError: one is outside.
     """
-    given = {override.key_or_group: override for override in parse(overrides)}
-    root = given["data.root"].value() if "data.root" in given else data.get("root")
+    named = {override.key_or_group: override for override in parse(overrides)}
+    root = named["data.root"].value() if "data.root" in named else data.get("root")
     folder = Path(str(root)).absolute()
     splits = [str(data.get(f"{part}_split")) for part in ("train", "val")]
-    for key in () if "data" in given else IN_ROOT:
+    for key in () if "data" in named else IN_ROOT:
         value = str(data.get(key))
         for part in (value.replace("{split}", split) for split in splits):
             outside = ".." in Path(part).parts or not (folder / part).is_relative_to(folder)
-            if outside and f"data.{key}" not in given:
+            if outside and f"data.{key}" not in named:
                 raise ConfigError(
                     f"checkpoint={path}: its data.{key}={value} is outside data.root={root}, at "
                     f"{folder / part}; if that is what you mean, give data.{key}={value} too"

@@ -103,12 +103,12 @@ class DataCheck:
             for path in _changed(kind, before, now):
                 yield (
                     f"{path}: its content changed after it was checked, though its size and time "
-                    "did not; if it is right as it is, touch it"
+                    "did not; if the new content is right, run touch on it"
                 )
         record = tallies[0].record("")
         turned = set(record.ambiguous)
         self.notes += [
-            f"{path}: shown turned, as its EXIF orientation says; its mask fits either way"
+            f"{path}: shown rotated by its EXIF orientation; its mask fits either way"
             for name, path in zip(files.ids, files.images, strict=True)
             if name in turned
         ]
@@ -131,7 +131,7 @@ class DataCheck:
             paths = dict(zip(train.ids, train.images, strict=True))
             others = dict(zip(val.ids, val.images, strict=True))
             for twin, name in equal_images(train.ids, train_record, val.ids, val_record):
-                yield f"{others[name]}: the same image as {paths[twin]}, which is trained on"
+                yield f"{others[name]}: the same image as {paths[twin]}, a training image"
 
 
 def _changed(files: SplitFiles, before: Record, now: Record) -> Iterator[str]:
@@ -208,4 +208,4 @@ def _instance_problems(path: str, instance_map: np.ndarray, class_map: np.ndarra
         under[VOID] = 0
         if (under > 0).sum() > 1:
             values = ", ".join(f"{value} ({under[value]} pixels)" for value in under.nonzero()[0])
-            yield f"{path}: instance {instance} lies over several classes: {values}"
+            yield f"{path}: instance {instance} covers several classes: {values}"

@@ -18,7 +18,7 @@ from seglab.data.classes import (
     read_labelmap,
 )
 from seglab.data.coco_listing import coco_classes
-from seglab.data.texts import read_lines
+from seglab.data.text_files import read_lines
 from seglab.errors import ConfigError, DataError
 
 
@@ -35,7 +35,7 @@ def check_mask_values(
     for key in mask_values:
         value = parse_value(key)
         if value in seen:
-            raise ConfigError(f"data.mask_values: {seen[value]!r} and {key!r} are one value")
+            raise ConfigError(f"data.mask_values: {seen[value]!r} and {key!r} are the same value")
         seen[value] = key
     names = [name for name in dict.fromkeys(mask_values.values()) if name not in VOID_NAMES]
     if classes is None:

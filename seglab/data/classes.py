@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seglab.data.texts import quoted, read_lines
+from seglab.data.text_files import quoted, read_lines
 from seglab.errors import ConfigError, DataError
 
 VOID = 255
@@ -110,12 +110,16 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
                 f"{path}:{number}: {quoted(line)} needs a name and three values in 0..255"
             )
         if name in colours or colour in colours.values():
-            raise DataError(f"{path}:{number}: the name or colour of {quoted(line)} stands twice")
+            raise DataError(
+                f"{path}:{number}: the name or colour of {quoted(line)} is listed twice"
+            )
         if len(colours) == MAX_CLASSES + len(VOID_NAMES):
             raise DataError(f"{path}: more than {MAX_CLASSES} classes; 255 is void")
         colours[name] = colour
     if not colours:
-        raise DataError(f"{path}: no class in it; a line reads 'name:red,green,blue:parts:actions'")
+        raise DataError(
+            f"{path}: it contains no class; a line reads 'name:red,green,blue:parts:actions'"
+        )
     return colours
 
 
@@ -139,7 +143,7 @@ def check_class_names(names: list[str] | tuple[str, ...], source: str) -> tuple[
                 f"{MAX_NAME_LENGTH} are allowed"
             )
         if name in names[:index]:
-            raise DataError(f"{source}: class {name!r} stands twice")
+            raise DataError(f"{source}: class {name!r} is listed twice")
     return tuple(names)
 
 
@@ -158,6 +162,6 @@ def parse_value(key: str) -> int | Colour:
     if len(numbers) == 3:
         return numbers[0], numbers[1], numbers[2]
     raise ConfigError(
-        f"data.mask_values: {key!r} is no mask value; give a number in 0..255, or a colour as "
+        f"data.mask_values: {key!r} is not a mask value; give a number in 0..255, or a colour as "
         "red/green/blue, such as 128/0/0"
     )

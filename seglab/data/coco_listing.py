@@ -15,11 +15,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seglab.data.classes import check_class_names
-from seglab.data.texts import quoted, read_bytes
+from seglab.data.text_files import quoted, read_bytes
 from seglab.errors import DataError
 
 MAX_LISTING_BYTES = 2**31
 """COCO's own largest has 470 MB."""
+
+SHOWN = 5
+"""Files that an error names in place of a missing one."""
 
 BACKGROUND = "background"
 
@@ -56,7 +59,9 @@ def read_listing(path: Path) -> Listing:
     try:
         stat = path.stat()
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}; see data.annotations") from None
+        there = ", ".join(sorted(one.name for one in path.parent.glob("*.json"))[:SHOWN])
+        hint = f"there is {there}; give data.annotations" if there else "see data.annotations"
+        raise DataError(f"{path}: {error.strerror or error}; {hint}") from None
     return _read(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
 
 
@@ -160,7 +165,7 @@ def _key(path: Path, item: dict[str, Any], key: str, name: str) -> int | str:
 def _check_name(path: Path, name: str) -> None:
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or {*name} & {"\0", "\\"} or not pure.name:
-        raise DataError(f"{path}: file_name {quoted(name)} leads out of its folder")
+        raise DataError(f"{path}: file_name {quoted(name)} leaves its folder")
     try:
         if max(len(os.fsencode(part)) for part in pure.parts) > 255:
             raise ValueError

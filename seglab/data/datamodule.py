@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import lightning as L
@@ -18,7 +19,7 @@ from seglab.data.prefetch import Progress, no_progress
 from seglab.data.records import usable_folder
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached
-from seglab.data.transforms import Augmentation, JointTransform, generator
+from seglab.data.transforms import Augmentation, JointTransform, generator, place
 from seglab.data.voc import Sample, Samples, open_dataset
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
@@ -46,12 +47,22 @@ Item = tuple[int, str, Tensor, Tensor]
 """Index, id, image ``(C, H, W)``, and maps ``(1, H, W)``, or ``(2, H, W)`` with the instances."""
 
 
-def collate(samples: Sequence[Item]) -> Batch:
-    """Stack equal-sized samples to a batch; no samples give an empty batch."""
+def collate(samples: Sequence[Item], fill: Sequence[int] | None = None) -> Batch:
+    """Stack samples to a batch; no samples give an empty batch.
+
+    Samples of different sizes are padded at the right and below; ``fill`` is as in
+    :func:`~seglab.data.transforms.place`.
+    """
     if not samples:
         nothing = torch.empty(0, dtype=torch.uint8)
         return Batch(nothing, nothing, nothing, [])
     indices, ids, images, maps = zip(*samples, strict=True)
+    height, width = (max(one.shape[axis] for one in maps) for axis in (-2, -1))
+    placed = [
+        place(image, one, (height, width), fill=fill)
+        for image, one in zip(images, maps, strict=True)
+    ]
+    images, maps = zip(*placed, strict=True)
     # Decoded pixels are (H, W, C): stacking them so moves no byte, and
     # the batch is channels_last, which convolutions on a CPU want.
     image = torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
@@ -94,6 +105,24 @@ class EvalSet(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         sample = self.samples[index]
         return index, sample.id, sample.image, maps_of(sample)
+
+
+def check_batch_size(size: int, processes: int, split: str, samples: int) -> None:
+    """Check that the training split fills a batch of each process.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if samples < size:
+        raise ConfigError(
+            f"data.batch_size={size}: the {split} split has {samples} samples; a batch cannot be "
+            "larger"
+        )
+    if samples < size * processes:
+        raise ConfigError(
+            f"data.batch_size={size}: {processes} processes need {size * processes} samples per "
+            f"step; the {split} split has {samples}"
+        )
 
 
 class VOCDataModule(L.LightningDataModule):
@@ -178,15 +207,9 @@ class VOCDataModule(L.LightningDataModule):
         Raises:
             ConfigError, DataError: the data set cannot be used; names the key or file.
         """
-        if len(self.config.scale) != 2 or self.config.scale[0] > self.config.scale[1]:
-            raise ConfigError(f"data.scale={self.config.scale}: must be [smallest, largest]")
         check_training_lists(self.config)
-        length = len(self.split(self.train_split))
-        if length < self.config.batch_size:
-            raise ConfigError(
-                f"data.batch_size={self.config.batch_size}: the {self.train_split} split "
-                f"has {length} samples; a batch cannot be larger"
-            )
+        size, length = self.config.batch_size, len(self.split(self.train_split))
+        check_batch_size(size, 1, self.train_split, length)
         self.split(self.val_split)
         train = self.split(self.train_split)
         if isinstance(train, Cached) and not train.path.is_dir():
@@ -215,7 +238,7 @@ class VOCDataModule(L.LightningDataModule):
         turned = list(dict.fromkeys([*train.ambiguous, *val.ambiguous]))
         for name in turned[:1]:
             lines.append(
-                f"{len(turned)} images, such as {name}, are turned as their EXIF orientation says, "
+                f"{len(turned)} images, such as {name}, are rotated by their EXIF orientation, "
                 "and their masks fit either way: seglab data check lists them"
             )
         return lines
@@ -225,21 +248,16 @@ class VOCDataModule(L.LightningDataModule):
         config = self.config
         samples = self.split(self.train_split)
         rank, world_size = self._rank_and_world_size()
+        check_batch_size(config.batch_size, world_size, self.train_split, len(samples))
         epoch, batches = self.start
         start = (epoch, batches * config.batch_size)
         order = EpochOrder(len(samples), config.batch_size, self.seed, rank, world_size, start)
-        if not len(order):
-            raise ConfigError(
-                f"data.batch_size={config.batch_size}: {world_size} processes need "
-                f"{config.batch_size * world_size} samples a step; the {self.train_split} split "
-                f"has {len(samples)}"
-            )
         return DataLoader(
             TrainSet(samples, self.augmentation, self.seed),
             batch_size=config.batch_size,
             sampler=order,
             drop_last=True,
-            collate_fn=collate,
+            collate_fn=partial(collate, fill=self.augmentation.fill),
             num_workers=config.num_workers,
             persistent_workers=config.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -54,7 +54,7 @@ def checked(files: SplitFiles, folder: Path | None, progress: Progress = no_prog
     record = place.find_checked()
     if record is not None:
         return record
-    with alone(place):
+    with exclusive(place):
         record = place.find_checked()  # another process may have written it while this one waited
         if record is None:
             tally = Tally(files)
@@ -66,7 +66,7 @@ def checked(files: SplitFiles, folder: Path | None, progress: Progress = no_prog
 
 
 @contextmanager
-def alone(place: RecordFile) -> Iterator[None]:
+def exclusive(place: RecordFile) -> Iterator[None]:
     """Hold the lock of a split's record: one process decodes, the others wait.
 
     If the folder cannot be written, every process decodes for itself.
@@ -77,11 +77,11 @@ def alone(place: RecordFile) -> Iterator[None]:
     with ExitStack() as stack:
         with suppress(OSError):
             make_private(place.folder)
-            stack.enter_context(lock_of(place, place.folder))
+            stack.enter_context(record_lock(place, place.folder))
         yield
 
 
-def lock_of(place: RecordFile, folder: Path) -> FileLock:
+def record_lock(place: RecordFile, folder: Path) -> FileLock:
     """Return the lock for decoding a split.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 from seglab.data.files import MAX_FILE_BYTES
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.prefetch import prefetch
-from seglab.data.texts import check_regular
+from seglab.data.text_files import check_regular
 from seglab.errors import DataError
 
 SHORT = 16
@@ -85,7 +85,7 @@ class Tally:
 
     def __init__(self, files: SplitFiles) -> None:
         self.files = files
-        meaning = [files.classes, files.meaning(), *files.form.meaning()]
+        meaning = [files.classes, files.meaning(), *files.pixel_format.meaning()]
         self.hash = hashlib.sha256(json.dumps(meaning).encode())
         self.short: list[list[str]] = [[] for _ in files.files(0)]
         self.counts = [0] * 256

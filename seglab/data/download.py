@@ -61,7 +61,7 @@ def download_voc(
         return target
     if target.exists():
         raise DataError(
-            f"{target}: is there, but without ImageSets/Segmentation; move it away to fetch it anew"
+            f"{target}: exists without ImageSets/Segmentation; move it away to download it again"
         )
     if not hasattr(tarfile, "data_filter"):
         raise DataError(f"{target}: to unpack an archive safely takes Python 3.11.4 or newer")
@@ -134,11 +134,13 @@ def _fetch(url: str, md5: str, archive: Path) -> None:
     except (OSError, HTTPException, RecursionError) as error:  # the last: too many redirects
         if isinstance(error, HTTPError):
             error.close()  # it contains the server's response, an open socket
-        raise DataError(f"{url}: cannot be fetched ({error}){by_hand}") from error
+        raise DataError(f"{url}: cannot be downloaded ({error}){by_hand}") from error
     except RuntimeError as error:
-        raise DataError(f"{url}: what came has not the checksum {md5}; try again") from error
+        raise DataError(
+            f"{url}: the download does not have the checksum {md5}; try again"
+        ) from error
     except ValueError as error:
-        raise ConfigError(f"{url}: not an address that can be fetched ({error})") from error
+        raise ConfigError(f"{url}: not a valid URL ({error})") from error
     finally:
         if not whole:
             archive.unlink(missing_ok=True)

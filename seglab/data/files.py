@@ -20,7 +20,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from seglab.data.classes import MAX_NAME_LENGTH
 from seglab.data.pixels import PAGES, RGB, PixelFormat, check_whole, to_pixels
-from seglab.data.texts import check_regular, read_bytes
+from seglab.data.text_files import check_regular, read_bytes
 from seglab.errors import DataError
 
 MAX_PIXELS = 89_478_485
@@ -209,17 +209,17 @@ def image_size(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[in
         return (width, height) if orientation(picture) >= 5 else (height, width)
 
 
-def read_image(path: Path, form: PixelFormat = RGB) -> np.ndarray:
+def read_image(path: Path, pixel_format: PixelFormat = RGB) -> np.ndarray:
     """Decode a picture of any format to upright ``(H, W, C)`` uint8; see :func:`read_oriented`.
 
     Raises:
         DataError: the file is missing, damaged, not a picture, too large, or not of this format.
     """
-    return read_oriented(path, form, all_formats())[0]
+    return read_oriented(path, pixel_format, all_formats())[0]
 
 
 def read_oriented(
-    path: Path, form: PixelFormat = RGB, formats: tuple[str, ...] = IMAGE_FORMATS
+    path: Path, pixel_format: PixelFormat = RGB, formats: tuple[str, ...] = IMAGE_FORMATS
 ) -> tuple[np.ndarray, int]:
     """Decode a picture to upright ``(H, W, C)`` uint8; also return its EXIF orientation.
 
@@ -232,7 +232,7 @@ def read_oriented(
     with open_picture(path, formats) as picture:
         check_whole(picture, path)  # rotating resets the orientation
         turned = turn_upright(picture)
-        return to_pixels(picture, path, form), turned
+        return to_pixels(picture, path, pixel_format), turned
 
 
 def read_boxes(path: Path) -> tuple[Box, ...]:

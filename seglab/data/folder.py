@@ -82,11 +82,11 @@ class FolderFiles(MaskFiles):
         )
         self.split, self.instances, self.missing_ok = split, instances, missing_ok
         # A VOC year has VOC's palette; a label map there is ignored.
-        own = year is None or values is not None
-        self.table = mask_table(self.folder, values, names) if own else None
-        found = _find_list(self.folder, split, part)
-        self.list_file = found or self.image_folder
-        read = partial(read_ids, found) if found else partial(_all_ids, self.image_folder)
+        has_table = year is None or values is not None
+        self.table = mask_table(self.folder, values, names) if has_table else None
+        list_file = _find_list(self.folder, split, part)
+        self.list_file = list_file or self.image_folder
+        read = partial(read_ids, list_file) if list_file else partial(_all_ids, self.image_folder)
         if part is None:
             self.ids = read()
         else:
@@ -195,11 +195,11 @@ def _find_list(folder: Path, split: str, part: Part | None) -> Path | None:
     lists = sorted(official.parent.glob("*.txt"))
     if part is not None and len(lists) < 2:
         return lists[0] if lists else None
-    there = ", ".join(path.stem for path in lists) or "none"
+    available = ", ".join(path.stem for path in lists) or "none"
     divide = "" if part else "; data.val_fraction=0.2 divides the images in two"
     if not official.parent.is_dir():
         raise DataError(f"{official.parent}: no such folder{divide}")
-    raise DataError(f"{official}: no such list; there is {there}{divide}")
+    raise DataError(f"{official}: no such list; available: {available}{divide}")
 
 
 def _all_ids(folder: Path) -> list[str]:

@@ -95,7 +95,7 @@ def check_made(path: Path, way_out: str) -> None:
     if stat.S_ISLNK(status.st_mode):
         raise DataError(f"{path}: a link, which seglab did not make there; delete it")
     if status.st_uid not in (os.getuid(), 0):
-        raise DataError(f"{path}: made by another user; delete it, or {way_out}")
+        raise DataError(f"{path}: owned by another user; delete it, or {way_out}")
 
 
 def _closed(folder: Path, way_out: str) -> Path:

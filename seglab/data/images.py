@@ -37,15 +37,17 @@ class ImageBatches(Dataset[Images]):
     Args:
         paths: the files.
         batch_size: the largest number of images.
-        form: the pixel format.
+        pixel_format: the pixel format.
 
     Attributes:
         readable: the number of files with a readable header; the others are in no batch.
         unreadable: the problem of each other file.
     """
 
-    def __init__(self, paths: Sequence[Path], batch_size: int, form: PixelFormat = RGB) -> None:
-        self.form = form
+    def __init__(
+        self, paths: Sequence[Path], batch_size: int, pixel_format: PixelFormat = RGB
+    ) -> None:
+        self.pixel_format = pixel_format
         sizes: dict[Path, tuple[int, int]] = {}
         self.unreadable: list[str] = []
         for path in paths:
@@ -65,7 +67,7 @@ class ImageBatches(Dataset[Images]):
         """Return how many bytes the pixels of a batch are."""
         paths = self.batches[index]
         height, width = self.sizes[paths[0]]
-        return len(paths) * height * width * self.form.channels
+        return len(paths) * height * width * self.pixel_format.channels
 
     def __getitem__(self, index: int) -> Images:
         paths = self.batches[index]
@@ -73,10 +75,12 @@ class ImageBatches(Dataset[Images]):
         unreadable = []
         for path in paths:
             try:
-                images[path.stem] = torch.from_numpy(read_image(path, self.form))
+                images[path.stem] = torch.from_numpy(read_image(path, self.pixel_format))
             except DataError as error:
                 unreadable.append(str(error))
-        empty = torch.empty((0, *self.sizes[paths[0]], self.form.channels), dtype=torch.uint8)
+        empty = torch.empty(
+            (0, *self.sizes[paths[0]], self.pixel_format.channels), dtype=torch.uint8
+        )
         pixels = torch.stack([*images.values()]) if images else empty
         # (B, H, W, C) pixels viewed as (B, C, H, W) are channels_last.
         return Images(pixels.permute(0, 3, 1, 2), [*images], unreadable)

@@ -19,6 +19,7 @@ from seglab.data.files import image_size
 from seglab.data.folder import IMAGE_SUFFIXES, LISTS
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import open_files
+from seglab.data.lists import list_text
 from seglab.data.pixels import RGB, PixelFormat
 from seglab.data.prefetch import Progress, no_progress
 from seglab.errors import ConfigError, DataError
@@ -55,7 +56,7 @@ def write_folder(
 
     Raises:
         ConfigError: ``output`` has contents, or cannot be written.
-        DataError: a sample cannot be used.
+        DataError: a sample cannot be used, or its name.
     """
     check_output(output)
     try:
@@ -69,11 +70,11 @@ def write_folder(
                 ids = [prefix + one for one in files.ids]
                 for index, pixels in enumerate(decode(files, Tally(files), progress)):
                     _write_sample(making, ids[index], files, index, pixels)
-                _write(making / LISTS / f"{part}.txt", "".join(f"{one}\n" for one in ids))
+                _write(making / LISTS / f"{part}.txt", list_text(ids))
             classes = splits[0].classes
             _write(making / CLASS_NAMES, "".join(f"{one}\n" for one in classes))
             option = Path("conf") / "data" / f"{name}.yaml"
-            _write(making / option, _option(name, output, classes, splits[0].form))
+            _write(making / option, _option(name, output, classes, splits[0].pixel_format))
             making.replace(output)
     except OSError as error:
         raise ConfigError(f"output={output}: cannot be written: {error.strerror}") from None
@@ -87,25 +88,26 @@ def check_output(output: Path) -> None:
         ConfigError: there is something.
     """
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise ConfigError(f"output={output}: is there, and not empty; give a new folder")
+        raise ConfigError(f"output={output}: exists and is not empty; give a new folder")
 
 
 def _write_sample(folder: Path, name: str, files: SplitFiles, index: int, pixels: Pixels) -> None:
     source = files.images[index]
-    kept = source.suffix in IMAGE_SUFFIXES and _is_known(source)
-    image = folder / "JPEGImages" / f"{name}{source.suffix if kept else '.png'}"
+    copied = source.suffix in IMAGE_SUFFIXES and _is_known(source)
+    image = folder / "JPEGImages" / f"{name}{source.suffix if copied else '.png'}"
     image.parent.mkdir(parents=True, exist_ok=True)
-    if kept:
+    if copied:
         shutil.copyfile(source, image)
     else:
-        one = files.form.channels == 1
-        Image.fromarray(pixels.image[..., 0] if one else pixels.image).save(image)
+        grey = files.pixel_format.channels == 1
+        Image.fromarray(pixels.image[..., 0] if grey else pixels.image).save(image)
     maps = {"SegmentationClass": pixels.class_map, "SegmentationObject": pixels.instance_map}
     for kind, array in maps.items():
         if array is not None:
             _save(array, folder / kind / f"{name}.png")
     annotation = files.folder / "Annotations" / f"{files.ids[index]}.xml"
     if annotation.is_file():
+        files.boxes(index)  # a link could lead to a file that is no annotation
         copy = folder / "Annotations" / f"{name}.xml"
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(annotation, copy)
@@ -131,10 +133,10 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _option(name: str, root: Path, classes: Sequence[str], form: PixelFormat) -> str:
+def _option(name: str, root: Path, classes: Sequence[str], pixel_format: PixelFormat) -> str:
     keys: dict[str, object] = {"name": name, "root": str(root.absolute()), "classes": list(classes)}
-    keys |= {"channels": form.channels} if form.channels != RGB.channels else {}
-    keys |= {"value_range": list(form.value_range)} if form.value_range else {}
+    keys |= {"channels": pixel_format.channels} if pixel_format.channels != RGB.channels else {}
+    keys |= {"value_range": list(pixel_format.value_range)} if pixel_format.value_range else {}
     text = yaml.safe_dump(keys, sort_keys=False, allow_unicode=True)
     return f"# Written by seglab data import.\ndefaults:\n  - folder\n\n{text}"
 

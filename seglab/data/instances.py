@@ -95,14 +95,14 @@ def find_instances(
     pairs = pixels * 256 + class_map.flatten()
     counts = pairs.bincount(minlength=256 * 256).view(256, 256)
     majority = counts.max(1)
-    found = (majority.values > 0) & (majority.indices > 0)
-    found[0] = found[VOID] = False
-    ids = found.nonzero()[:, 0]
+    is_object = (majority.values > 0) & (majority.indices > 0)
+    is_object[0] = is_object[VOID] = False
+    ids = is_object.nonzero()[:, 0]
     masks = pixels.view(class_map.shape) == ids[:, None, None]
     labels, boxes = majority.indices[ids], tight_boxes(masks)
     flags = torch.zeros(2, len(ids), dtype=torch.bool)
-    for place, box in _matches(labels, boxes, annotated, classes):
-        flags[:, place] = torch.tensor([box.difficult, box.truncated])
+    for index, box in _matches(labels, boxes, annotated, classes):
+        flags[:, index] = torch.tensor([box.difficult, box.truncated])
     return Instances(ids, masks, labels, boxes, *flags)
 
 
@@ -117,9 +117,9 @@ def _matches(
     for column, box in enumerate(annotated):
         shared[labels != (classes.index(box.name) if box.name in classes else -1), column] = 0
     while shared.max() >= 0.5:
-        place, column = divmod(int(shared.argmax()), len(annotated))
-        yield place, annotated[column]
-        shared[place] = shared[:, column] = 0
+        row, column = divmod(int(shared.argmax()), len(annotated))
+        yield row, annotated[column]
+        shared[row] = shared[:, column] = 0
 
 
 def tight_boxes(masks: Tensor) -> Tensor:

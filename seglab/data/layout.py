@@ -14,7 +14,7 @@ from PIL import Image
 from seglab.data.classes import VOID
 from seglab.data.file_stats import BLOCK, StatDigests, file_stats
 from seglab.data.files import IMAGE_FORMATS, Box, image_size, read_oriented
-from seglab.data.merging import merged
+from seglab.data.merging import merge_classes
 from seglab.data.paths import Paths
 from seglab.data.pixels import RGB, PixelFormat
 from seglab.data.prefetch import prefetch
@@ -92,7 +92,7 @@ class SplitFiles(ABC):
         names: the classes in the masks, in the order of their labels.
         classes: those that remain after ignoring and merging, in the order of the labels.
         instances: whether instance maps are read too.
-        form: the pixel format of the images.
+        pixel_format: the pixel format of the images.
     """
 
     formats: tuple[str, ...] = IMAGE_FORMATS
@@ -113,9 +113,9 @@ class SplitFiles(ABC):
     def __init__(self, names: Sequence[str], config: DataConfig | None = None) -> None:
         """Set the classes in the order of the labels, then ignore and merge as in ``config``."""
         ignore, merge = (config.ignore_classes, config.merge_classes) if config else (None, None)
-        self.form = PixelFormat.configured(config) if config else RGB
+        self.pixel_format = PixelFormat.configured(config) if config else RGB
         self.names = tuple(names)
-        self.classes, labels = merged(names, ignore, merge)
+        self.classes, labels = merge_classes(names, ignore, merge)
         self.new_labels: np.ndarray | None = None
         if ignore or merge:
             self.new_labels = np.full(256, VOID, np.uint8)
@@ -192,7 +192,7 @@ class SplitFiles(ABC):
     @property
     def bytes_per_pixel(self) -> int:
         """Bytes of image and maps together."""
-        return self.form.channels + (2 if self.instances else 1)
+        return self.pixel_format.channels + (2 if self.instances else 1)
 
     def decoded_bytes(self, index: int) -> int:
         """Return the memory of a decoded sample in bytes, from its image's header.
@@ -211,7 +211,7 @@ class SplitFiles(ABC):
         Raises:
             DataError: names the file that cannot be read or does not fit, and why.
         """
-        image, orientation = read_oriented(self.images[index], self.form, self.formats)
+        image, orientation = read_oriented(self.images[index], self.pixel_format, self.formats)
         class_source, *instance_source = self.maps(index)
         stored = self.read_class_map(class_source)
         self._check_size(class_source, stored, index, image, orientation)
@@ -248,7 +248,7 @@ class SplitFiles(ABC):
         Raises:
             DataError: a file is missing.
         """
-        digests = StatDigests(repr((self.classes, self.meaning(), *self.form.meaning())))
+        digests = StatDigests(repr((self.classes, self.meaning(), *self.pixel_format.meaning())))
         if listings := [str(path) for path in self.listings()]:
             digests.add([], [listings], file_stats(listings))
         for start, columns, stats in self._stat_blocks():

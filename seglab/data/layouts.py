@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from seglab.data.coco import CocoFiles
-from seglab.data.decode import alone
+from seglab.data.decode import exclusive
 from seglab.data.digests import Record, Tally, digest_files
 from seglab.data.division import divide
 from seglab.data.folder import FolderFiles
 from seglab.data.layout import Part, SplitFiles
-from seglab.data.lists import comparable, read_ids
+from seglab.data.lists import comparable, list_text, read_ids
 from seglab.data.pairs import PairFiles
 from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.records import RecordFile, usable_folder
@@ -145,7 +145,7 @@ def _divided(config: DataConfig, progress: Progress) -> tuple[SplitFiles, list[s
     place = RecordFile(files, usable_folder(config))
     record = place.find()
     if record is None or not record.present:
-        with alone(place):
+        with exclusive(place):
             record = place.find()  # another process may have written it while this one waited
             if record is None or not record.present:
                 record = _seen(files, place, record, progress)
@@ -159,6 +159,7 @@ def _seen(
     files: SplitFiles, place: RecordFile, before: Record | None, progress: Progress
 ) -> Record:
     """Read all class maps; write and return the record with the classes in each image."""
+    list_text(files.ids)  # a name that no list can hold is known before the masks are read
     tally = Tally(files)
 
     def load(index: int) -> tuple[list[str], list[int]]:
@@ -212,5 +213,6 @@ def check_overlap(config: DataConfig, train: SplitFiles, val: SplitFiles) -> Non
         raise ConfigError(
             f"data.val_split={config.val_split}: {len(both)} of {len(val)} ids are in "
             f"data.train_split={config.train_split} too ({first}); a score on training images "
-            "says nothing; give other lists, or data.allow_overlap=true"
+            "says nothing; give other lists, data.val_fraction=0.2 to divide one, or "
+            "data.allow_overlap=true"
         )

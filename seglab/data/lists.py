@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from seglab.data import synthetic
-from seglab.data.texts import read_lines
+from seglab.data.text_files import read_lines
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -51,25 +52,44 @@ def read_ids(path: Path) -> list[str]:
         DataError: the list is empty or larger than 128 MiB, or an id is listed twice or leads out
             of its folder.
     """
-    lines = read_lines(path, MAX_LIST_BYTES, "a list of ids")
-    ids = [_unquoted(line.strip()) for line in lines if line.strip()]
+    ids = _parsed(read_lines(path, MAX_LIST_BYTES, "a list of ids"))
     if not ids:
-        raise DataError(f"{path}: empty; it should name one image id a line")
+        raise DataError(f"{path}: empty; it should contain one image id per line")
     seen: set[str] = set()
     for name in ids:
         if len(name.encode()) > MAX_ID_BYTES:
             raise DataError(f"{path}: {name[:40]!r}… is too long for the name of a file")
         if name in seen:
-            raise DataError(f"{path}: id {name!r} stands twice")
+            raise DataError(f"{path}: id {name!r} is listed twice")
         seen.add(name)
         if "/" not in name and "\0" not in name and name.strip("."):
             continue  # PurePosixPath is slow
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
-            raise DataError(f"{path}: id {name!r} leads out of its folder")
+            raise DataError(f"{path}: id {name!r} leaves its folder")
         if PurePosixPath(name).as_posix() != name:  # ./a, a//b, a/ name the same image
             plain = PurePosixPath(name).as_posix()
             raise DataError(f"{path}: id {name!r} is another spelling of {plain!r}; give that")
     return ids
+
+
+def list_text(ids: Sequence[str]) -> str:
+    """Return the text of a list, from which :func:`read_ids` reads the same ids.
+
+    Raises:
+        DataError: an id that no list can hold.
+    """
+    text = "".join(f"{name}\n" for name in ids)
+    if _parsed(text.splitlines()) != [*ids]:
+        odd = next(name for name in ids if _parsed(name.splitlines()) != [name])
+        raise DataError(
+            f"{odd!r}: a list of ids cannot hold this name: it has a line break, a space at an end "
+            "or quotes around it; rename the image and its mask"
+        )
+    return text
+
+
+def _parsed(lines: Sequence[str]) -> list[str]:
+    return [_unquoted(line.strip()) for line in lines if line.strip()]
 
 
 def _unquoted(line: str) -> str:

@@ -23,6 +23,9 @@ from seglab.errors import DataError
 
 MASK_VALUES = "data.mask_values"
 
+MAX_COLOURS = 10_000
+"""In a mask; each is counted by name. Smoothed borders make some hundreds."""
+
 BLOCK_PIXELS = 2**20
 """How many pixels of a colour mask are looked up at once: it takes some thirty bytes for each."""
 
@@ -165,6 +168,8 @@ def stored_values(
             return {str(value): int(counts[value]) for value in counts.nonzero()[0]}
         packed = np.array(picture.convert("RGB")).astype(np.int32) @ (1 << 16, 1 << 8, 1)
     colours, pixels = np.unique(packed, return_counts=True)
+    if len(colours) > MAX_COLOURS:
+        raise DataError(f"{path}: {len(colours):,} colours; is this a mask, or a photograph?")
     return {
         f"{colour >> 16}/{colour >> 8 & 255}/{colour & 255}": count
         for colour, count in zip(colours.tolist(), pixels.tolist(), strict=True)
@@ -206,7 +211,9 @@ def _labels_of_values(path: Path, pixels: np.ndarray, values: Mapping[int, int])
 
 
 def _labels_of_colours(path: Path, rgb: np.ndarray, table: LabelTable) -> np.ndarray:
-    known = {(r << 16) + (g << 8) + b: label for (r, g, b), label in table.colours.items()}
+    labels_by_colour = {
+        (r << 16) + (g << 8) + b: label for (r, g, b), label in table.colours.items()
+    }
     labels = np.empty(rgb.shape[:2], dtype=np.uint8)
     rows = max(1, BLOCK_PIXELS // rgb.shape[1])
     for top in range(0, rgb.shape[0], rows):
@@ -214,14 +221,14 @@ def _labels_of_colours(path: Path, rgb: np.ndarray, table: LabelTable) -> np.nda
         packed = block @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
         values, inverse = np.unique(packed, return_inverse=True)
         for value in values.tolist():
-            if value not in known:
+            if value not in labels_by_colour:
                 row, column = np.argwhere(packed == value)[0]
                 colour = (value >> 16, value >> 8 & 255, value & 255)
                 raise DataError(
                     f"{path}: colour {colour} at row {top + row}, column {column} belongs to no "
                     f"class; {table.source} should name it{_written(colour, table)}"
                 )
-        meaning = np.array([known[value] for value in values.tolist()], dtype=np.uint8)
+        meaning = np.array([labels_by_colour[value] for value in values.tolist()], dtype=np.uint8)
         labels[top : top + rows] = meaning[inverse].reshape(packed.shape)
     return labels
 

@@ -9,7 +9,7 @@ from seglab.data.classes import VOID
 from seglab.errors import ConfigError
 
 
-def merged(
+def merge_classes(
     names: Sequence[str], ignore: Sequence[str] | None, merge: Mapping[str, Sequence[str]] | None
 ) -> tuple[tuple[str, ...], list[int]]:
     """Return the classes that remain, and the new label of each of ``names``.
@@ -33,7 +33,9 @@ def merged(
         for name in (*own, *members):
             if name not in names:
                 near = get_close_matches(name, names, n=3, cutoff=0.5) or names
-                raise ConfigError(f"{key}: {name!r} is no class; there is {', '.join(near)}")
+                raise ConfigError(
+                    f"{key}: {name!r} is not a class; the classes are {', '.join(near)}"
+                )
             if name in becomes:
                 raise ConfigError(f"{key}: {name!r} is ignored or merged already")
             becomes[name] = new

@@ -11,7 +11,7 @@ from seglab.data.files import all_formats, all_suffixes
 from seglab.data.layout import Part
 from seglab.data.lists import configured_root, read_ids
 from seglab.data.mask_files import MaskFiles, mask_table
-from seglab.data.name_ends import name_ends
+from seglab.data.suffixes import matching_suffixes
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -104,7 +104,7 @@ class PairFiles(MaskFiles):
             )
             ends = None
             if folders[0] != folders[1]:
-                ends = name_ends({*images}, {*masks}, mixed=False)
+                ends = matching_suffixes({*images}, {*masks}, mixed=False)
             fit = "names are equal but for data.image_suffix and data.mask_suffix"
             if ends is not None:
                 pairs = zip(("image_suffix", "mask_suffix"), ends, strict=True)
@@ -132,10 +132,10 @@ def _index(
     """
     files: dict[str, Path] = {}
     skipped = {path for path in others if path != folder}
-    for place, inner, names in os.walk(folder):
-        inner[:] = [name for name in inner if Path(place, name) not in skipped]
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if Path(parent, name) not in skipped]
         for file in names:
-            path = Path(place, file)
+            path = Path(parent, file)
             stem = path.stem
             if path.suffix.lower() not in all_suffixes() or not stem.endswith(suffix):
                 continue

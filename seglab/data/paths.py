@@ -32,12 +32,12 @@ class Paths(Sequence[Path]):
     def __getitem__(self, index: Any) -> Any:
         """Return one path, or the paths of a slice."""
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
+            return [self[position] for position in range(*index.indices(len(self)))]
         return Path(f"{self.prefix}{self.ids[index]}{self.suffixes[index]}")
 
-    def take(self, places: Sequence[int], ids: Sequence[str]) -> Paths:
+    def take(self, indices: Sequence[int], ids: Sequence[str]) -> Paths:
         """Return some of the paths, whose ids are given too so that they are shared."""
-        return Paths(self.folder, ids, [self.suffixes[place] for place in places])
+        return Paths(self.folder, ids, [self.suffixes[position] for position in indices])
 
     def texts(self, start: int, end: int) -> list[str]:
         """Return a range of the paths as strings."""

@@ -52,37 +52,45 @@ class PixelFormat:
 RGB = PixelFormat()
 
 
-def to_pixels(picture: Image.Image, path: Path | str, form: PixelFormat = RGB) -> np.ndarray:
+def to_pixels(
+    picture: Image.Image, path: Path | str, pixel_format: PixelFormat = RGB
+) -> np.ndarray:
     """Return the pixels of an opened picture, upright: ``(H, W, C)`` uint8.
 
     Raises:
         DataError: names ``path``, the problem, and the key or the change that fixes it.
     """
-    pages = _count_pages(picture, form.channels)
+    pages = _count_pages(picture, pixel_format.channels)
     if pages > 1:
-        if pages != form.channels:
-            more = " or more" if pages > form.channels else ""
-            raise _wrong_count(path, f"{pages}{more} pages, each a channel", form)
-        planes = [_page(picture, path, form, number) for number in range(pages)]
+        if pages != pixel_format.channels:
+            more = " or more" if pages > pixel_format.channels else ""
+            raise _wrong_count(path, f"{pages}{more} pages, each a channel", pixel_format)
+        planes = [_page(picture, path, pixel_format, number) for number in range(pages)]
         return np.stack(planes, -1)
     check_whole(picture, path)
     if picture.mode[0] in "IF":
-        return np.repeat(_scaled(picture, path, form)[..., None], _copies(path, form), -1)
-    _check_8_bits(path, form)
-    if form.channels == 3:
+        return np.repeat(
+            _scaled(picture, path, pixel_format)[..., None], _copies(path, pixel_format), -1
+        )
+    _check_8_bits(path, pixel_format)
+    if pixel_format.channels == 3:
         # Pillow warns about transparency without this detour.
         transparent = "transparency" in picture.info
         picture = picture.convert("RGBA") if transparent else picture
         # Converting RGB to RGB would copy.
         return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
-    if picture.mode in ("1", "L") and form.channels == 1:
+    if picture.mode in ("1", "L") and pixel_format.channels == 1:
         return np.array(picture.convert("L"))[..., None]
-    if picture.mode == "P" or len(picture.getbands()) != form.channels:
-        raise _wrong_count(path, f"mode {picture.mode}, {len(picture.getbands())} channels", form)
+    if picture.mode == "P" or len(picture.getbands()) != pixel_format.channels:
+        raise _wrong_count(
+            path, f"mode {picture.mode}, {len(picture.getbands())} channels", pixel_format
+        )
     return np.array(picture)
 
 
-def _page(picture: Image.Image, path: Path | str, form: PixelFormat, number: int) -> np.ndarray:
+def _page(
+    picture: Image.Image, path: Path | str, pixel_format: PixelFormat, number: int
+) -> np.ndarray:
     """Return one page of several as ``(H, W)`` uint8."""
     size = picture.size
     picture.seek(number)
@@ -93,8 +101,8 @@ def _page(picture: Image.Image, path: Path | str, form: PixelFormat, number: int
         )
     check_whole(picture, path)
     if picture.mode[0] in "IF":
-        return _scaled(picture, path, form)
-    _check_8_bits(path, form)
+        return _scaled(picture, path, pixel_format)
+    _check_8_bits(path, pixel_format)
     return np.array(picture.convert("L"))
 
 
@@ -142,38 +150,40 @@ def _raw_mode(picture: Image.Image) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
-def _scaled(picture: Image.Image, path: Path | str, form: PixelFormat) -> np.ndarray:
+def _scaled(picture: Image.Image, path: Path | str, pixel_format: PixelFormat) -> np.ndarray:
     """Scale ``(H, W)`` of more than 8 bits to uint8."""
     values = np.array(picture).astype(np.float32)
     if not np.isfinite(values).all():
         raise DataError(f"{path}: contains NaN or infinity")
-    if form.value_range is None:
+    if pixel_format.value_range is None:
         raise DataError(
-            f"{path}: mode {picture.mode}, more than 8 bits a channel, values "
+            f"{path}: mode {picture.mode}, more than 8 bits per channel, values "
             f"{values.min():g} to {values.max():g}; give data.value_range=[LOW,HIGH], the values "
             "that become 0 and 255, such as [0,65535]"
         )
-    low, high = form.value_range
+    low, high = pixel_format.value_range
     scaled = (values - np.float32(low)) * np.float32(255 / (high - low))
     pixels: np.ndarray = np.rint(scaled).clip(0, 255).astype(np.uint8)
     return pixels
 
 
-def _copies(path: Path | str, form: PixelFormat) -> int:
+def _copies(path: Path | str, pixel_format: PixelFormat) -> int:
     """Return how often a grey plane is repeated: three times for RGB."""
-    if form.channels not in (1, 3):
-        raise _wrong_count(path, "1 channel", form)
-    return form.channels
+    if pixel_format.channels not in (1, 3):
+        raise _wrong_count(path, "1 channel", pixel_format)
+    return pixel_format.channels
 
 
-def _check_8_bits(path: Path | str, form: PixelFormat) -> None:
-    if form.value_range is not None:
-        low, high = form.value_range
+def _check_8_bits(path: Path | str, pixel_format: PixelFormat) -> None:
+    if pixel_format.value_range is not None:
+        low, high = pixel_format.value_range
         raise DataError(
-            f"{path}: 8 bits a channel; data.value_range=[{low:g},{high:g}] is for images of more: "
-            "give null, or images that all have more"
+            f"{path}: 8 bits per channel; data.value_range=[{low:g},{high:g}] is for images of "
+            "more: give null, or images that all have more"
         )
 
 
-def _wrong_count(path: Path | str, text: str, form: PixelFormat) -> DataError:
-    return DataError(f"{path}: {text}; data.channels={form.channels} needs {form.channels}")
+def _wrong_count(path: Path | str, text: str, pixel_format: PixelFormat) -> DataError:
+    return DataError(
+        f"{path}: {text}; data.channels={pixel_format.channels} needs {pixel_format.channels}"
+    )

@@ -18,7 +18,7 @@ AHEAD_BYTES = 2**30
 T = TypeVar("T")
 
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
-"""Wraps an iterable of known length to show how far it is; the text says what is being done."""
+"""Wraps an iterable of known length to show its progress; the text describes the work."""
 
 
 def no_progress(items: Iterable[Any], total: int, text: str) -> Iterable[Any]:

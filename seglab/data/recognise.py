@@ -11,7 +11,7 @@ from seglab.data.classes import CLASS_NAMES, LABELMAP
 from seglab.data.coco_listing import read_listing
 from seglab.data.files import all_suffixes
 from seglab.data.folder import LISTS, YEARS
-from seglab.data.name_ends import MASKS, name_ends
+from seglab.data.suffixes import MASKS, matching_suffixes
 from seglab.errors import DataError
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages", "photos", "rgb", "inputs")
@@ -99,7 +99,7 @@ def _coco(source: Path) -> Layout | None:
 def _pairs(source: Path) -> Layout | None:
     for images, masks, objects in _places(source):
         folders = [source / folder.replace("{split}", TRAIN[0]) for folder in (images, masks)]
-        suffixes = name_ends(_names(folders[0]), _names(folders[1]), mixed=images == masks)
+        suffixes = matching_suffixes(_names(folders[0]), _names(folders[1]), mixed=images == masks)
         if suffixes is None:
             continue
         keys = {"root": str(source), "image_dir": images, "mask_dir": masks}

@@ -35,7 +35,7 @@ from seglab.errors import DataError
 from seglab.schema import DataConfig
 
 FORMAT = 2
-"""Of stores and records, and part of their names: others are made anew, never misread."""
+"""Of stores and records, and part of their names: others are rebuilt, never misread."""
 
 
 class RecordFile:

@@ -43,19 +43,19 @@ def draw(
     objects: list[tuple[int, bool]] = []
     areas: list[float] = []  # of whole outlines, hidden parts included
     # Every six images contain each class twice, so splits of any length are balanced.
-    block, place = divmod(index, 6)
+    block, position = divmod(index, 6)
     shuffle = np.random.default_rng([seed, block, 1])
     counts = shuffle.permutation([1, 1, 1, 2, 3, 4])
     labels = np.concatenate([shuffle.permutation(6), shuffle.permutation(6)]) + 1
-    first = int(counts[:place].sum())
-    for label in labels[first : first + int(counts[place])].tolist():
+    first = int(counts[:position].sum())
+    for label in labels[first : first + int(counts[position])].tolist():
         for _ in range(30):  # positions; try the next if too little of an object is visible
             distance, area = _shape(rng, label, height, width)
             inside = distance < 0
             next_owner = np.where(inside, np.uint8(len(areas) + 1), owner)
             next_band = (band & ~inside) | (np.abs(distance) < radius)
-            seen = np.bincount(next_owner[~next_band], minlength=len(areas) + 2)[1:]
-            if np.all(seen > 0.3 * np.array([*areas, area])):
+            visible = np.bincount(next_owner[~next_band], minlength=len(areas) + 2)[1:]
+            if np.all(visible > 0.3 * np.array([*areas, area])):
                 break
         else:
             continue

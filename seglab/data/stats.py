@@ -159,9 +159,9 @@ def _sample(files: SplitFiles, index: int) -> SampleStats:
         for value, name in names.items():
             if name in files.classes:
                 pixels[files.classes.index(name)] += values[value]
-        if odd := [value for value, name in names.items() if name is None]:
-            path, more = files.named(files.maps(index)[0], index), ", …" if len(odd) > 5 else ""
-            problems.append(f"{path}: {', '.join(odd[:5])}{more} fits no class")
+        if unnamed := [value for value, name in names.items() if name is None]:
+            path, more = files.named(files.maps(index)[0], index), ", …" if len(unnamed) > 5 else ""
+            problems.append(f"{path}: {', '.join(unnamed[:5])}{more} fits no class")
         elif (source := files.instance_source(index)) is not None:
             instance_map, class_map = files.read_instance_map(source), files.read_classes(index)[0]
             if instance_map.shape == class_map.shape:
@@ -180,6 +180,6 @@ def _objects(class_map: np.ndarray, instance_map: np.ndarray) -> np.ndarray:
     ids = np.where(class_map == VOID, 0, instance_map).astype(np.int64)
     pairs = np.bincount((ids * 256 + class_map).ravel(), minlength=256 * 256).reshape(256, 256)
     labels = pairs.argmax(1)
-    found = (pairs.max(1) > 0) & (labels > 0)
-    found[[0, VOID]] = False
-    return np.bincount(labels[found], minlength=256)
+    is_object = (pairs.max(1) > 0) & (labels > 0)
+    is_object[[0, VOID]] = False
+    return np.bincount(labels[is_object], minlength=256)

@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
-from seglab.data.decode import decode, lock_of
+from seglab.data.decode import decode, record_lock
 from seglab.data.digests import Record, Tally
 from seglab.data.folders import check_inside, make_private, store_folder
 from seglab.data.layout import Pixels, SplitFiles
@@ -154,7 +154,7 @@ def _open_or_make(
     ready = find()
     if ready is None:
         make_private(folder)
-        with lock_of(place, folder):
+        with record_lock(place, folder):
             ready = find()  # another process may have written it while this one waited
             if ready is None:
                 ready = _fill(place, folder, max_bytes, progress)

@@ -28,12 +28,9 @@ _YEAR = "VOC2007"
 
 @dataclass(frozen=True)
 class SyntheticSpec:
-    """The settings: images per split, the usual size in pixels, and the seed.
+    """The settings: images per split, the usual size in pixels, at least 32, and the seed.
 
     About one image in four has another size or orientation, because VOC has many sizes.
-
-    Raises:
-        DataError: an empty split, a side under 32 pixels, or a negative seed.
     """
 
     train: int = 64
@@ -41,11 +38,6 @@ class SyntheticSpec:
     width: int = 128
     height: int = 96
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("train", 1), ("val", 1), ("width", 32), ("height", 32), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise DataError(f"synthetic data: {name}={getattr(self, name)} is below {least}")
 
 
 def default_root(spec: SyntheticSpec) -> Path:
@@ -79,7 +71,7 @@ def write_tree(root: Path, spec: SyntheticSpec) -> None:
 
     ``JPEGImages`` holds RGB JPEGs; ``SegmentationClass`` and ``SegmentationObject`` palette PNGs of
     uint8 labels (0..6) and instance ids (1..n), 255 void around every object; ``Annotations`` one
-    XML an image with 1-based inclusive boxes in pixels; ``ImageSets/Segmentation`` the lists.
+    XML per image with 1-based inclusive boxes in pixels; ``ImageSets/Segmentation`` the lists.
 
     Raises:
         DataError: ``root/VOC2007`` exists, or the folder cannot be written.
@@ -102,8 +94,8 @@ def _make(root: Path, spec: SyntheticSpec, keep: bool) -> None:
                 return
             if final.exists():
                 raise DataError(f"{final} exists already and is not overwritten")
-            for left in root.glob(f".{_YEAR}.*.tmp"):  # its writer has died: we hold the lock
-                shutil.rmtree(left)
+            for leftover in root.glob(f".{_YEAR}.*.tmp"):  # its writer has died: we hold the lock
+                shutil.rmtree(leftover)
             try:
                 _write(temporary, spec)
                 temporary.replace(final)

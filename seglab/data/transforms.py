@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -30,7 +30,13 @@ _YIQ = torch.tensor(
 
 
 class Augmentation(Protocol):
-    """Turns a decoded sample into a training sample."""
+    """Turns a decoded sample into a training sample.
+
+    Attributes:
+        fill: the colour of padding, a value per channel; those of :data:`FILL` in turn if None.
+    """
+
+    fill: Sequence[int] | None
 
     def __call__(
         self, image: Tensor, maps: Tensor, rng: np.random.Generator, sample_id: str
@@ -44,7 +50,7 @@ class Augmentation(Protocol):
             sample_id: for errors.
 
         Returns:
-            ``(C, S, S)`` and ``(N, S, S)`` uint8, with S the crop size.
+            ``(C, S, S)`` and ``(N, S, S)`` uint8, with S the crop size; without one, whole images.
         """
 
 
@@ -52,7 +58,7 @@ class JointTransform:
     """seglab's own augmentation: random resize, crop, horizontal flip, colours, padding.
 
     Args:
-        crop_size: side of the square, in pixels.
+        crop_size: side of the square, in pixels; None: the image stays whole.
         scale: range of the resize factor.
         flip: probability of a horizontal flip.
         photometric: strength of the colour changes, 0 to 1.
@@ -61,7 +67,7 @@ class JointTransform:
 
     def __init__(
         self,
-        crop_size: int,
+        crop_size: int | None,
         scale: Sequence[float],
         flip: float,
         photometric: float,
@@ -89,7 +95,7 @@ def generator(seed: int, epoch: int, sample_id: str) -> np.random.Generator:
 def scale_and_crop(
     image: Tensor,
     maps: Tensor,
-    crop: int,
+    crop: int | None,
     scale: Sequence[float],
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
@@ -101,7 +107,7 @@ def scale_and_crop(
     Args:
         image: ``(C, H, W)`` uint8.
         maps: ``(…, H, W)`` uint8: a class map, or several maps that move together.
-        crop: side of the square, in pixels.
+        crop: side of the square, in pixels; None: no crop.
         scale: range of the factor, uniform.
         rng: the random stream.
 
@@ -110,6 +116,7 @@ def scale_and_crop(
     """
     height, width = maps.shape[-2:]
     factor = rng.uniform(scale[0], scale[1])
+    crop = crop or math.ceil(factor * max(height, width))
     rows, columns = min(height, math.ceil(crop / factor)), min(width, math.ceil(crop / factor))
     top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
     image = image[:, top : top + rows, left : left + columns]
@@ -127,7 +134,7 @@ def scale_and_crop(
 def pad(
     image: Tensor,
     maps: Tensor,
-    side: int,
+    side: int | None,
     rng: np.random.Generator,
     fill: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -138,31 +145,53 @@ def pad(
     Args:
         image: ``(C, h, w)`` uint8.
         maps: ``(…, h, w)`` uint8, padded with void.
-        side: of the square, in pixels; at least h and w.
+        side: of the square, in pixels; at least h and w. None: no padding.
         rng: the random stream.
         fill: the colour of the padding, C values; those of :data:`FILL` in turn if None.
 
     Returns:
         ``(C, side, side)`` and ``(…, side, side)`` uint8.
     """
+    if side is None:
+        return image, maps
     height, width = maps.shape[-2:]
     top, left = rng.integers(2, size=2) * (side - height, side - width)
-    if (height, width) == (side, side):
+    return place(image, maps, (side, side), (top, left), fill)
+
+
+def place(
+    image: Tensor,
+    maps: Tensor,
+    size: tuple[int, int],
+    corner: tuple[int, int] = (0, 0),
+    fill: Sequence[int] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Place an image and its maps on a canvas of one colour and of void.
+
+    Args:
+        image: ``(C, h, w)`` uint8.
+        maps: ``(…, h, w)`` uint8.
+        size: height and width of the canvas, at least h and w.
+        corner: row and column of the upper left pixel.
+        fill: the colour, C values; those of :data:`FILL` in turn if None.
+    """
+    (height, width), (top, left) = maps.shape[-2:], corner
+    if (height, width) == size:
         return image, maps
     rows, columns = slice(top, top + height), slice(left, left + width)
     channels = len(image)
     colour = tuple(fill or (FILL * channels)[:channels])
-    padded = _blank(side, colour).clone().permute(2, 0, 1)
+    padded = _blank(size, colour).clone().permute(2, 0, 1)
     padded[:, rows, columns] = image
-    void = torch.full((*maps.shape[:-2], side, side), VOID, dtype=torch.uint8)
+    void = torch.full((*maps.shape[:-2], *size), VOID, dtype=torch.uint8)
     void[..., rows, columns] = maps
     return padded, void
 
 
-@cache
-def _blank(side: int, colour: tuple[int, ...]) -> Tensor:
-    """Return a square of one colour, ``(side, side, C)`` uint8; cached, as copying is fast."""
-    return torch.tensor(colour, dtype=torch.uint8).expand(side, side, -1).contiguous()
+@lru_cache(maxsize=4)
+def _blank(size: tuple[int, int], colour: tuple[int, ...]) -> Tensor:
+    """Return a canvas of one colour, ``(H, W, C)`` uint8; cached, as copying is fast."""
+    return torch.tensor(colour, dtype=torch.uint8).expand(*size, -1).contiguous()
 
 
 def flip(

@@ -30,7 +30,7 @@ def is_auto(config: TrainConfig) -> bool:
     return isinstance(config.loss, LossConfig) and config.loss.class_weights == AUTO
 
 
-def balanced(config: TrainConfig, train: Record) -> TrainConfig:
+def balance(config: TrainConfig, train: Record) -> TrainConfig:
     """Return a configuration whose ``loss.class_weights`` are numbers, if they were ``auto``.
 
     Args:

@@ -34,8 +34,8 @@ def object_overlay(
     photo = fit(np.asarray(overlay(image, numbers, colours=colours)), photo=True)
     scale = photo.width / image.shape[1]
     tags: list[Tag] = [
-        (text, tuple(colours[1 + place % (VOID - 1)].tolist()), *(scale * box).tolist())
-        for place, (text, box) in enumerate(zip(texts, boxes, strict=True))
+        (text, tuple(colours[1 + index % (VOID - 1)].tolist()), *(scale * box).tolist())
+        for index, (text, box) in enumerate(zip(texts, boxes, strict=True))
     ]
     draw_tags(photo, tags)
     return photo
@@ -76,8 +76,8 @@ def _objects(count: int) -> str:
 def _painted(masks: np.ndarray) -> Pixels:
     """Return the 1-based index of the topmost object per pixel, 0 elsewhere."""
     numbers = np.zeros(masks.shape[1:], np.uint8)
-    for place in reversed(range(len(masks))):
-        numbers[masks[place]] = 1 + place % (VOID - 1)
+    for index in reversed(range(len(masks))):
+        numbers[masks[index]] = 1 + index % (VOID - 1)
     return numbers
 
 
@@ -94,15 +94,15 @@ class ObjectFiles:
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
-    def add(self, name: str, found: Detections, sure: Detections) -> None:
+    def add(self, name: str, detections: Detections, sure: Detections) -> None:
         """Write an image's PNG and keep its objects for the JSON.
 
         Args:
             name: the image's id.
-            found: all detections.
+            detections: all detections.
             sure: the detections above the threshold.
         """
-        height, width = found.masks.shape[1:]
+        height, width = detections.masks.shape[1:]
         self.images.append(
             {"id": len(self.images) + 1, "file_name": name, "height": height, "width": width}
         )
@@ -110,11 +110,11 @@ class ObjectFiles:
         numbers = _painted(sure.masks.cpu().numpy())
         save_class_map(numbers, self.folder / INSTANCES / f"{name}.png")
         rows = zip(
-            found.labels.tolist(),
-            found.scores.tolist(),
-            found.boxes.double().tolist(),
-            found.masks.flatten(1).sum(1).tolist(),
-            encode(found.masks),
+            detections.labels.tolist(),
+            detections.scores.tolist(),
+            detections.boxes.double().tolist(),
+            detections.masks.flatten(1).sum(1).tolist(),
+            encode(detections.masks),
             strict=True,
         )
         for label, score, (x0, y0, x1, y1), area, code in rows:

@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from seglab.models.exported import OBJECTS, SEMANTIC
+from seglab.printing import printable
 from seglab.run.provenance import version
 from seglab.schema import TrainConfig
-from seglab.text import printable
 
 CARD = "card.md"
 

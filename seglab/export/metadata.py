@@ -18,7 +18,7 @@ from seglab.run.evaluation import read_evaluation
 from seglab.run.folder import read_metrics
 from seglab.run.paths import LAST
 from seglab.run.provenance import version
-from seglab.run.received import MAX_BYTES, parse_json
+from seglab.run.untrusted import MAX_BYTES, parse_json
 from seglab.runtime.files import nan_to_null
 from seglab.schema import TrainConfig
 

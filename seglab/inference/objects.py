@@ -47,15 +47,15 @@ def tiled_objects(
     height, width = image.shape[-2:]
     if tiling.covers(height, width):
         return infer(image)
-    kept: list[_Piece] = []
+    objects: list[_Piece] = []
     for piece in sorted(_pieces(image, tiling, infer), key=lambda piece: -piece.score):
-        for index, other in enumerate(kept):
+        for index, other in enumerate(objects):
             if _is_same(piece, other):
-                kept[index] = _united(other, piece)
+                objects[index] = _united(other, piece)
                 break
         else:
-            kept.append(piece)
-    return _detections(kept[:limit], height, width, image.device)
+            objects.append(piece)
+    return _detections(objects[:limit], height, width, image.device)
 
 
 def _pieces(
@@ -65,10 +65,14 @@ def _pieces(
     size = tiling.size
     corners = [(top, left) for top in tiling.starts(height) for left in tiling.starts(width)]
     for number, (top, left) in enumerate(corners):
-        found = infer(image[..., top : top + size, left : left + size])
-        shift = found.boxes.new_tensor([left, top, left, top])
+        detections = infer(image[..., top : top + size, left : left + size])
+        shift = detections.boxes.new_tensor([left, top, left, top])
         for mask, label, score, box in zip(
-            found.masks, found.labels.tolist(), found.scores.tolist(), found.boxes, strict=True
+            detections.masks,
+            detections.labels.tolist(),
+            detections.scores.tolist(),
+            detections.boxes,
+            strict=True,
         ):
             rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
             if not len(rows):
@@ -99,17 +103,17 @@ def _is_same(piece: _Piece, other: _Piece) -> bool:
     return common >= SAME_OBJECT * smaller
 
 
-def _united(kept: _Piece, piece: _Piece) -> _Piece:
+def _united(base: _Piece, piece: _Piece) -> _Piece:
     """Return a kept object with the pixels of another piece of it."""
-    top, left = (min(kept.window[i], piece.window[i]) for i in (0, 1))
-    bottom, right = (max(kept.window[i], piece.window[i]) for i in (2, 3))
-    mask = kept.mask.new_zeros((bottom - top, right - left))
-    for part in (kept, piece):
+    top, left = (min(base.window[i], piece.window[i]) for i in (0, 1))
+    bottom, right = (max(base.window[i], piece.window[i]) for i in (2, 3))
+    mask = base.mask.new_zeros((bottom - top, right - left))
+    for part in (base, piece):
         y, x = part.window[0] - top, part.window[1] - left
         mask[y : y + part.mask.shape[0], x : x + part.mask.shape[1]] |= part.mask
-    low, high = torch.minimum(kept.box, piece.box), torch.maximum(kept.box, piece.box)
+    low, high = torch.minimum(base.box, piece.box), torch.maximum(base.box, piece.box)
     box, window = torch.cat([low[:2], high[2:]]), (top, left, bottom, right)
-    return replace(kept, window=window, mask=mask, box=box, tiles=kept.tiles | piece.tiles)
+    return replace(base, window=window, mask=mask, box=box, tiles=base.tiles | piece.tiles)
 
 
 def _detections(

@@ -22,9 +22,11 @@ from seglab.errors import ConfigError
 from seglab.loggers.wandb.artifacts import upload_checkpoints
 from seglab.loggers.wandb.callback import WandbResults
 from seglab.loggers.wandb.connection import PROBE_SECONDS, Connection, chosen_mode, connect
-from seglab.loggers.wandb.facts import facts, run_name
+from seglab.loggers.wandb.facts import facts, recipe, run_name, tuned
+from seglab.loggers.wandb.links import alert, link_best, link_inputs, parent
 from seglab.loggers.wandb.logger import WandbLogger, define_metrics
 from seglab.loggers.wandb.session import Session
+from seglab.printing import print_plain
 from seglab.run.settings import flatten
 from seglab.run.status import NONE, status
 from seglab.runtime.rank import rank
@@ -38,7 +40,7 @@ class Tracking:
         self.loggers: list[Logger] = []
         self.callbacks: list[L.Callback] = []
         self.viewers: list[WandbResults] = []
-        """What shows a validation; see ``seglab.callbacks.validated``."""
+        """What shows a validation; see ``seglab.callbacks.validation``."""
 
     def prepare(self, folder: Path, classes: tuple[str, ...], total: int) -> None:
         """Create loggers and callbacks; nothing is written yet.
@@ -149,6 +151,7 @@ class WandbTracking(Tracking):
         self.name = config.logger.run_name or run_name(
             config.model.name, config.data.name, overrides
         )
+        self.overrides = overrides
         self.connection: Future[Connection] = Future()
         self.first = rank() == 0
         if self.first:
@@ -159,9 +162,14 @@ class WandbTracking(Tracking):
         """Make loggers and callbacks.
 
         Raises:
-            ConfigError: online logging was asked for, and there is no key.
+            ConfigError: online logging was asked for, and there is no key; a registry, and no
+                checkpoints to link to it.
         """
         config = self.config
+        if config.logger.registry is not None and not config.logger.checkpoints:
+            raise ConfigError(
+                f"logger.registry={config.logger.registry}: needs logger.checkpoints=true"
+            )
         if self.first and chosen_mode(config.logger.mode) == "online":
             self.connection.result()
         resumes = status(folder) != NONE
@@ -186,6 +194,12 @@ class WandbTracking(Tracking):
             return
         settings = {**dict(flatten(asdict(self.config))), **(extra or {})}
         settings |= facts(net, trainer.strategy.root_device, data)
+        names = self.config.model.name, self.config.data.name
+        settings |= {"recipe": recipe(*names, self.overrides)}
+        settings |= {"tuned": tuned(settings, self.overrides)}
+        self.checkpoint = settings.get("checkpoint") or self.config.model.weights
+        settings |= parent(self.checkpoint)
+        self.fingerprints = {split: record.identity for split, record in data.items()}
         about = {"name": self.name, "job_type": self.job_type, "config": settings}
         self.session.start(self.connection, define_metrics, **about)
         if self.config.data.num_workers:
@@ -196,6 +210,10 @@ class WandbTracking(Tracking):
             exit_code = 0
         except KeyboardInterrupt:
             exit_code = 130
+            raise
+        except Exception as error:
+            alerted = error  # a name that outlives the clause
+            self.session.do(lambda run: alert(run, alerted))
             raise
         finally:
             self.logger.flush()
@@ -210,11 +228,19 @@ class WandbTracking(Tracking):
         best = {name: value for name, value in metrics.items() if name.startswith("best/")}
         self.session.do(lambda run: run.summary.update(best))
         if checkpoints is not None and self.config.logger.checkpoints:
-            shared = {"model": self.config.model.name, "data": self.config.data.name}
-            last = {"epoch": self.trainer.current_epoch - 1, "val/mIoU": metrics["val/mIoU"]}
-            top = {"epoch": metrics["best/epoch"], "val/mIoU": metrics["best/val/mIoU"]}
-            self.session.call_online(
-                lambda run: upload_checkpoints(
+            self._upload(metrics, checkpoints)
+        name = self.config.data.name
+        self.session.link(lambda run: link_inputs(run, name, self.fingerprints, self.checkpoint))
+
+    def _upload(self, metrics: Mapping[str, float], checkpoints: Path) -> None:
+        """Log the checkpoints, and link the best one to the registry, if configured."""
+        shared = {"model": self.config.model.name, "data": self.config.data.name}
+        last = {"epoch": self.trainer.current_epoch - 1, "val/mIoU": metrics["val/mIoU"]}
+        top = {"epoch": metrics["best/epoch"], "val/mIoU": metrics["best/val/mIoU"]}
+        uploaded: list[Any] = []
+        self.session.call_online(
+            lambda run: uploaded.append(
+                upload_checkpoints(
                     run,
                     artifact_name(self.config, run.id),
                     checkpoints,
@@ -222,6 +248,13 @@ class WandbTracking(Tracking):
                     {**shared, **top},
                 )
             )
+        )
+        registry = self.config.logger.registry
+        if registry is not None and uploaded:
+            linked = self.session.link(lambda run: link_best(run, uploaded[-1], registry))
+            if not linked:
+                text = f"W&B: not linked to {registry}: logged offline, or refused by the server"
+                print_plain(text, self.console)
 
     def _connect(self) -> None:
         try:

@@ -33,7 +33,7 @@ def class_map(logits: Tensor) -> Tensor:
     times slower on a CPU: ``benchmarks/metric.py``.
     """
     if logits.device.type == "cpu" and logits.is_contiguous():
-        return torch.stack([argmax_planes(one) for one in logits])
+        return torch.stack([argmax_planes(image) for image in logits])
     return logits.max(1).indices.to(torch.uint8)
 
 
@@ -47,8 +47,8 @@ def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Te
         ValueError: another dtype or shape, or, outside void, a value that is not in 0..K-1.
     """
     if prediction.shape != target.shape or {prediction.dtype, target.dtype} != {torch.uint8}:
-        found = [f"{m.dtype} {tuple(m.shape)}" for m in (prediction, target)]
-        raise ValueError(f"class maps must be uint8 of one shape, not {' and '.join(found)}")
+        shapes = [f"{m.dtype} {tuple(m.shape)}" for m in (prediction, target)]
+        raise ValueError(f"class maps must be uint8 of one shape, not {' and '.join(shapes)}")
     pairs = target.to(torch.int32).mul_(256).add_(prediction)
     counts = torch.bincount(pairs.flatten(), minlength=256 * 256).reshape(256, 256)[:VOID]
     confusion = counts[:num_classes, :num_classes]

@@ -65,7 +65,7 @@ def jackknife_interval(counts: Counts, *, confidence: float = 0.95) -> tuple[flo
     ``benchmarks/coverage.py`` measures how often it contains the truth: in 96 % of samples of 213
     images of VOC2007 and 95 % of 100, where the percentile bootstrap does in 86 % and 71 %.
     """
-    return _interval(float(miou(counts.sum(0))), without_each(counts), confidence, lowest=0)
+    return _interval(float(miou(counts.sum(0))), leave_one_out(counts), confidence, lowest=0)
 
 
 def paired_difference(
@@ -91,7 +91,7 @@ def paired_test(
     if one.shape != other.shape:
         raise ValueError(f"counts of {one.shape} and {other.shape} are not of the same images")
     difference = float(miou(one.sum(0)) - miou(other.sum(0)))
-    left_out = without_each(one) - without_each(other)
+    left_out = leave_one_out(one) - leave_one_out(other)
     low, high = _interval(difference, left_out, confidence, lowest=-1)
     first, last, error = _stretched(difference, left_out)
     nearest = max(
@@ -114,7 +114,7 @@ def unreliable(counts: Counts) -> bool:
     return len(counts) < FEW_IMAGES or bool((images < FEW_OF_A_CLASS).any())
 
 
-def without_each(counts: Counts) -> Floats:
+def leave_one_out(counts: Counts) -> Floats:
     """Return the mIoU of all images but the i-th, for each i, ``(N,)`` float64."""
     total = counts.sum(0)
     parts = np.array_split(counts, len(counts) // 4096 + 1)  # in chunks, to save memory

@@ -71,7 +71,7 @@ def encode(masks: Tensor) -> list[bytes]:
     if not len(masks):
         return []
     pixels = masks.cpu().numpy().view(np.uint8).transpose(1, 2, 0)
-    return [one["counts"] for one in run_length.encode(np.asfortranarray(pixels))]
+    return [run_lengths["counts"] for run_lengths in run_length.encode(np.asfortranarray(pixels))]
 
 
 def void_pixels(class_map: Tensor, instance_map: Tensor) -> Tensor:
@@ -92,8 +92,8 @@ def without_void(found: Detections, void: Tensor) -> Detections:
         void: ``(H, W)`` bool.
     """
     masks = found.masks & ~void
-    kept = masks.flatten(1).any(1) | ~found.masks.flatten(1).any(1)
-    return Detections(masks[kept], found.labels[kept], found.scores[kept], found.boxes[kept])
+    keep = masks.flatten(1).any(1) | ~found.masks.flatten(1).any(1)
+    return Detections(masks[keep], found.labels[keep], found.scores[keep], found.boxes[keep])
 
 
 def average_precision(images: Sequence[ImageObjects], num_classes: int) -> Floats:
@@ -215,5 +215,5 @@ class MaskAP:
 
 
 def _mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else math.nan
+    valid = values[~np.isnan(values)]
+    return float(valid.mean()) if valid.size else math.nan

@@ -55,8 +55,8 @@ def mean_and_std(config: ModelConfig) -> tuple[Sequence[float], Sequence[float]]
     if name.startswith(TIMM) and find_spec("timm"):
         import timm
 
-        own = timm.get_pretrained_cfg(name.removeprefix(TIMM))
-        mean, std = (own.mean, own.std) if own else (mean, std)
+        timm_config = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+        mean, std = (timm_config.mean, timm_config.std) if timm_config else (mean, std)
     return config.mean or mean, config.std or std
 
 
@@ -82,30 +82,30 @@ class TimmBackbone(nn.Module):
         super().__init__()
         import timm
 
-        own = name.removeprefix(TIMM)
+        timm_name = name.removeprefix(TIMM)
         # Only names in timm's registry: timm would also take folders and names on a hub.
-        if not timm.is_model(own):
-            close = difflib.get_close_matches(own, timm.list_models(), n=3)
+        if not timm.is_model(timm_name):
+            close = difflib.get_close_matches(timm_name, timm.list_models(), n=3)
             raise ValueError(f"backbone={name}: no such net in timm; nearest: {', '.join(close)}")
         try:
-            features: Any = timm.create_model(own, features_only=True, feature_cls="getter")
+            features: Any = timm.create_model(timm_name, features_only=True, feature_cls="getter")
         except (AttributeError, AssertionError, RuntimeError, TypeError, KeyError) as error:
             raise ValueError(f"backbone={name}: gives no feature maps: {error}") from None
         info = features.feature_info
-        found = {  # the last map of each stride
+        maps = {  # the last map of each stride
             stride: (index, width)
             for index, (stride, width) in enumerate(
                 zip(info.reduction(), info.channels(), strict=True)
             )
         }
-        if missing := [stride for stride in strides if stride not in found]:
+        if missing := [stride for stride in strides if stride not in maps]:
             raise ValueError(
                 f"backbone={name}: has no feature map at stride {missing[0]}; it has "
-                f"{', '.join(map(str, found))}"
+                f"{', '.join(map(str, maps))}"
             )
         self.net = features.model
-        self.places = [features.out_indices[found[stride][0]] for stride in strides]
-        self.channels = tuple(found[stride][1] for stride in strides)
+        self.indices = [features.out_indices[maps[stride][0]] for stride in strides]
+        self.channels = tuple(maps[stride][1] for stride in strides)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map ``(B, 3, H, W)`` to a tuple of ``(B, C, H/s, W/s)``, one for each stride s.
@@ -114,7 +114,7 @@ class TimmBackbone(nn.Module):
         """
         return tuple(
             self.net.forward_intermediates(
-                image, indices=self.places, stop_early=True, intermediates_only=True
+                image, indices=self.indices, stop_early=True, intermediates_only=True
             )
         )
 
@@ -196,7 +196,7 @@ def find_taps(
     """
     side = 64
     map_ = torch.zeros(1, 3, side, side)
-    found: dict[int, tuple[int, int]] = {}
+    taps: dict[int, tuple[int, int]] = {}
     for index, layer in enumerate(layers):
         training = layer.training
         try:
@@ -210,11 +210,11 @@ def find_taps(
         for stride in strides:
             square = map_.shape[-2:] == (side // stride, side // stride)
             if square and (isinstance(layer, nn.MaxPool2d) or not pools_only):
-                found[stride] = index, map_.shape[1]
-    if set(found) != set(strides):
+                taps[stride] = index, map_.shape[1]
+    if set(taps) != set(strides):
         wanted = f"{', '.join(map(str, strides[:-1]))} and {strides[-1]}"
         raise ValueError(f"has no feature maps at strides {wanted}, one layer after the other")
-    return [found[stride][0] for stride in strides], [found[stride][1] for stride in strides]
+    return [taps[stride][0] for stride in strides], [taps[stride][1] for stride in strides]
 
 
 def fully_convolutional(dropout: float) -> nn.Sequential:

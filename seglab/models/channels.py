@@ -39,14 +39,14 @@ def with_channels(net: nn.Module, channels: int) -> nn.Module:
         padding_mode=old.padding_mode,
     )
     with torch.no_grad():
-        new.weight.copy_(adapted(old.weight, channels))
+        new.weight.copy_(adapt_channels(old.weight, channels))
         if old.bias is not None and new.bias is not None:
             new.bias.copy_(old.bias)
     net.set_submodule(name, new)
     return net
 
 
-def adapted(weight: Tensor, channels: int) -> Tensor:
+def adapt_channels(weight: Tensor, channels: int) -> Tensor:
     """Return a first layer's ``(O, 3, h, w)`` weights for C channels, ``(O, C, h, w)``.
 
     As ``timm.models.adapt_input_conv`` does: for one channel the sum over RGB, so that grey images

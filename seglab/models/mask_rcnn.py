@@ -110,9 +110,9 @@ class MaskRCNN(detection.MaskRCNN):  # type: ignore[misc]
                 f"anchor_sizes={list(map(list, anchor_sizes))}: must be a list for each of the "
                 f"{len(strides)} strides, all of one length"
             )
-        known = sorted(signature(detection.MaskRCNN).parameters)
-        if unknown := sorted(set(settings) - set(known)):
-            raise ValueError(f"no setting {unknown[0]}; {options(unknown[0], known)}")
+        parameters = sorted(signature(detection.MaskRCNN).parameters)
+        if unknown := sorted(set(settings) - set(parameters)):
+            raise ValueError(f"no setting {unknown[0]}; {options(unknown[0], parameters)}")
         sizes = tuple(tuple(sizes) for sizes in anchor_sizes)
         super().__init__(
             FeaturePyramid(backbone, strides, channels),

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights, get_weight
 
-from seglab.errors import ConfigError, RunError
-from seglab.models.channels import RGB, adapted, first_convolution
+from seglab.errors import ConfigError, RunError, one_line
+from seglab.models.channels import RGB, adapt_channels, first_convolution
 from seglab.schema import DEFAULT, TIMM, is_published
 
 PREFIXES = (
@@ -86,11 +86,11 @@ def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> Lo
         ConfigError: DEFAULT for a net that has none, or an unknown name.
         RunError: no such file, damaged, holding code, of another net altogether, or no network.
     """
-    if (name := _timms(node, weights)) is not None:
-        return fill(net, _timm_state(name, weights), name)
-    chosen = _torchvisions(node, weights)
+    if (name := _timm_name(node, weights)) is not None:
+        return load_matching(net, _timm_state(name, weights), name)
+    chosen = _torchvision_weights(node, weights)
     if chosen is None:
-        return fill(net, read_state(Path(weights)), weights)
+        return load_matching(net, read_state(Path(weights)), weights)
     try:
         state = chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except pickle.UnpicklingError:
@@ -100,10 +100,10 @@ def load_pretrained(net: nn.Module, node: Mapping[str, Any], weights: str) -> Lo
         ) from None
     except (OSError, RuntimeError) as error:  # no network, no space, wrong checksum
         raise RunError(
-            f"model.weights={weights}: {chosen.url} cannot be had ({error}); "
+            f"model.weights={weights}: {chosen.url} cannot be downloaded ({error}); "
             "give a local file: model.weights=FILE"
         ) from None
-    return fill(net, state, str(chosen))
+    return load_matching(net, state, str(chosen))
 
 
 def check_weights(net: nn.Module, node: Mapping[str, Any], weights: str) -> None:
@@ -112,11 +112,11 @@ def check_weights(net: nn.Module, node: Mapping[str, Any], weights: str) -> None
     Raises:
         ConfigError, RunError: as :func:`load_pretrained`.
     """
-    if _timms(node, weights) is None and _torchvisions(node, weights) is None:
-        fill(net, read_state(Path(weights)), weights)
+    if _timm_name(node, weights) is None and _torchvision_weights(node, weights) is None:
+        load_matching(net, read_state(Path(weights)), weights)
 
 
-def _timms(node: Mapping[str, Any], weights: str) -> str | None:
+def _timm_name(node: Mapping[str, Any], weights: str) -> str | None:
     """Return the name of timm's weights without ``timm/``; None if ``weights`` are not timm's.
 
     Raises:
@@ -129,13 +129,15 @@ def _timms(node: Mapping[str, Any], weights: str) -> str | None:
         raise ConfigError(f"model.weights={weights}: needs pip install 'seglab[timm]'")
     import timm
 
-    own = name.removeprefix(TIMM)
-    net = own.partition(".")[0]
-    known = timm.list_pretrained(f"{net}.*")
-    if not known or own not in (net, *known):
-        near = ", ".join(TIMM + one for one in known[:4]) or "none of that net"
-        raise ConfigError(f"model.weights={weights}: timm has no weights {own}; it has {near}")
-    return own
+    timm_name = name.removeprefix(TIMM)
+    net = timm_name.partition(".")[0]
+    names = timm.list_pretrained(f"{net}.*")
+    if not names or timm_name not in (net, *names):
+        near = ", ".join(TIMM + one for one in names[:4]) or "none of that net"
+        raise ConfigError(
+            f"model.weights={weights}: timm has no weights {timm_name}; it has {near}"
+        )
+    return timm_name
 
 
 def _timm_state(name: str, weights: str) -> dict[str, Tensor]:
@@ -150,15 +152,14 @@ def _timm_state(name: str, weights: str) -> dict[str, Tensor]:
         with torch.random.fork_rng(devices=[]):  # a file of the same weights gives the same run
             state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as error:  # no network, no space, damaged
-        reason = " ".join(str(error).split())
         raise RunError(
-            f"model.weights={weights}: timm/{name} cannot be had ({reason}); "
+            f"model.weights={weights}: timm/{name} cannot be downloaded ({one_line(error)}); "
             "give a local file: model.weights=FILE"
         ) from None
     return state
 
 
-def _torchvisions(node: Mapping[str, Any], weights: str) -> WeightsEnum | None:
+def _torchvision_weights(node: Mapping[str, Any], weights: str) -> WeightsEnum | None:
     """Return torchvision's weights of that name; None if ``weights`` is a file."""
     if weights == DEFAULT:
         name = node.get("backbone") or str(node["_target_"]).rpartition(".")[-1]
@@ -195,8 +196,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"model.weights={path}: refused: no weights, or more than tensors and plain data"
         ) from None
     except Exception as error:  # a damaged pickle may raise any of these
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"model.weights={path}: damaged, or no weights: {reason}") from None
+        raise RunError(f"model.weights={path}: damaged, or no weights: {one_line(error)}") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         # A Lightning checkpoint, ours included: the net is an attribute of the module.
         items = content["state_dict"].items()
@@ -208,7 +208,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport:
+def load_matching(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport:
     """Copy every tensor that fits into ``net`` and report on all of them.
 
     Names are those of the net, of its ``backbone``, of its ``backbone.body`` (below a feature
@@ -219,23 +219,23 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport
     Raises:
         RunError: not one tensor fits.
     """
-    own = net.state_dict()
+    targets = net.state_dict()
 
     def ours(name: str, prefix: str) -> str:
         return prefix + name.removeprefix("backbone.") if prefix else name
 
     def fits(prefix: str) -> int:
-        found = ((value, own.get(ours(name, prefix))) for name, value in state.items())
-        return sum(_shaped(value, target) is not None for value, target in found)
+        pairs = ((value, targets.get(ours(name, prefix))) for name, value in state.items())
+        return sum(_shaped(value, target) is not None for value, target in pairs)
 
     first = first_convolution(net)
     prefix = max(PREFIXES, key=fits)
     loaded, replaced, unexpected, changed = [], [], [], []
     for name, value in state.items():
-        target = own.get(ours(name, prefix))
+        target = targets.get(ours(name, prefix))
         shaped = _shaped(value, target)
         if shaped is None and first is not None and ours(name, prefix) == f"{first[0]}.weight":
-            shaped = _shaped(_adapted(value, first[1].in_channels), target)
+            shaped = _shaped(_adapt(value, first[1].in_channels), target)
             changed += [ours(name, prefix)] * (shaped is not None)
         if target is None:
             unexpected.append(name)
@@ -245,18 +245,18 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> LoadReport
             target.copy_(shaped)
             loaded.append(ours(name, prefix))
     if not loaded:
-        theirs, here = next(iter(state)), next(iter(own))
+        theirs, here = next(iter(state)), next(iter(targets))
         raise RunError(
             f"model.weights={source}: of another net: not one tensor fits; it begins with "
             f"{theirs}, the configured net with {here}"
         )
-    missing = [name for name in own if name not in {*loaded, *replaced}]
+    missing = [name for name in targets if name not in {*loaded, *replaced}]
     names = (loaded, missing, replaced, unexpected, changed)
     return LoadReport(source, *map(tuple, names))
 
 
-def _adapted(value: Tensor, channels: int) -> Tensor:
-    return adapted(value, channels) if value.ndim == 4 and value.shape[1] == RGB else value
+def _adapt(value: Tensor, channels: int) -> Tensor:
+    return adapt_channels(value, channels) if value.ndim == 4 and value.shape[1] == RGB else value
 
 
 def _shaped(value: Tensor, target: Tensor | None) -> Tensor | None:
@@ -274,7 +274,7 @@ def state_problem(state: Any) -> str | None:
         return "it holds no state dict"
     for name, value in state.items():
         if not isinstance(name, str):
-            return f"its state dict has the key {name!r}, which is no name"
+            return f"its state dict has the key {name!r}, which is not a string"
         if not isinstance(value, torch.Tensor):
             return f"{name} is of type {type(value).__name__}, not a tensor"
         kinds = {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from seglab.printing import print_plain
 from seglab.report.comparison import Comparison, compare
 from seglab.report.page import render
 from seglab.report.record import read_run
@@ -19,7 +20,6 @@ from seglab.report.table import TABLE, write_csv
 from seglab.run.folder import Run
 from seglab.run.paths import REPORT
 from seglab.runtime.files import atomic
-from seglab.text import print_plain
 
 PAGE = "compare.html"
 

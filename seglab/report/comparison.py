@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 from seglab.metrics.counts import Counts, paired_test, unreliable
-from seglab.metrics.inference import holm, over_seeds_and_images
+from seglab.metrics.statistics import holm, over_seeds_and_images
 from seglab.report.effects import Effects, effects
 from seglab.report.front import Front, pareto_front
 from seglab.report.intervals import Interval, interval, same_images

@@ -18,7 +18,7 @@ from seglab.data.stats import SplitStats, equal_images
 from seglab.drawing.layout import fit
 from seglab.drawing.pictures import overlay, viewable
 from seglab.errors import DataError
-from seglab.text import encodable
+from seglab.printing import encodable
 
 EACH = 4
 """Pictures of each kind and split."""
@@ -149,7 +149,7 @@ def _uri(split: SplitStats, index: int) -> str:
     """Return an image as a data URI, with its class map over it if it fits; empty if unreadable."""
     files = split.files
     try:
-        image = viewable(read_oriented(files.images[index], files.form, files.formats)[0])
+        image = viewable(read_oriented(files.images[index], files.pixel_format, files.formats)[0])
     except DataError:
         return ""
     with suppress(DataError):

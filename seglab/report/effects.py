@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seglab.metrics.inference import mean_interval, variance_shares
+from seglab.metrics.statistics import mean_interval, variance_shares
 from seglab.report.importance import fanova
 from seglab.report.record import RunRecord
 from seglab.report.settings import setting

@@ -19,6 +19,7 @@ import numpy as np
 
 from seglab.data.classes import palette
 from seglab.metrics.counts import UNRELIABLE
+from seglab.printing import encodable
 from seglab.report.comparison import Comparison, Pair
 from seglab.report.curves import Curve, thin
 from seglab.report.importance import MISSING
@@ -28,7 +29,6 @@ from seglab.report.settings import setting
 from seglab.report.table import p_text, repeated
 from seglab.report.vega import bundle
 from seglab.runtime.files import nan_to_null
-from seglab.text import encodable
 
 SCRIPTS = (
     "dom",

@@ -10,7 +10,7 @@ from typing import Any
 
 from seglab.errors import RunError
 from seglab.report.curves import Curves, read_curves
-from seglab.run.evaluation import KeptEvaluation, read_evaluation
+from seglab.run.evaluation import StoredEvaluation, read_evaluation
 from seglab.run.folder import read_metrics
 from seglab.run.paths import (
     EVALUATION,
@@ -21,9 +21,9 @@ from seglab.run.paths import (
     SETTINGS,
     STATUS,
 )
-from seglab.run.received import read_json
 from seglab.run.settings import read_overrides, read_settings
 from seglab.run.status import FINISHED, SPEED, status
+from seglab.run.untrusted import read_json
 from seglab.runtime.links import refuse_links
 
 UNREADABLE = "unreadable"
@@ -63,7 +63,7 @@ class RunRecord:
     overrides: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
-    evaluation: KeptEvaluation | None = None
+    evaluation: StoredEvaluation | None = None
     data: dict[str, str] = field(default_factory=dict)
     checkpoint: str = ""
     step: int | None = None
@@ -132,7 +132,8 @@ def _status(folder: Path, fields: Mapping[str, Any]) -> Fields:
     starts = entry.get("history") or []
     if isinstance(entry.get(SPEED), float):
         yield "metrics", {SPEED: entry[SPEED]}
-    yield "mixed", len({str(start.get("trainer.devices")) for start in starts}) > 1
+    counts = [(one.get("trainer.devices"), one.get("trainer.num_nodes", 1)) for one in starts]
+    yield "mixed", len({str(count) for count in counts}) > 1
     try:
         state = status(folder)
     except OSError:  # another user's folder: its lock cannot be tested

@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from seglab.metrics.counts import Counts, unreliable
-from seglab.metrics.inference import mean_interval, over_seeds_and_images
+from seglab.metrics.statistics import mean_interval, over_seeds_and_images
 from seglab.report.intervals import Interval, same_images
 from seglab.report.record import RunRecord
 from seglab.report.settings import CHECKPOINT, TRAIN_DATA, VAL_DATA, identity

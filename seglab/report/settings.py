@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from seglab.printing import rounded
 from seglab.report.record import RunRecord
 from seglab.schema import Mark, has_mark
-from seglab.text import rounded
 
 TRAIN_DATA, VAL_DATA, CHECKPOINT = "train data", "val data", "checkpoint"
 

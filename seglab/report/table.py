@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from seglab.metrics.counts import UNRELIABLE
+from seglab.printing import printable, rounded
 from seglab.report.comparison import Comparison, Pair
 from seglab.report.effects import Effects
 from seglab.report.importance import MISSING
@@ -17,7 +18,6 @@ from seglab.report.seeds import Repeat, SeedGroup
 from seglab.report.settings import CHECKPOINT, identity, setting, short
 from seglab.run.status import FINISHED, PRUNED
 from seglab.runtime.spreadsheet import write_table
-from seglab.text import printable, rounded
 
 TABLE = "compare.csv"
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from seglab.errors import RunError
+from seglab.errors import RunError, one_line
 from seglab.models.weights import state_problem
 from seglab.run.paths import LAST, PREVIOUS
 from seglab.runtime.files import PART, atomic
@@ -109,13 +109,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "plain data"
         ) from None
     except Exception as error:  # a damaged pickle may raise any of these
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"checkpoint={path}: damaged, or not a checkpoint: {reason}") from None
+        raise RunError(
+            f"checkpoint={path}: damaged, or not a checkpoint: {one_line(error)}"
+        ) from None
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise RunError(f"checkpoint={path}: not a seglab checkpoint: it holds no configuration")
     own = checkpoint[KEY]
     if not isinstance(own, dict) or not isinstance(own.get("config"), dict):
-        raise RunError(f"checkpoint={path}: damaged: its configuration is no group of keys")
+        raise RunError(f"checkpoint={path}: damaged: its configuration is not a mapping")
     if (problem := state_problem(checkpoint.get("state_dict"))) is not None:
         raise RunError(f"checkpoint={path}: damaged: {problem}")
     return checkpoint
@@ -144,12 +145,12 @@ def load_weights(task: torch.nn.Module, checkpoint: dict[str, Any], path: Path) 
     if "state_dict" not in checkpoint:  # an exported file: its net has them already
         return
     weights: dict[str, torch.Tensor] = checkpoint["state_dict"]
-    own = task.state_dict()
-    for name in sorted({*weights, *own}):
-        if name not in own or name not in weights or weights[name].shape != own[name].shape:
+    targets = task.state_dict()
+    for name in sorted({*weights, *targets}):
+        if name not in targets or name not in weights or weights[name].shape != targets[name].shape:
             shapes = [
                 "nothing" if name not in state else str(tuple(state[name].shape))
-                for state in (weights, own)
+                for state in (weights, targets)
             ]
             raise RunError(
                 f"checkpoint={path}: of another model: {name} is {shapes[0]} there and "

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seglab.errors import RunError
+from seglab.errors import RunError, one_line
 from seglab.metrics.counts import Counts, Floats, miou
 from seglab.run.paths import EVALUATION
 from seglab.runtime.files import atomic
@@ -28,7 +28,7 @@ LONGEST = 512
 
 
 @dataclass(frozen=True)
-class KeptEvaluation:
+class StoredEvaluation:
     """The confusion matrix of a split, and the counts of its images.
 
     Attributes:
@@ -48,25 +48,25 @@ class KeptEvaluation:
         values: Floats = miou(self.counts)
         return dict(zip(self.ids, values.tolist(), strict=True))
 
-    def same_images(self, other: KeptEvaluation) -> bool:
+    def same_images(self, other: StoredEvaluation) -> bool:
         """Return whether ``other`` was measured on the same images, against the same truth."""
         mine, its = (self.ids, self.classes), (other.ids, other.classes)
         return mine == its and np.array_equal(self.counts[:, 0], other.counts[:, 0])
 
 
-def save_evaluation(folder: Path, kept: KeptEvaluation) -> None:
+def save_evaluation(folder: Path, evaluation: StoredEvaluation) -> None:
     """Write ``evaluation.npz`` into a run folder, whole or not at all."""
     with atomic(folder / EVALUATION, binary=True) as file:
         np.savez_compressed(
             file,
-            confusion=kept.confusion,
-            counts=kept.counts,
-            ids=np.array(kept.ids, np.str_),
-            classes=np.array(kept.classes, np.str_),
+            confusion=evaluation.confusion,
+            counts=evaluation.counts,
+            ids=np.array(evaluation.ids, np.str_),
+            classes=np.array(evaluation.classes, np.str_),
         )
 
 
-def read_evaluation(folder: Path) -> KeptEvaluation | None:
+def read_evaluation(folder: Path) -> StoredEvaluation | None:
     """Read ``evaluation.npz``; None where there is none.
 
     Raises:
@@ -81,19 +81,18 @@ def read_evaluation(folder: Path) -> KeptEvaluation | None:
             if size > MAX_BYTES:
                 raise ValueError(f"{size:,} bytes unpacked; more than {MAX_BYTES:,} are refused")
             arrays: dict[str, Any] = {name: file[name] for name in file.files}
-        kept = KeptEvaluation(
+        evaluation = StoredEvaluation(
             arrays["confusion"].astype(np.int64, casting="safe"),
             arrays["counts"].astype(np.int64, casting="safe"),
             [str(name) for name in arrays["ids"].tolist()],
             [str(name) for name in arrays["classes"].tolist()],
         )
     except Exception as error:  # a damaged archive may raise any kind
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"{path}: damaged, or not an evaluation: {reason}") from None
-    images, size = len(kept.ids), len(kept.classes)
-    if kept.confusion.shape != (size, size) or kept.counts.shape != (images, 3, size):
+        raise RunError(f"{path}: damaged, or not an evaluation: {one_line(error)}") from None
+    images, size = len(evaluation.ids), len(evaluation.classes)
+    if evaluation.confusion.shape != (size, size) or evaluation.counts.shape != (images, 3, size):
         raise RunError(f"{path}: its arrays do not fit {images} images and {size} classes")
-    return kept
+    return evaluation
 
 
 def sample_files(folder: Path, name: str) -> tuple[Path, Path, Path]:

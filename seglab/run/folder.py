@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from seglab.errors import DivergedError, RunError
+from seglab.data.lists import list_text
+from seglab.errors import DivergedError, RunError, one_line
 from seglab.run.history import History
 from seglab.run.paths import (
     CHECKPOINTS,
@@ -30,7 +31,6 @@ from seglab.run.paths import (
     WRITTEN,
 )
 from seglab.run.provenance import version
-from seglab.run.received import DamagedError, read_json
 from seglab.run.settings import read_settings
 from seglab.run.status import (
     DIVERGED,
@@ -45,9 +45,10 @@ from seglab.run.status import (
     read_status,
     recorded_status,
 )
+from seglab.run.untrusted import DamagedError, read_json
 from seglab.runtime.disk import disk_errors, explain
 from seglab.runtime.files import atomic, delete_parts, null_to_nan, write_json
-from seglab.runtime.rank import rank
+from seglab.runtime.rank import rank, world_size
 from seglab.schema import Mark, marked
 
 LOCK_SECONDS = 1.0
@@ -104,7 +105,7 @@ class Run:
             self.lock.acquire(timeout=LOCK_SECONDS)
             state = recorded_status(self.folder)
             if (state != NONE and not self.resume) or (state == FINISHED and not self._extends()):
-                raise RunError(f"{self.folder}: another process has been at work on this run")
+                raise RunError(f"{self.folder}: another process has changed this run")
             self.history = History(self.folder / HISTORY)
             (self.folder / METRICS).unlink(missing_ok=True)  # of a finished run that is extended
             (self.folder / PRUNE).unlink(missing_ok=True)  # of a pruned run that is resumed
@@ -165,7 +166,7 @@ class Run:
                 self._write_status(INTERRUPTED)
             else:
                 self.facts |= {DIVERGED: True} if isinstance(error, DivergedError) else {}
-                self._write_status(FAILED, " ".join(str(error).split()) or type(error).__name__)
+                self._write_status(FAILED, one_line(error))
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
         """Write ``metrics.json``."""
@@ -182,12 +183,14 @@ class Run:
             path = self.folder / SPLITS / f"{name}.txt"
             path.parent.mkdir(exist_ok=True)
             with atomic(path) as file:
-                file.writelines(f"{one}\n" for one in ids)
+                file.write(list_text(ids))
 
     def _start(self, step: int) -> dict[str, Any]:
         trainer = self.config.get("trainer", {})
         machine = {key: trainer.get(key.removeprefix("trainer.")) for key in marked(Mark.MACHINE)}
-        return {"started": self.started, "step": step, **machine}
+        size = self.config.get("data", {}).get("batch_size")
+        batch = {"processes": world_size(), "data.batch_size": size}
+        return {"started": self.started, "step": step, **machine, **batch}
 
     def _write_status(self, state: str, error: str | None = None) -> None:
         entry: dict[str, Any] = {"status": state, "started": self.started, "code": version()}

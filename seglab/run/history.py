@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from seglab.errors import RunError
 from seglab.run.paths import HISTORY
-from seglab.runtime.cells import marked, unmarked
+from seglab.runtime.csv_cells import escape_cell, unescape_cell
 from seglab.runtime.files import atomic
 
 MAX_HEAD = 2**20
@@ -24,7 +24,7 @@ class History:
     """``metrics.csv``: one row per step with all values that are logged at that step.
 
     A column's name may contain that of a class; it is escaped so that no spreadsheet runs it:
-    :mod:`seglab.runtime.cells`.
+    :mod:`seglab.runtime.csv_cells`.
     """
 
     def __init__(self, path: Path, leads: bool = True) -> None:
@@ -123,7 +123,7 @@ class History:
     def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         with atomic(self.path) as file:
             writer = csv.DictWriter(file, self.columns)
-            writer.writerow({name: marked(name) for name in self.columns})
+            writer.writerow({name: escape_cell(name) for name in self.columns})
             writer.writerows(rows)
 
 
@@ -142,7 +142,7 @@ def validations(folder: Path, name: str) -> list[tuple[int, float]]:
 
 def _header(file: IO[str]) -> list[str]:
     """Read the names of the columns as they were logged; none of an empty file."""
-    return [unmarked(name) for name in next(csv.reader(file), [])]
+    return [unescape_cell(name) for name in next(csv.reader(file), [])]
 
 
 def _columns(path: Path) -> list[str]:

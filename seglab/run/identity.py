@@ -43,7 +43,7 @@ def data_digests(config: TrainConfig) -> dict[str, str]:
     return {name: data_identity(data, split, instances=instances) for name, split in splits.items()}
 
 
-def weighed(config: TrainConfig) -> TrainConfig:
+def with_class_weights(config: TrainConfig) -> TrainConfig:
     """Return the configuration with ``loss.class_weights=auto`` replaced by numbers.
 
     Raises:
@@ -52,13 +52,13 @@ def weighed(config: TrainConfig) -> TrainConfig:
     from seglab.data.decode import checked
     from seglab.data.layouts import open_files
     from seglab.data.records import usable_folder
-    from seglab.data.weights import balanced, is_auto
+    from seglab.data.weights import balance, is_auto
 
     if not is_auto(config):
         return config
     data, instances = config.data, config.model.task == "instance"
     files = open_files(data, data.split_name("train"), instances=instances)
-    return balanced(config, checked(files, usable_folder(data)))
+    return balance(config, checked(files, usable_folder(data)))
 
 
 def weights_digest(config: TrainConfig) -> dict[str, str]:

@@ -17,12 +17,13 @@ from seglab.run.identity import (
     file_digests,
     result_settings,
     same_files,
-    weighed,
+    with_class_weights,
 )
 from seglab.run.paths import CHECKPOINTS, LAST, PREVIOUS, STATUS
-from seglab.run.received import read_json
 from seglab.run.settings import read_settings
 from seglab.run.status import FINISHED, NONE, check_folder, status
+from seglab.run.untrusted import read_json
+from seglab.runtime.launch import processes
 from seglab.runtime.rank import rank
 from seglab.schema import Mark, TrainConfig, check_values, defaults, has_mark
 
@@ -35,6 +36,10 @@ LIMITS = ("trainer.limit_train_batches", "trainer.limit_val_batches")
 
 EPOCHS, RESTART = "trainer.max_epochs", "schedule.restart"
 """What may differ from a finished run: more epochs extend it, fewer leave it as it is."""
+
+
+BATCH = "data.batch_size"
+"""May differ where another number of processes makes up for it: the samples per step stay."""
 
 
 class Start(NamedTuple):
@@ -80,10 +85,12 @@ def check_run(config: TrainConfig, folder: Path) -> Start:
     if config.trainer.threads is None and isinstance(threads, int) and threads > 0:
         config = replace(config, trainer=replace(config.trainer, threads=threads))
         check_values(config)  # the folder is not trusted
-    before, now = result_settings(recorded), result_settings(asdict(weighed(config)))
+    before, now = result_settings(recorded), result_settings(asdict(with_class_weights(config)))
     extended_from = _extended_from(folder, recorded, config) if state == FINISHED else None
     changed = [key for key in {**now, **before} if not _same_value(key, before, now)]
     wrong = [key for key in changed if not has_mark(key, Mark.MACHINE)]
+    if BATCH in wrong and state != FINISHED and _same_global_batch(folder, recorded, config):
+        wrong.remove(BATCH)
     if wrong and not (state == FINISHED and {*wrong} <= {EPOCHS, RESTART}):
         listed = ", ".join(f"{key}={_text(before, key)}, not {_text(now, key)}" for key in wrong)
         last = folder / CHECKPOINTS / LAST
@@ -118,10 +125,21 @@ def _extended_from(folder: Path, recorded: Mapping[str, Any], config: TrainConfi
         return None
     if not (folder / CHECKPOINTS / LAST).is_file():
         raise ConfigError(
-            f"{EPOCHS}={more}: {folder} has finished {epochs} epochs and kept no {LAST} to extend "
+            f"{EPOCHS}={more}: {folder} has finished {epochs} epochs and has no {LAST} to extend "
             "it from; checkpoints=last or both keeps it"
         )
     return epochs
+
+
+def _same_global_batch(folder: Path, recorded: Mapping[str, Any], config: TrainConfig) -> bool:
+    """Return whether a step has as many samples on all processes as when the run last started."""
+    starts = read_json(folder / STATUS).get("history")
+    last = starts[-1] if isinstance(starts, list) and starts else None
+    before = last.get("processes") if isinstance(last, dict) else None
+    size = recorded.get(BATCH)
+    if not (isinstance(before, int) and isinstance(size, int)):
+        return False
+    return before * size == processes(config.trainer) * config.data.batch_size
 
 
 def is_trained(folder: Path, state: str) -> bool:
@@ -131,35 +149,44 @@ def is_trained(folder: Path, state: str) -> bool:
 
 
 def check_processes(
-    config: TrainConfig, before: int | None, now: int, *, within_epoch: bool
+    config: TrainConfig,
+    before: int | None,
+    now: int,
+    *,
+    within_epoch: bool,
+    batch_size: int | None = None,
 ) -> None:
     """Check that a checkpoint of a run on ``before`` processes can be resumed on ``now``.
 
-    Not within an epoch: each process counts its own batches, so samples would be skipped or
-    repeated. The learning rates in a checkpoint are already scaled by ``optimizer.lr_rule``.
+    Within an epoch only with as many samples per step: others would be skipped or repeated. The
+    learning rates in a checkpoint are already scaled by ``optimizer.lr_rule``.
 
     Args:
         config: the run's.
         before: None if the checkpoint lacks it, as those of earlier versions do.
         now: the current number of processes.
         within_epoch: whether the checkpoint is from the middle of an epoch.
+        batch_size: ``data.batch_size`` of the checkpoint; None if it is that of ``config``.
 
     Raises:
         ConfigError: it cannot; names ``trainer.devices`` and the right value.
     """
     if before is None or before == now:
         return
-    rule = config.optimizer.lr_rule
-    if within_epoch:
+    rule, other = config.optimizer.lr_rule, ""
+    samples = before * (batch_size or config.data.batch_size)
+    if within_epoch and samples != now * config.data.batch_size:
         noun = "process" if before == 1 else "processes"
         reason = f"this run was interrupted within an epoch on {before} {noun}"
+        if samples % now == 0 and rule == "none":
+            other = f", or {BATCH}={samples // now} for as many samples per step"
     elif rule != "none":
         reason = f"optimizer.lr_rule={rule} has set the learning rates of this run for {before}"
     else:
         return
     raise ConfigError(
         f"trainer.devices={config.trainer.devices}: {reason}, not {now}; "
-        f"give trainer.devices={before} to resume it"
+        f"give trainer.devices={before} to resume it{other}"
     )
 
 

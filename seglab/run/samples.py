@@ -14,7 +14,7 @@ from torch import Tensor
 from seglab.drawing.layout import Pixels
 from seglab.drawing.pictures import save_class_map, viewable
 from seglab.metrics.confusion import Evaluation
-from seglab.run.evaluation import LONGEST, KeptEvaluation, sample_files, save_evaluation
+from seglab.run.evaluation import LONGEST, StoredEvaluation, sample_files, save_evaluation
 from seglab.run.paths import FIXED, WORST
 from seglab.runtime.files import atomic
 
@@ -44,7 +44,7 @@ class Sample(NamedTuple):
     panel: Pixels | None = None
 
 
-class Collected:
+class SampleCollector:
     """The collected samples: selected ones, and those with the lowest mIoU so far.
 
     Args:
@@ -75,7 +75,7 @@ class Collected:
             draw: gives its panel; called only if the image is kept.
         """
         if self._wants(place, miou):
-            image, truth, prediction = map(shrunk, pixels)
+            image, truth, prediction = map(shrink, pixels)
             self.samples[place] = Sample(place, name, miou, image, truth, prediction, draw())
 
     def _wants(self, place: int, miou: float) -> bool:
@@ -110,10 +110,10 @@ def worst_of(evaluation: Evaluation, count: int) -> list[int]:
     """Return the indices of the ``count`` images with the lowest mIoU, the worst first."""
     mious = evaluation.mious()
     order = np.argsort(mious, kind="stable")[: min(count, int(np.isfinite(mious).sum()))]
-    return [int(place) for place in evaluation.index[order]]
+    return [int(index) for index in evaluation.index[order]]
 
 
-class KeepSamples:
+class SampleWriter:
     """Writes the samples of each evaluation to a run folder, replacing earlier ones.
 
     Args:
@@ -136,7 +136,7 @@ class KeepSamples:
         evaluation = validated.evaluation
         ids = [self.ids[place] for place in evaluation.index.tolist()]
         confusion, counts = evaluation.confusion.numpy(), evaluation.counts.numpy()
-        save_evaluation(self.folder, KeptEvaluation(confusion, counts, ids, list(self.classes)))
+        save_evaluation(self.folder, StoredEvaluation(confusion, counts, ids, list(self.classes)))
 
     def _write_samples(self, validated: Validated) -> None:
         for sample in validated.samples:
@@ -163,7 +163,7 @@ class KeepSamples:
                 save_class_map(class_map, path)
 
 
-def shrunk(pixels: Tensor) -> Pixels:
+def shrink(pixels: Tensor) -> Pixels:
     """Shrink ``(C, H, W)`` or ``(H, W)`` uint8 to ``(h, w, 3)`` or ``(h, w)``.
 
     No side is longer than :data:`LONGEST`; class maps keep their values.

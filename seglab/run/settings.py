@@ -12,7 +12,7 @@ from typing import Any
 
 from seglab.errors import RunError
 from seglab.run.paths import OVERRIDES, SETTINGS
-from seglab.run.received import DamagedError, read_yaml
+from seglab.run.untrusted import DamagedError, read_yaml
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -55,5 +55,5 @@ def read_overrides(folder: Path) -> list[str]:
         return []
     overrides = read_yaml(path) or []
     if not isinstance(overrides, list):
-        raise DamagedError(f"{path}: damaged, or not the overrides of a run: it is no list")
+        raise DamagedError(f"{path}: damaged, or not the overrides of a run: it is not a list")
     return [str(override) for override in overrides]

@@ -11,9 +11,9 @@ from filelock import FileLock, Timeout
 
 from seglab.errors import ConfigError, RunError
 from seglab.run.paths import LOCK, PRUNE, SPLITS, STATUS
-from seglab.run.received import DamagedError, read_json
+from seglab.run.untrusted import DamagedError, read_json
 from seglab.runtime.files import atomic, write_json
-from seglab.runtime.links import refuse_links
+from seglab.runtime.links import refuse_links, refuse_outside
 
 NONE, STARTED, FINISHED = "none", "started", "finished"
 FAILED, INTERRUPTED = "failed", "interrupted"
@@ -145,10 +145,11 @@ def splits_folder(checkpoint: Path) -> Path | None:
     """Return the folder with the split lists of a checkpoint's run, or None.
 
     Raises:
-        RunError: a list is a link.
+        RunError: a list is a link, or leads out of the run folder.
     """
     folder = checkpoint.parent.parent / SPLITS
     if not folder.is_dir():
         return None
+    refuse_outside(folder, folder.parent)
     refuse_links(folder)
     return folder

@@ -33,8 +33,8 @@ def explain(error: OSError, place: Path | None = None, then: str = "") -> RunErr
     if error.errno not in ADVICE:
         return None
     where = error.filename or place
-    told = f"{where}: " if where else ""
-    return RunError(f"{told}{error.strerror}; {ADVICE[error.errno]}{then}")
+    prefix = f"{where}: " if where else ""
+    return RunError(f"{prefix}{error.strerror}; {ADVICE[error.errno]}{then}")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,13 +22,21 @@ from typing import Any
 
 from rich.console import Console
 
+from seglab.errors import ConfigError
+from seglab.printing import print_plain, printable_lines
 from seglab.runtime import signals
 from seglab.runtime.cores import cores
-from seglab.runtime.rank import check_environment, rank
+from seglab.runtime.nodes import joined
+from seglab.runtime.rank import (
+    check_environment,
+    is_launched,
+    local_world_size,
+    rank,
+    world_size,
+)
 from seglab.runtime.ranks import run_ranks
-from seglab.runtime.worker import settle
+from seglab.runtime.worker import detach
 from seglab.schema import TrainerConfig
-from seglab.text import print_plain, printable_lines
 
 PRELOADED = ["seglab.session", "seglab.commands.evaluate", "seglab.runtime.preload"]
 """What the server imports, so that no job has to."""
@@ -64,7 +73,7 @@ def warm(more: Sequence[str] = ()) -> Any:
 
 
 def ranks(trainer: TrainerConfig) -> int:
-    """Return the number of processes of a job: one per device."""
+    """Return the number of processes of a job on each machine: one per device."""
     devices = trainer.devices
     if isinstance(devices, str) and "," in devices:
         return len([part for part in devices.split(",") if part.strip()])
@@ -77,10 +86,17 @@ def ranks(trainer: TrainerConfig) -> int:
     return max(1, torch.cuda.device_count())
 
 
+def processes(trainer: TrainerConfig) -> int:
+    """Return the number of processes of a job on all its machines."""
+    return ranks(trainer) * trainer.num_nodes
+
+
 def run(
     function: Callable[..., Any], trainer: TrainerConfig, *arguments: Any, quiet: bool = False
 ) -> Any:
     """Call ``function(*arguments, console)`` here, or on each rank of a job of several devices.
+
+    A process that torchrun or SLURM has started is a rank already, and starts no others.
 
     Args:
         function: importable by its name, as are the classes of its arguments and of its result.
@@ -92,7 +108,8 @@ def run(
         The result of ``function``, from rank zero if there are several.
 
     Raises:
-        SeglabError: as ``function``; ProcessError if a rank died, its traceback shown.
+        SeglabError: as ``function``; ProcessError if a rank died, its traceback shown; ConfigError
+            if another number of processes was started than is configured.
         KeyboardInterrupt: the job was interrupted.
     """
     check_environment()
@@ -104,9 +121,38 @@ def run(
             "the result is the same as on more cores, but slower",
             Console(stderr=True),
         )
-    if count == 1 or "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started us
-        return function(*arguments, Console(quiet=quiet or rank() != 0))
+    if is_launched():
+        check_world(trainer)
+        with joined(trainer.accelerator) if world_size() > 1 else nullcontext():
+            return function(*arguments, Console(quiet=quiet or rank() != 0))
+    if trainer.num_nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={trainer.num_nodes}: a job on several machines is started by "
+            f"torchrun --nnodes={trainer.num_nodes} … -m seglab train … on each of them, or by "
+            "hydra/launcher=slurm; hydra/launcher=local and ray run a job on one machine"
+        )
+    if count == 1:
+        return function(*arguments, Console(quiet=quiet))
     return run_ranks(warm(), count, function, arguments, trainer.accelerator, quiet)
+
+
+def check_world(trainer: TrainerConfig) -> None:
+    """Check that torchrun or SLURM has started as many processes as are configured.
+
+    Raises:
+        ConfigError: another number, on this machine or in all; gives the right keys.
+    """
+    here, total = local_world_size(), world_size()
+    if (ranks(trainer), processes(trainer)) == (here, total):
+        return
+    right = f"give trainer.devices={here} trainer.num_nodes={total // here}"
+    if total % here:
+        right = "start as many on each machine"
+    raise ConfigError(
+        f"trainer.devices={trainer.devices} trainer.num_nodes={trainer.num_nodes}: "
+        f"{processes(trainer)} processes, {ranks(trainer)} on each machine, but {total} were "
+        f"started, {here} on this one; {right}"
+    )
 
 
 class Process:
@@ -159,7 +205,7 @@ def _job(
     """Run as the process of one job."""
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
-    settle(log)
+    detach(log)
     try:
         function(*arguments)
     except KeyboardInterrupt as interruption:

@@ -17,28 +17,28 @@ SIGNAL = signal.SIGUSR2
 _asked = False
 
 
-def ask(*arguments: object) -> None:
+def request_stop(*arguments: object) -> None:
     """Signal handler: request the end of the run."""
     global _asked
     _asked = True
 
 
-def is_asked() -> bool:
+def stop_requested() -> bool:
     """Return whether the end of the run was requested."""
     return _asked or signals.received() is not None
 
 
 @contextmanager
-def listening() -> Iterator[None]:
+def stop_on_signals() -> Iterator[None]:
     """Turn the signals into requests for the duration of a run."""
 
     def note(number: int) -> None:
         name = signal.Signals(number).name
-        signals.say(f"{name}: saves and stops; a second signal ends it at once")
+        signals.write_stderr(f"{name}: saves and stops; a second signal ends it at once")
 
-    before = signal.signal(SIGNAL, ask)
+    before = signal.signal(SIGNAL, request_stop)
     try:
-        with signals.instead(note):
+        with signals.on_first_signal(note):
             yield
     finally:
         signal.signal(SIGNAL, before)

@@ -14,7 +14,8 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from seglab.runtime.cores import cores
-from seglab.runtime.rank import world_size
+from seglab.runtime.nodes import everywhere
+from seglab.runtime.rank import local_world_size
 
 LIGHTNING = ("lightning.pytorch", "lightning.fabric")
 """Loggers that tell which devices are unused and which processes there are."""
@@ -40,7 +41,8 @@ EXPECTED = (
 
 def share_of_cores(threads: int | None) -> int:
     """Return ``threads``, or if that is None this process's share of the cores."""
-    return threads or max(1, cores() // world_size())
+    # The least of all machines: every process computes with the number that is recorded.
+    return threads or min(everywhere("threads", max(1, cores() // local_world_size())))
 
 
 @contextmanager

@@ -24,9 +24,10 @@ from typing import Any, Literal, NamedTuple
 from rich.console import Console
 
 from seglab import errors
+from seglab.printing import printable_lines
 from seglab.runtime import signals
-from seglab.runtime.worker import settle
-from seglab.text import printable_lines
+from seglab.runtime.nodes import join
+from seglab.runtime.worker import detach
 
 GRACE = 5.0
 """Seconds that the other ranks get to end when one has failed."""
@@ -78,7 +79,7 @@ def run_ranks(
             sender.close()
             processes.append(process)
             receivers.append(receiver)
-        with signals.instead(_tell_ranks):
+        with signals.on_first_signal(_tell_ranks):
             outcomes = _collect(processes, receivers)
     failures = [rank for rank, outcome in outcomes.items() if outcome.kind in ("error", "died")]
     if failures:
@@ -135,7 +136,9 @@ def _tell_ranks(number: int) -> None:
                         os.kill(child.pid, signal.SIGTERM)
             time.sleep(0.1)
 
-    signals.say(f"{signal.Signals(number).name}: saves and stops; a second one ends it at once")
+    signals.write_stderr(
+        f"{signal.Signals(number).name}: saves and stops; a second one ends it at once"
+    )
     threading.Thread(target=tell, daemon=True).start()
 
 
@@ -143,13 +146,13 @@ def _rank(sender: Connection, work: Sequence[Any], meeting: Sequence[Any]) -> No
     """Run as one rank of a job, and send its outcome."""
     function, arguments, quiet, log = work
     rank, count, store, accelerator = meeting
-    settle(log)
+    detach(log)
     signals.silence_signals()
     # Lightning reads these, and starts no processes itself.
-    names = dict.fromkeys(("WORLD_SIZE", "SEGLAB_RANKS"), str(count))
+    names = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE", "SEGLAB_RANKS"), str(count))
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), **names)
     try:
-        _meet(rank, count, store, accelerator)
+        _meet(count, store, accelerator)
         outcome = Outcome("result", function(*arguments, Console(quiet=quiet or rank != 0)))
     except KeyboardInterrupt:
         outcome = Outcome("interrupted")
@@ -161,21 +164,12 @@ def _rank(sender: Connection, work: Sequence[Any], meeting: Sequence[Any]) -> No
     sys.exit(0 if outcome.kind == "result" else 1)
 
 
-def _meet(rank: int, count: int, store: str, accelerator: str) -> None:
+def _meet(count: int, store: str, accelerator: str) -> None:
     """Join the process group of the job, over the loopback interface alone."""
-    import torch
     import torch.distributed as dist
 
-    # Without such an interface both fail, instead of listening on another one.
-    loopback = "lo0" if sys.platform == "darwin" else "lo"
-    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback
-    nccl = accelerator != "cpu" and torch.cuda.is_available()
-    dist.init_process_group(
-        "nccl" if nccl else "gloo",
-        store=dist.FileStore(store, count),  # type: ignore[attr-defined]
-        rank=rank,
-        world_size=count,
-    )
+    file = dist.FileStore(store, count)  # type: ignore[attr-defined]
+    join(file, accelerator, one_machine=True)
 
 
 def _cause(rank: int, outcome: Outcome, process: Any) -> Exception:

@@ -51,7 +51,7 @@ def install() -> None:
 
 
 @contextmanager
-def handled() -> Iterator[None]:
+def handlers() -> Iterator[None]:
     """Handle both signals in the block. No-op if already installed or not on the main thread."""
     global _received, _handled
     if _handled or threading.current_thread() is not threading.main_thread():
@@ -68,10 +68,10 @@ def handled() -> Iterator[None]:
 
 
 @contextmanager
-def instead(on_first: Callable[[int], None]) -> Iterator[None]:
+def on_first_signal(on_first: Callable[[int], None]) -> Iterator[None]:
     """Call a function on the first signal in the block, instead of raising."""
     global _on_first
-    with handled():
+    with handlers():
         before, _on_first = _on_first, on_first
         try:
             yield
@@ -85,7 +85,7 @@ def silence_signals() -> None:
     _speaks = False
 
 
-def say(text: str) -> None:
+def write_stderr(text: str) -> None:
     """Write a line to stderr, from a signal's handler."""
     if not _speaks:
         return

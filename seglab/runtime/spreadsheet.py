@@ -1,7 +1,7 @@
 """CSV files that people open in a spreadsheet: ``compare.csv`` and ``sweep.csv``.
 
-No cell of them is run as a formula; see :mod:`seglab.runtime.cells`. :func:`read_table` undoes the
-marks.
+No cell of them is run as a formula; see :mod:`seglab.runtime.csv_cells`. :func:`read_table` undoes
+the marks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from seglab.runtime.cells import marked, unmarked
+from seglab.runtime.csv_cells import escape_cell, unescape_cell
 from seglab.runtime.files import atomic
 
 
@@ -22,7 +22,7 @@ def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
         OSError: ``path`` cannot be written.
     """
     with atomic(path) as file:
-        csv.writer(file).writerows([marked(value) for value in row] for row in rows)
+        csv.writer(file).writerows([escape_cell(value) for value in row] for row in rows)
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -32,5 +32,5 @@ def read_table(path: Path) -> list[dict[str, str]]:
         OSError: ``path`` cannot be read.
     """
     with path.open(encoding="utf-8", newline="") as file:
-        head, *rows = ([unmarked(cell) for cell in row] for row in csv.reader(file))
+        head, *rows = ([unescape_cell(cell) for cell in row] for row in csv.reader(file))
     return [dict(zip(head, row, strict=True)) for row in rows]

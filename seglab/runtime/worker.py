@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -18,7 +19,7 @@ GRACE = 30.0
 """Seconds that a process gets to end when the one that asked for it is gone."""
 
 
-def settle(log: str | None) -> None:
+def detach(log: str | None) -> None:
     """Detach a forked process from the server: session, output and lifetime."""
     os.setsid()  # Ctrl-C in a terminal reaches the command alone, which passes it on once
     signals.install()  # the server ignores SIGINT
@@ -38,11 +39,25 @@ def write_to(log: str) -> None:
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
+def end_with_starter() -> None:
+    """End this process when the one that started it, such as torchrun's agent, has ended."""
+    starter = os.getppid()
+
+    def ended() -> None:
+        while os.getppid() == starter:
+            time.sleep(1)
+
+    _end_after(ended)
+
+
 def _exit_with_parent(parent: Any) -> None:
     """End this process when its parent has ended for any reason."""
+    _end_after(lambda: wait([parent.sentinel]))
 
+
+def _end_after(event: Callable[[], object]) -> None:
     def watch() -> None:
-        wait([parent.sentinel])
+        event()
         os.kill(os.getpid(), signal.SIGINT)  # as on Ctrl-C, so that the run is marked interrupted
         time.sleep(GRACE)
         os._exit(1)

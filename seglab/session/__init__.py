@@ -1,7 +1,14 @@
 """A run, assembled once: data, task, callbacks, loggers and trainer."""
 
 from seglab.session.job import JobResult, run_job, start_job
-from seglab.session.session import Evaluated, Session
-from seglab.session.verdict import check_required
+from seglab.session.required_miou import check_required_miou
+from seglab.session.session import EvaluationResult, Session
 
-__all__ = ["Evaluated", "JobResult", "Session", "check_required", "run_job", "start_job"]
+__all__ = [
+    "EvaluationResult",
+    "JobResult",
+    "Session",
+    "check_required_miou",
+    "run_job",
+    "start_job",
+]

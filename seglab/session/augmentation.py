@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seglab.config.instantiate import build
-from seglab.data.foreign import Foreign
+from seglab.data.external import ExternalTransform
 from seglab.data.transforms import Augmentation, JointTransform
 from seglab.errors import ConfigError
 from seglab.models.backbones import mean_and_std
@@ -27,8 +27,8 @@ def build_augmentation(config: TrainConfig) -> Augmentation:
         "photometric": data.photometric,
         "fill": fill,
     }
-    own = node.get("_target_") == OWN_TRANSFORM
-    transform = build({**settings, **node} if own else node, "transforms")
+    is_own = node.get("_target_") == OWN_TRANSFORM
+    transform = build({**settings, **node} if is_own else node, "transforms")
     if isinstance(transform, JointTransform):
         return transform
     if not callable(transform):
@@ -36,4 +36,4 @@ def build_augmentation(config: TrainConfig) -> Augmentation:
             f"transforms._target_={node['_target_']}: gives a {type(transform).__name__}, which "
             "cannot be called with an image and its maps"
         )
-    return Foreign(transform, data.crop_size, fill)
+    return ExternalTransform(transform, data.crop_size, fill)

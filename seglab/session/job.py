@@ -13,6 +13,7 @@ from seglab.run.folder import read_metrics
 from seglab.run.resume import Start
 from seglab.run.status import mark_failed
 from seglab.runtime import launch
+from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
 from seglab.session.session import Session
 
@@ -55,7 +56,8 @@ def start_job(start: Start, overrides: Sequence[str] = (), *, quiet: bool = Fals
             run_job, config.trainer, config, folder, overrides, quiet=quiet
         )
     except ProcessError as error:
-        mark_failed(folder, str(error))
+        if rank() == 0:
+            mark_failed(folder, str(error))
         raise
     return result
 

@@ -21,51 +21,52 @@ from seglab.callbacks.finite import FiniteNumbers
 from seglab.callbacks.interrupts import SaveAndStop
 from seglab.callbacks.predictions import PredictionPictures, WritePredictions
 from seglab.callbacks.progress import Progress, TrainingProgress
-from seglab.callbacks.validated import ValidationRecord, Viewer
+from seglab.callbacks.validation import ValidationRecord, Viewer
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.digests import Record
 from seglab.data.images import ImageBatches, ImagesAhead
 from seglab.data.sampling import spread
-from seglab.data.weights import balanced, is_auto
-from seglab.errors import ConfigError
+from seglab.data.weights import balance, is_auto
+from seglab.errors import ConfigError, RunError
 from seglab.loggers.history import HistoryLogger
 from seglab.loggers.track import Tracking, track
 from seglab.metrics.counts import unreliable
 from seglab.models.weights import load_pretrained
+from seglab.printing import print_plain
 from seglab.report import reported
 from seglab.run.checkpoints import AtomicCheckpointIO, load_weights, origin
 from seglab.run.folder import Run
 from seglab.run.identity import recorded_weights, weights_digest
-from seglab.run.last import Resumed, find_last, set_aside
+from seglab.run.last_checkpoint import Resumed, find_last, set_aside
 from seglab.run.paths import CHECKPOINTS
 from seglab.run.resume import check_processes
-from seglab.run.samples import NUMBER_OF_WORST, KeepSamples
+from seglab.run.samples import NUMBER_OF_WORST, SampleWriter
 from seglab.run.status import SPEED
-from seglab.runtime.bars import Checking
 from seglab.runtime.disk import disk_errors
 from seglab.runtime.memory import available_memory
-from seglab.runtime.preemption import listening
+from seglab.runtime.nodes import everywhere
+from seglab.runtime.preemption import stop_on_signals
 from seglab.runtime.process import (
     computing,
     seed_everything,
     share_of_cores,
 )
+from seglab.runtime.progress_bar import CheckProgress
 from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
 from seglab.session.augmentation import build_augmentation
+from seglab.session.required_miou import check_required_miou
 from seglab.session.trainer import build_callback, build_trainer, interruptible
-from seglab.session.verdict import check_required
 from seglab.tasks.base import Task
 from seglab.tasks.batches import batch_sizes, check_limits, check_memory
 from seglab.tasks.factories import build_task
-from seglab.text import print_plain
 
 Kind = Literal["train", "evaluate", "predict"]
 
 ACTIVITY = {"train": "training", "evaluate": "evaluation", "predict": "prediction"}
 
 
-class Evaluated(NamedTuple):
+class EvaluationResult(NamedTuple):
     """The result of an evaluation: scores, pictures, and whether the interval is unreliable."""
 
     scores: dict[str, float]
@@ -130,7 +131,7 @@ class Session:
         return VOCDataModule(
             self.config.data,
             self.config.seed,
-            Checking(self.console),
+            CheckProgress(self.console),
             instances=self.config.model.task == "instance",
             start=self.resumed.position[1:3],
             split=self.named_split,
@@ -174,7 +175,7 @@ class Session:
         """Compute ``loss.class_weights=auto``, and return the resolved settings."""
         if not is_auto(self.config):
             return {}
-        self.config = balanced(self.config, self.data.record(self.data.train_split))
+        self.config = balance(self.config, self.data.record(self.data.train_split))
         return {"loss.class_weights": self.config.loss.class_weights}
 
     def fit(self) -> tuple[dict[str, float], list[Path]]:
@@ -189,6 +190,7 @@ class Session:
             _ = self.tracking
             reached = self.resumed.position
             self.data.check()
+            self._check_shared()
             weights_of_classes = self._weigh_classes()
             config = self.config
             check_limits(config, self.data)
@@ -233,16 +235,27 @@ class Session:
             callbacks = [failures, FiniteNumbers(folder), extension, saving, record, progress]
             trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
             self._check_memory(trainer, self._sizes(self.data.val_split))
+            processes = trainer.world_size
             check_processes(
-                config, reached.processes, trainer.world_size, within_epoch=reached.batches > 0
+                config,
+                reached.processes,
+                processes,
+                within_epoch=reached.batches > 0,
+                batch_size=reached.batch_size,
             )
+            if reached.processes not in (None, processes):
+                print_plain(
+                    f"resumed on {processes} processes, before on {reached.processes}; "
+                    f"data.batch_size={config.data.batch_size}, before {reached.batch_size}",
+                    console,
+                )
             samples = len(self.data.split(self.data.train_split))
             for line in batch_sizes(config, samples, trainer.world_size):
                 print_plain(line, console)
             full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
             records = self.data.records
             logged = self.tracking.run(trainer, self.task.net, records, weights_of_classes)
-            with listening(), reported(run, console), logged, full:
+            with stop_on_signals(), reported(run, console), logged, full:
                 run.history.rewind(reached.step)
                 run.write_splits(self.data.divided)
                 if run.leads and self.resumed.note:
@@ -259,12 +272,31 @@ class Session:
                 run.write_metrics(metrics)
                 run.facts.update({SPEED: progress.speed} if progress.images else {})
                 self.tracking.results(metrics, run.checkpoints)
-                check_required(config, metrics["val/mIoU"])
+                check_required_miou(config, metrics["val/mIoU"])
             if run.leads:
                 saving.tidy()
             return metrics, sorted(pictures.written)
 
-    def validate(self, checkpoint: dict[str, Any], path: Path, own: Mapping[str, Any]) -> Evaluated:
+    def _check_shared(self) -> None:
+        """Check that all machines of a job see the same data and the same checkpoint.
+
+        Raises:
+            RunError: they differ.
+        """
+        first, *others = everywhere("files", [self.data.identity, self.resumed.position])
+        if any(data != first[0] for data, _ in others):
+            raise RunError(
+                f"data.root={self.config.data.root}: the machines of this job have different data"
+            )
+        if any(position != first[1] for _, position in others):
+            raise RunError(
+                f"hydra.run.dir={self.folder}: the machines of this job see different checkpoints; "
+                "it must be on a file system that they share"
+            )
+
+    def validate(
+        self, checkpoint: dict[str, Any], path: Path, own: Mapping[str, Any]
+    ) -> EvaluationResult:
         """Measure a checkpoint on the split.
 
         Args:
@@ -300,7 +332,7 @@ class Session:
                 self.tracking.results(self.task.scores)
             assert self.task.evaluation is not None, "a validation was completed"
             doubtful = unreliable(self.task.evaluation.counts.numpy())
-            return Evaluated(self.task.scores, sorted(pictures.written), doubtful)
+            return EvaluationResult(self.task.scores, sorted(pictures.written), doubtful)
 
     def predict(
         self,
@@ -366,7 +398,7 @@ class Session:
         changed = f"data.root={data.root}: the data has changed since training"
         if data.splits is None:
             raise ConfigError(
-                f"{changed}, so that data.val_fraction divides it otherwise; give "
+                f"{changed}, so that data.val_fraction divides it differently; give "
                 "data.splits=DIR, the splits/ of the run folder"
             )
         print_plain(f"warning: {changed}; the images are those of {data.splits}", self.console)
@@ -379,7 +411,7 @@ class Session:
         fixed = spread(len(samples), self.config.pictures.samples)
         self.tracking.prepare(self.folder, classes, len(samples))
         pictures = PredictionPictures(run.predictions, classes, fixed, every_n_epochs)
-        keep = KeepSamples(self.folder, samples.ids, classes, fixed)
+        keep = SampleWriter(self.folder, samples.ids, classes, fixed)
         viewers: list[Viewer] = [pictures, keep, *self.tracking.viewers]
         shown = fixed.union(*(viewer.places for viewer in self.tracking.viewers))
         worst = NUMBER_OF_WORST if fixed else 0

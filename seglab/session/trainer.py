@@ -17,11 +17,11 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 
 from seglab.callbacks.threads import Threads
 from seglab.config.instantiate import build
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, one_line
 from seglab.run.checkpoints import AtomicCheckpointIO
 from seglab.runtime import launch, signals
 from seglab.runtime.collective import PlainDDP
-from seglab.runtime.preemption import is_asked
+from seglab.runtime.preemption import stop_requested
 from seglab.runtime.rank import world_size
 from seglab.schema import TrainerConfig
 
@@ -57,8 +57,8 @@ def build_trainer(
     Raises:
         ConfigError: an accelerator, strategy or precision that is not available.
     """
-    # ranks.py or torchrun start the ranks. Without this, Lightning inside SLURM would use SLURM's
-    # environment and set signal handlers.
+    # ranks.py, slurm.py or torchrun start the ranks. Without this, Lightning inside SLURM would
+    # use SLURM's environment and set signal handlers.
     plugins: list[Any] = [checkpoint_io or AtomicCheckpointIO()]
     if not TorchElasticEnvironment.detect():
         plugins.append(LightningEnvironment())
@@ -66,6 +66,7 @@ def build_trainer(
         trainer = _Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
+            num_nodes=config.num_nodes,
             strategy=strategy(config),
             precision=config.precision,
             max_epochs=config.max_epochs,
@@ -87,7 +88,7 @@ def build_trainer(
             default_root_dir=folder,
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"trainer: {one_line(error)}") from None
     except ImportError as error:  # such as transformer_engine
         raise ConfigError(f"trainer.precision={config.precision}: {error}") from None
     if world_size() == 1 and trainer.num_devices != launch.ranks(config):
@@ -106,7 +107,7 @@ def strategy(config: TrainerConfig) -> str | PlainDDP:
     One process gets ``auto``, whatever is configured: Lightning's ``ddp`` would join a group of
     one, by a TCPStore that listens on all network interfaces.
     """
-    if max(world_size(), launch.ranks(config)) == 1:
+    if max(world_size(), launch.processes(config)) == 1:
         return "auto"
     return PlainDDP(find_unused_parameters=config.strategy.endswith("true"))
 
@@ -139,7 +140,8 @@ def interruptible(trainer: L.Trainer) -> Iterator[None]:
             raise signals.interruption() from None
         raise
     except RuntimeError as error:
-        if is_asked() and "DataLoader worker" in str(error):  # the signal reached the worker too
+        # The signal may have reached a loading process too.
+        if stop_requested() and "DataLoader worker" in str(error):
             raise signals.interruption() from None
         raise
     finally:

@@ -11,18 +11,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
 from seglab.errors import RunError
+from seglab.printing import plain, print_plain, printable, rounded, styled
 from seglab.run.folder import read_metrics
 from seglab.run.history import validations
 from seglab.run.paths import HISTORY
 from seglab.run.status import FAILED, FINISHED, INTERRUPTED, PRUNED, SPEED, read_status
 from seglab.runtime.spreadsheet import write_table
 from seglab.sweep.jobs import Job
-from seglab.text import plain, print_plain, printable, rounded, styled
 
 NOT_STARTED, SUBMITTED = "not started", "submitted"
 """The status of a job that a sweep has not come to, or has left to a cluster."""
@@ -168,26 +169,37 @@ MAX_COLUMNS = 3
 
 def show_table(outcomes: Sequence[Outcome], console: Console) -> None:
     """Print the results of all jobs: what was swept first, the folders last."""
-    keys = list(dict.fromkeys(key for one in outcomes for key in swept(one.job)))
+    keys = list(dict.fromkeys(key for outcome in outcomes for key in swept(outcome.job)))
     columns = keys if len(keys) <= MAX_COLUMNS else ["overrides"]
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("job", justify="right", no_wrap=True)
     for key in columns:
         table.add_column(key.rpartition(".")[2] if key in keys else key, overflow="fold")
     for name in ("status", "val/mIoU", "time"):
         table.add_column(name, justify="left" if name == "status" else "right", no_wrap=True)
     table.add_column("folder", overflow="fold")
-    for one in outcomes:
-        values = {key: rounded(value) for key, value in swept(one.job).items()}
+    for outcome in outcomes:
+        values = {key: rounded(value) for key, value in swept(outcome.job).items()}
         listed = "\n".join(f"{key}={value}" for key, value in values.items())
         cells = [values.get(key, "") for key in columns] if columns is keys else [listed]
-        miou = "" if math.isnan(one.miou) else f"{one.miou:.4f}"
+        miou = "" if math.isnan(outcome.miou) else f"{outcome.miou:.4f}"
         table.add_row(
-            *map(plain, (str(one.job.number), *map(printable, cells))),
-            styled((one.status, _STYLES.get(one.status, ""))),
-            *map(plain, (miou, clock(one.seconds), one.job.folder.name)),
+            *map(plain, (str(outcome.job.number), *map(printable, cells))),
+            styled((outcome.status, _STYLES.get(outcome.status, ""))),
+            *map(plain, (miou, clock(outcome.seconds))),
+            plain(_folder(outcome, console.width, columns is keys)),
         )
     console.print(table)
+
+
+def _folder(outcome: Outcome, width: int, listed: bool) -> str:
+    """Return the name of a job's folder; the end of a long one whose values have columns."""
+    name = outcome.job.folder.name
+    return f"…{name[-HASH:]}" if listed and len(name) > width // 4 else name
+
+
+HASH = 8
+"""Digits at the end of a folder's name, which tell it from all others."""
 
 
 def swept(job: Job) -> dict[str, str]:
@@ -201,8 +213,8 @@ def write_csv(outcomes: Sequence[Outcome], path: Path) -> None:
     rows: list[list[Any]] = [
         ["job", "overrides", "status", "val/mIoU", "seconds", "folder", "error"]
     ]
-    for one in outcomes:
-        numbers = ["" if math.isnan(x) else x for x in (one.miou, one.seconds)]
-        row = [one.job.number, " ".join(one.job.axes), one.status, *numbers]
-        rows.append([*row, one.job.folder, one.error])
+    for outcome in outcomes:
+        numbers = ["" if math.isnan(x) else x for x in (outcome.miou, outcome.seconds)]
+        row = [outcome.job.number, " ".join(outcome.job.axes), outcome.status, *numbers]
+        rows.append([*row, outcome.job.folder, outcome.error])
     write_table(path, rows)

@@ -70,7 +70,7 @@ def _part(master: DictConfig, kind: str) -> Callable[..., Any]:
     target = str(settings.pop("_target_"))
     if not target.startswith("seglab.sweep."):
         names = ", ".join(option_names(f"hydra/{kind}"))
-        raise ConfigError(f"hydra/{kind}: {target} is not one of seglab's; there is {names}")
+        raise ConfigError(f"hydra/{kind}: {target} is not one of seglab's; available: {names}")
     function = resolve_name(target)
     try:
         signature(function).bind_partial(**settings)

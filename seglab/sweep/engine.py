@@ -11,6 +11,7 @@ from typing import Protocol
 from rich.console import Console
 
 from seglab.errors import ConfigError, RunError, SeglabError
+from seglab.printing import print_plain
 from seglab.run.status import (
     FAILED,
     FINISHED,
@@ -31,7 +32,6 @@ from seglab.sweep.board import (
     write_csv,
 )
 from seglab.sweep.jobs import TABLE, Identities, Job, plan
-from seglab.text import print_plain
 
 INTERVAL = 0.02
 """Seconds between two looks at the running jobs."""
@@ -77,13 +77,13 @@ class Source(Protocol):
         """Return the jobs that have not been given."""
 
 
-class Listed:
+class JobList:
     """Jobs that are known from the beginning; those of one folder are one job."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.waiting = list({job.folder: job for job in reversed(jobs)}.values())[::-1]
         self.examples: Sequence[Job] = tuple(self.waiting)
-        self.total = sum(job.config is not None and job.there != FINISHED for job in self.waiting)
+        self.total = sum(job.config is not None and job.state != FINISHED for job in self.waiting)
 
     def next(self) -> Job | None:
         """Return the next job; None if there is none."""
@@ -143,9 +143,9 @@ class Sweep:
             self.preview(jobs)
             return
         if len(jobs) > 1:
-            finished = sum(job.there == FINISHED for job in jobs)
+            finished = sum(job.state == FINISHED for job in jobs)
             self.say(f"{self.folder}: {len(jobs)} jobs, {finished} finished before")
-        self.launcher(self, Listed(jobs))
+        self.launcher(self, JobList(jobs))
 
     def plan(self, number: int, overrides: Sequence[str]) -> Job:
         """Plan a job, and print what has changed since it was last run."""
@@ -167,7 +167,7 @@ class Sweep:
         checks = Checks()
         for job in jobs:
             plan = job.plan
-            if job.config is not None and job.there != FINISHED:
+            if job.config is not None and job.state != FINISHED:
                 problem = checks.problem(job.config, job.folder)
                 plan, error = ("would fail", str(problem)) if problem else (plan, "")
             else:
@@ -183,7 +183,7 @@ class Sweep:
         Raises:
             KeyboardInterrupt: after all running jobs have been ended and marked.
         """
-        with Board(self.console, source.total) as board, signals.handled():
+        with Board(self.console, source.total) as board, signals.handlers():
             self._loop(source, slots, start, board)
 
     def _loop(
@@ -215,7 +215,7 @@ class Sweep:
                         self._add(source.end(read_outcome(job, FAILED, job.error)))
                     elif job.folder in running:
                         same.setdefault(job.folder, []).append(job)
-                    elif job.there == FINISHED:
+                    elif job.state == FINISHED:
                         self._add(source.end(read_outcome(job, FINISHED)))
                     else:
                         board.start(job)
@@ -240,7 +240,7 @@ class Sweep:
             raise
         finally:
             for job in source.rest():
-                self._add(read_outcome(job, FINISHED if job.there == FINISHED else NOT_STARTED))
+                self._add(read_outcome(job, FINISHED if job.state == FINISHED else NOT_STARTED))
             for _, process in running.values():
                 process.kill()
 

@@ -39,7 +39,7 @@ class Job:
         axes: the varied ones among them.
         folder: its run folder.
         config: its checked configuration; None if wrong, with the reason in ``error``.
-        there: the status of the run already in its folder.
+        state: the status of the run already in its folder.
         notes: what has changed since then.
     """
 
@@ -49,7 +49,7 @@ class Job:
     folder: Path
     config: TrainConfig | None = None
     error: str = ""
-    there: str = NONE
+    state: str = NONE
     notes: tuple[str, ...] = ()
 
     @property
@@ -58,14 +58,14 @@ class Job:
         if self.config is None:
             return "is wrong"
         plans = {NONE: "start", FINISHED: "skip", INTERRUPTED: "continue", PRUNED: "continue"}
-        return "is in use" if self.there == STARTED else f"would {plans.get(self.there, 'retry')}"
+        return "is in use" if self.state == STARTED else f"would {plans.get(self.state, 'retry')}"
 
 
 class Identities:
     """The digests of the jobs' data and weights, once for all jobs that read the same files."""
 
     def __init__(self) -> None:
-        self.known: dict[str, dict[str, str]] = {}
+        self.digests: dict[str, dict[str, str]] = {}
 
     def of(self, config: TrainConfig) -> dict[str, str]:
         """Return the digests of a job's data, and of the weights that it starts from.
@@ -77,9 +77,9 @@ class Identities:
         key = json.dumps(
             [config.model.task, config.model.weights, read], sort_keys=True, default=vars
         )
-        if key not in self.known:
-            self.known[key] = file_digests(config)
-        return self.known[key]
+        if key not in self.digests:
+            self.digests[key] = file_digests(config)
+        return self.digests[key]
 
 
 _LOADING = (
@@ -107,31 +107,31 @@ def plan(
         keys: the varied keys.
         identities: of the files that other jobs of the sweep read.
     """
-    axes = tuple(one for one in overrides if one.split("=", 1)[0].lstrip("+~") in keys)
+    axes = tuple(axis for axis in overrides if axis.split("=", 1)[0].lstrip("+~") in keys)
     try:
         composed = compose("train", TrainConfig, overrides)
     except SeglabError as error:
         folder = sweep / f"{readable(axes)}-{short_digest(sorted(overrides))}"
         return Job(number, tuple(overrides), axes, folder, error=str(error))
-    mark = short_digest(result_settings(composed.plain))
-    name = f"{readable(axes)}-{mark}"
-    own = composed.config
-    logger = own.logger
+    digest = short_digest(result_settings(composed.plain))
+    name = f"{readable(axes)}-{digest}"
+    job_config = composed.config
+    logger = job_config.logger
     if isinstance(logger, LoggerConfig):
         logger = replace(logger, group=logger.group or sweep.name)
-    config = replace(own, resume=True, logger=logger)
+    config = replace(job_config, resume=True, logger=logger)
     job = Job(number, tuple(overrides), axes, sweep / name, config)
     # Under other axes its name may have been another.
-    found = sorted([*sweep.glob(f"*-{mark}"), *sweep.glob(f"*-{mark}-*")])
+    candidates = sorted([*sweep.glob(f"*-{digest}"), *sweep.glob(f"*-{digest}-*")])
     try:
-        job = _choose_folder(job, found, identities or Identities())
-        job = replace(job, there=status(job.folder))
+        job = _choose_folder(job, candidates, identities or Identities())
+        job = replace(job, state=status(job.folder))
     except SeglabError as error:
         return Job(number, tuple(overrides), axes, job.folder, error=str(error))
     return replace(job, notes=(*job.notes, *changes(job, composed.plain, sweep)))
 
 
-def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> Job:
+def _choose_folder(job: Job, candidates: Sequence[Path], identities: Identities) -> Job:
     """Choose the candidate folder with this job, or a new one if its files differ.
 
     Raises:
@@ -139,7 +139,7 @@ def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> J
     """
     assert job.config is not None
     others: dict[Path, Any] = {}
-    for folder in found:
+    for folder in candidates:
         recorded, state = read_status(folder).get("data"), status(folder)
         if recorded is None and not is_trained(folder, state):
             continue  # it ended before it read any data
@@ -147,11 +147,11 @@ def _choose_folder(job: Job, found: Sequence[Path], identities: Identities) -> J
             return replace(job, folder=folder)
         others[folder] = recorded
     if job.folder in others:
-        now = identities.of(job.config)
-        of_data, here, there = describe_difference(job.config, others[job.folder], now)
+        digests = identities.of(job.config)
+        of_data, here, there = describe_difference(job.config, others[job.folder], digests)
         verb = "was trained on" if of_data else "started from"
         note = f"{here}; {job.folder.name} {verb} {there}, and is left alone"
-        folder = job.folder.with_name(f"{job.folder.name}-{short_digest(now)}")
+        folder = job.folder.with_name(f"{job.folder.name}-{short_digest(digests)}")
         return replace(job, folder=folder, notes=(note,))
     return job
 
@@ -169,11 +169,11 @@ def readable(axes: Sequence[str]) -> str:
 
 def changes(job: Job, plain: Mapping[str, Any], sweep: Path) -> list[str]:
     """Return what has changed since this job, or one of the same overrides, was finished here."""
-    if job.there == FINISHED:
+    if job.state == FINISHED:
         made = read_status(job.folder).get("code", "")
         if made != version():
             return [f"finished by other code, {made}, and left alone; this is {version()}"]
-    if job.there != NONE or job.notes:
+    if job.state != NONE or job.notes:
         return []
     now = result_settings(plain)
     for folder in sorted(path.parents[1] for path in sweep.glob(f"*/{OVERRIDES}")):

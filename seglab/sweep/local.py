@@ -68,7 +68,7 @@ def launch(sweep: Sweep, source: Source, n_jobs: int | None) -> None:
         source: gives the jobs.
         n_jobs: jobs at a time; None means one, or one per GPU that a job asks for.
     """
-    jobs = [job for job in source.examples if job.config is not None and job.there != FINISHED]
+    jobs = [job for job in source.examples if job.config is not None and job.state != FINISHED]
     configs = [job.config for job in jobs if job.config is not None]
     if configs:
         warm(WANDB if any(config.uses_wandb for config in configs) else ())

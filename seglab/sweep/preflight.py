@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from seglab.data.datamodule import check_batch_size
 from seglab.data.layouts import open_files
 from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.data.weights import is_auto
@@ -17,7 +18,7 @@ from seglab.models.weights import check_weights
 from seglab.run.paths import CHECKPOINTS
 from seglab.run.resume import check_processes
 from seglab.run.settings import flatten
-from seglab.runtime.launch import ranks
+from seglab.runtime import launch
 from seglab.runtime.process import computing
 from seglab.schema import LoggerConfig, Mark, TrainConfig, has_mark
 from seglab.session import Session
@@ -45,19 +46,16 @@ def check_job(config: TrainConfig, folder: Path) -> None:
         build_augmentation(config)
         session.trainer()
     reached = session.resumed.position
-    split, processes = config.data.split_name("train"), ranks(config.trainer)
+    split, processes = config.data.split_name("train"), launch.processes(config.trainer)
     size = config.data.batch_size
-    check_processes(config, reached.processes, processes, within_epoch=reached.batches > 0)
-    if samples < size:
-        raise ConfigError(
-            f"data.batch_size={size}: the {split} split has {samples} samples; a batch cannot be "
-            "larger"
-        )
-    if samples < size * processes:
-        raise ConfigError(
-            f"data.batch_size={size}: {processes} processes need {size * processes} samples a "
-            f"step; the {split} split has {samples}"
-        )
+    check_processes(
+        config,
+        reached.processes,
+        processes,
+        within_epoch=reached.batches > 0,
+        batch_size=reached.batch_size,
+    )
+    check_batch_size(size, processes, split, samples)
     limit = config.trainer.limit_train_batches
     check_share("trainer.limit_train_batches", limit, samples // (size * processes))
 
@@ -75,7 +73,7 @@ def _check_data(config: TrainConfig) -> int:
         for name in splits:
             if name not in SYNTHETIC_LISTS:
                 raise ConfigError(
-                    f"data={data.name}: no list {name}; there is {', '.join(SYNTHETIC_LISTS)}"
+                    f"data={data.name}: no list {name}; available: {', '.join(SYNTHETIC_LISTS)}"
                 )
         parts = {"train": data.synth.train, "val": data.synth.val}
         images = parts.get(data.train_split, sum(parts.values()))
@@ -88,7 +86,7 @@ class Checks:
     """Checks of the jobs of a sweep: each once where only harmless settings differ."""
 
     def __init__(self) -> None:
-        self.known: dict[str, SeglabError | None] = {}
+        self.errors: dict[str, SeglabError | None] = {}
 
     def problem(self, config: TrainConfig, folder: Path) -> SeglabError | None:
         """Return why a job would be refused, or None."""
@@ -100,10 +98,10 @@ class Checks:
         }
         resumed = folder.name if (folder / CHECKPOINTS).is_dir() else ""
         key = json.dumps([settings, resumed], sort_keys=True)
-        if key not in self.known:
+        if key not in self.errors:
             try:
                 check_job(config, folder)
-                self.known[key] = None
+                self.errors[key] = None
             except SeglabError as error:
-                self.known[key] = error
-        return self.known[key]
+                self.errors[key] = error
+        return self.errors[key]

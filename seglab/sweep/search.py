@@ -102,9 +102,9 @@ class Search:
     ) -> None:
         self.directions = [direction] if isinstance(direction, str) else list(direction)
         self.objectives = [objective] if isinstance(objective, str) else list(objective)
-        for one in self.directions:
-            if one not in ("maximize", "minimize"):
-                raise ConfigError(f"hydra.sweeper.direction={one}: must be maximize or minimize")
+        for name in self.directions:
+            if name not in ("maximize", "minimize"):
+                raise ConfigError(f"hydra.sweeper.direction={name}: must be maximize or minimize")
         if len(self.directions) != len(self.objectives):
             raise ConfigError(
                 f"hydra.sweeper.direction: {len(self.directions)} for {len(self.objectives)} "
@@ -178,7 +178,7 @@ class Search:
         self.total = max(0, self.n_trials - len(ended))
         if self.total:
             example = self.sweep.plan(0, self.first)
-            self.examples = [replace(example, there=NONE)]
+            self.examples = [replace(example, state=NONE)]
             self.sweep.launcher(self.sweep, self)
         self._show_best()
 
@@ -202,14 +202,14 @@ class Search:
         if self.pruner is None:
             return ""
         trial = self._trial(job)
-        known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        reported = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         for epoch, value in validations(job.folder, self.objectives[0]):
             if epoch <= self.reported.get(job.number, 0):
                 continue
             self.reported[job.number] = epoch
-            if epoch not in known:  # an earlier call may have reported it
+            if epoch not in reported:  # an earlier call may have reported it
                 trial.report(value, epoch)
-            if epoch >= max(known, default=0) and trial.should_prune():
+            if epoch >= max(reported, default=0) and trial.should_prune():
                 trial.set_user_attr(
                     ERROR,
                     reason := f"{self.objectives[0]} {value:.4f} after "
@@ -347,9 +347,9 @@ class Search:
             return None
         for name in self.objectives:
             if name not in outcome.metrics:
-                known = ", ".join(name for name in outcome.metrics if "/IoU/" not in name)
+                names = ", ".join(name for name in outcome.metrics if "/IoU/" not in name)
                 raise ConfigError(
-                    f"hydra.sweeper.objective={name}: not in {METRICS}; there is {known}"
+                    f"hydra.sweeper.objective={name}: not in {METRICS}; available: {names}"
                 )
         values = [outcome.metrics[name] for name in self.objectives]
         return None if any(map(math.isnan, values)) else values

@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from seglab.data.folders import check_private, make_private
-from seglab.errors import ConfigError, RunError
+from seglab.errors import ConfigError, RunError, one_line
 from seglab.run.paths import LOG
-from seglab.run.received import read_json
 from seglab.run.status import INTERRUPTED
+from seglab.run.untrusted import read_json
 from seglab.runtime.files import write_json
+from seglab.runtime.rank import rank
 from seglab.runtime.worker import write_to
 from seglab.schema import TrainConfig
 from seglab.sweep.board import SUBMITTED
 from seglab.sweep.engine import Source, Sweep
 from seglab.sweep.jobs import SLURM, Job
+from seglab.sweep.tasks import as_rank, layout
 from seglab.sweep.worker import work
 
 try:
@@ -55,21 +57,33 @@ def launch(sweep: Sweep, source: Source, n_jobs: int, detach: bool, **options: A
 
 
 class SlurmJob:
-    """The function that runs on the cluster; submitit can requeue it."""
+    """The function that runs on the cluster, in each task; submitit can requeue it.
+
+    Args:
+        meeting: where the tasks meet, if each is a rank; None: there is one task.
+    """
+
+    def __init__(self, meeting: Path | None = None) -> None:
+        self.meeting = meeting
 
     def __call__(
         self, config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path
     ) -> None:
         """Train or resume; requeue the job if it was preempted."""
-        from seglab.runtime.preemption import SIGNAL, ask, is_asked
+        from seglab.runtime.preemption import SIGNAL, request_stop, stop_requested
 
-        queue_again: Any = signal.signal(SIGNAL, ask)
-        write_to(str(folder / LOG))
+        queue_again: Any = signal.signal(SIGNAL, request_stop)
+        if self.meeting is not None:
+            config = as_rank(config, self.meeting, os.environ)
+        if rank() == 0:  # submitit has files for the output of the others
+            write_to(str(folder / LOG))
         try:
             work(config, folder, overrides, modules)
         except KeyboardInterrupt:
-            if is_asked():
-                queue_again(SIGNAL, None)  # submitit's own: it ends this process
+            if stop_requested():
+                queue_again(SIGNAL, None)  # submitit's own: it ends the first task's process
+                if rank() > 0:
+                    return  # a failed task would end the job before it is queued again
             raise
 
     def checkpoint(self, *arguments: Any) -> submitit.helpers.DelayedSubmission:
@@ -123,6 +137,8 @@ class Cluster:
         setup: Sequence[str],
         additional: Mapping[str, Any],
         mem_gb: float | None,
+        nodes: int | None = None,
+        tasks_per_node: int | None = None,
         **options: Any,
     ) -> None:
         private = folder / SLURM  # the cluster unpickles files from it
@@ -132,18 +148,18 @@ class Cluster:
             self.executor = submitit.SlurmExecutor(private, max_num_timeout=max_requeues)
         except RuntimeError as error:
             raise ConfigError(f"hydra/launcher=slurm: {error}") from None
-        known = {name: value for name, value in options.items() if value is not None}
+        parameters = {name: value for name, value in options.items() if value is not None}
         if mem_gb is not None:
-            known["mem"] = f"{mem_gb:g}G"
+            parameters["mem"] = f"{mem_gb:g}G"
         self.executor.update_parameters(
             job_name=f"seglab-{folder.name}",
             time=timeout_min,
             setup=list(setup),
-            additional_parameters=dict(additional),
             stderr_to_stdout=True,
-            **known,
+            **parameters,
         )
-        self.detach, self.record = detach, private / JOBS
+        self.additional, self.shape = dict(additional), (nodes, tasks_per_node)
+        self.detach, self.record, self.private = detach, private / JOBS, private.resolve()
         self.numbers: dict[str, str] = read_json(self.record) if self.record.is_file() else {}
         self.states = dict.fromkeys(self.numbers.values(), "PENDING")
         self.asked = -INTERVAL
@@ -153,16 +169,28 @@ class Cluster:
 
         Raises:
             RunError: SLURM refused it; gives the reason.
+            ConfigError: it asks for another number of tasks than of processes.
         """
+        assert job.config is not None, "a job that can be composed"
+        nodes, tasks = layout(job.config.trainer, *self.shape)
+        several = nodes * tasks > 1
+        self.executor.update_parameters(
+            nodes=nodes,
+            ntasks_per_node=tasks,
+            additional_parameters={"distribution": "block"} | self.additional
+            if several
+            else self.additional,
+        )
         earlier = self.numbers.get(job.folder.name)
         if earlier is not None and self.state(earlier) not in OVER:
             return SlurmHandle(self, earlier)
         job.folder.mkdir(parents=True, exist_ok=True)
         where = job.folder.resolve(), job.overrides, Path.cwd()
         try:
-            submitted = self.executor.submit(SlurmJob(), job.config, *where)
+            function = SlurmJob(self.private if several else None)
+            submitted = self.executor.submit(function, job.config, *where)
         except FailedJobError as why:
-            raise RunError(f"hydra/launcher=slurm: {' '.join(str(why).split())}") from None
+            raise RunError(f"hydra/launcher=slurm: {one_line(why)}") from None
         self.states[submitted.job_id] = "PENDING"
         self.numbers[job.folder.name] = submitted.job_id
         write_json(self.record, self.numbers)

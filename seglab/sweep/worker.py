@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seglab.errors import SeglabError
+from seglab.printing import printable
 from seglab.run.resume import check_run
 from seglab.run.status import mark_failed
-from seglab.runtime.modules import search_modules
+from seglab.runtime.import_path import add_import_path
+from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
-from seglab.text import printable
 
 
 def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path) -> None:
@@ -27,15 +28,17 @@ def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: P
         SystemExit: it failed with a SeglabError, which is shown as one line.
         KeyboardInterrupt: it was interrupted.
     """
-    search_modules(modules)
+    add_import_path(modules)
     from seglab.session import start_job
 
     try:
         start_job(check_run(config, folder), overrides)
     except SeglabError as error:
         print(printable(f"seglab: error: {error}"), file=sys.stderr)
-        mark_failed(folder, str(error))
+        if rank() == 0:
+            mark_failed(folder, str(error))
         sys.exit(error.exit_code)
     except Exception as error:
-        mark_failed(folder, str(error) or type(error).__name__)
+        if rank() == 0:
+            mark_failed(folder, str(error) or type(error).__name__)
         raise

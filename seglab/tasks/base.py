@@ -173,9 +173,9 @@ class Task(L.LightningModule):
         self.train(training)
         wanted = (1, len(self.classes), 64, 64)
         if not isinstance(output, Tensor) or output.shape != wanted:
-            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ConfigError(
-                f"model.net: gives {found} for an image of 64x64 pixels; must be {wanted}, "
+                f"model.net: gives {given} for an image of 64x64 pixels; must be {wanted}, "
                 f"for the {len(self.classes)} classes of data.classes"
             )
 
@@ -266,7 +266,7 @@ class Task(L.LightningModule):
         if self.boundary is not None:
             self.boundary.update(prediction, batch.class_map)
         for pair in zip(prediction, batch.class_map, strict=True) if self.further_metrics else ():
-            self.further_metrics.update(*(one[None].long() for one in pair))
+            self.further_metrics.update(*(class_map[None].long() for class_map in pair))
 
     def log_exact(self, values: Mapping[str, float]) -> None:
         """Pass float64 values to the loggers: ``self.log`` would round them to float32."""

@@ -20,7 +20,7 @@ def batch_sizes(config: TrainConfig, samples: int, processes: int) -> list[str]:
         return []
     factors = [f"{size} samples"]
     factors += [f"{processes} processes"] if processes > 1 else []
-    factors += [f"{gathered} batches a step"] if gathered > 1 else []
+    factors += [f"{gathered} batches per step"] if gathered > 1 else []
     lines = [f"effective batch size {size * processes * gathered}: {' x '.join(factors)}"]
     if left := samples % (size * processes):
         lines.append(f"each epoch leaves out {left} of {samples} samples, which fill no batch")

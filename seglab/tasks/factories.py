@@ -16,7 +16,7 @@ from torchvision.models.detection import MaskRCNN
 
 from seglab.config.instantiate import build
 from seglab.data.classes import VOID
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, one_line
 from seglab.inference.tiles import Tiling
 from seglab.losses import Loss
 from seglab.models.backbones import mean_and_std
@@ -165,7 +165,7 @@ def build_loss(config: LossConfig | dict[str, Any], classes: int) -> Loss:
         )
     loss = build(config, "loss")
     if not callable(loss):
-        raise ConfigError(f"loss._target_={config['_target_']}: gives no callable")
+        raise ConfigError(f"loss._target_={config['_target_']}: is not callable")
     return loss  # type: ignore[no-any-return]
 
 
@@ -181,7 +181,7 @@ def build_metrics(config: Mapping[str, Any], classes: int) -> dict[str, Metric]:
     for name, node in config.items():
         key = f"metrics.{name}"
         if name in OWN_METRICS or not str(name).isidentifier() or hasattr(nn.ModuleDict, name):
-            raise ConfigError(f"{key}: the name is taken, or not a word; give another one")
+            raise ConfigError(f"{key}: already used, or not a word; give another one")
         metric = build(node, key)
         if not isinstance(metric, Metric):
             raise ConfigError(f"{key}._target_={node['_target_']}: not a torchmetrics.Metric")
@@ -189,9 +189,9 @@ def build_metrics(config: Mapping[str, Any], classes: int) -> dict[str, Metric]:
             metric.update(truth, truth.index_fill(1, torch.tensor([0]), VOID))
             value = metric.compute()
         except (ValueError, TypeError, RuntimeError, IndexError) as error:
-            reason = " ".join(str(error).split())
             raise ConfigError(
-                f"{key}: fails on class maps (1, H, W) whose void pixels are {VOID}: {reason}"
+                f"{key}: fails on class maps (1, H, W) whose void pixels are {VOID}: "
+                f"{one_line(error)}"
             ) from None
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             numbers = value.numel() if isinstance(value, torch.Tensor) else type(value).__name__
@@ -243,8 +243,8 @@ def build_schedule(
     node.pop("interval", None)
     if not node.pop("restart", True) and first_step:
         return LambdaLR(optimizer, lambda step: 1.0)
-    left = steps - first_step if steps > first_step else steps
-    schedule = build(node, "schedule", optimizer, total_steps=left, first_step=first_step)
+    remaining = steps - first_step if steps > first_step else steps
+    schedule = build(node, "schedule", optimizer, total_steps=remaining, first_step=first_step)
     if not isinstance(schedule, LRScheduler) or isinstance(schedule, ReduceLROnPlateau):
         raise ConfigError(
             f"schedule._target_={node['_target_']}: not a scheduler of torch that follows from the "

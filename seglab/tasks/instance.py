@@ -44,9 +44,9 @@ class InstanceSegmentation(Task):
         self.mask_ap = MaskAP(self.classes)
 
     def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
-        """Map plain ``(B, C, H, W)`` uint8 to torchvision's results, one an image."""
-        found: list[dict[str, Tensor]] = self.net(list(self.normalise(image)))
-        return found
+        """Map plain ``(B, C, H, W)`` uint8 to torchvision's results, one per image."""
+        results: list[dict[str, Tensor]] = self.net(list(self.normalise(image)))
+        return results
 
     def infer(self, image: Tensor) -> list[Detections]:
         """Map ``(B, C, H, W)`` uint8 to the objects of each image.
@@ -83,16 +83,16 @@ class InstanceSegmentation(Task):
         if isinstance(self.net, OnnxObjects):
             return
         assert isinstance(self.net, MaskRCNN)
-        own, channels = len(self.net.transform.image_mean), self.mean.numel()
-        if own not in (1, channels):
+        normalised, channels = len(self.net.transform.image_mean), self.mean.numel()
+        if normalised not in (1, channels):
             raise ConfigError(
-                f"model.net: normalises {own} channels, not data.channels={channels}; give "
+                f"model.net: normalises {normalised} channels, not data.channels={channels}; give "
                 f"model.net.image_mean={[0.0] * channels} model.net.image_std={[1.0] * channels}"
             )
-        found = self.net.roi_heads.box_predictor.cls_score.out_features
-        if found != len(self.classes):
+        scored = self.net.roi_heads.box_predictor.cls_score.out_features
+        if scored != len(self.classes):
             raise ConfigError(
-                f"model.net: scores {found} classes; must be {len(self.classes)}, the number of "
+                f"model.net: scores {scored} classes; must be {len(self.classes)}, the number of "
                 "data.classes"
             )
 
@@ -101,8 +101,10 @@ class InstanceSegmentation(Task):
         assert batch.instance_map is not None
         targets = []
         for class_map, instance_map in zip(batch.class_map, batch.instance_map, strict=True):
-            one = find_instances(class_map, instance_map)
-            targets.append({"boxes": one.boxes, "labels": one.labels, "masks": one.masks})
+            objects = find_instances(class_map, instance_map)
+            targets.append(
+                {"boxes": objects.boxes, "labels": objects.labels, "masks": objects.masks}
+            )
         parts: dict[str, Tensor] = self.net(list(self.normalise(batch.image)), targets)
         loss = torch.stack(list(parts.values())).sum()
         named = {"train/loss": loss, **{f"train/{name}": part for name, part in parts.items()}}
@@ -119,9 +121,9 @@ class InstanceSegmentation(Task):
         output = self.predict(batch.image)
         self.update_metrics(output.class_map, batch)
         truths = zip(output.objects or (), batch.class_map, batch.instance_map, strict=True)
-        for (found, class_map, instance_map), index in zip(truths, batch.position, strict=True):
+        for (objects, class_map, instance_map), index in zip(truths, batch.position, strict=True):
             truth = find_instances(class_map, instance_map)
-            self.mask_ap.update(found, truth, void_pixels(class_map, instance_map), int(index))
+            self.mask_ap.update(objects, truth, void_pixels(class_map, instance_map), int(index))
         return Output(output.class_map, self.metrics.latest, output.objects, output.sure)
 
     def compute_scores(self) -> dict[str, float]:

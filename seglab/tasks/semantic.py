@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from seglab.data.classes import VOID
 from seglab.data.datamodule import Batch
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, one_line
 from seglab.inference.tiles import tiled_logits
 from seglab.inference.views import mean_logits
 from seglab.losses import Loss, SegmentationLoss, image_fractions
 from seglab.metrics.confusion import SegmentationMetrics, class_map
+from seglab.runtime.reduction import ALONE, Together
 from seglab.tasks.base import Output, Task, main_output, singles
 
 
@@ -50,6 +51,7 @@ class SemanticSegmentation(Task):
         self.aux_weight, self.flip, self.scales = aux_weight, flip, tuple(scales)
         self.soft = soft
         self.loss = self.configure_losses() if loss is None else loss
+        self.ranks = ALONE
         terms = len(self.loss.terms) if isinstance(self.loss, SegmentationLoss) else 1
         self.metrics = SegmentationMetrics(self.classes, self.metrics.per_image, terms)
 
@@ -58,14 +60,27 @@ class SemanticSegmentation(Task):
         return SegmentationLoss()
 
     def compute_loss(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """Return the loss of logits ``(B, K, H, W)`` against a class map ``(B, H, W)`` uint8."""
+        """Return the loss of logits ``(B, K, H, W)`` against a class map ``(B, H, W)`` uint8.
+
+        In training on several processes its mean over them is that of all their pixels; that of a
+        loss other than :class:`seglab.losses.SegmentationLoss` is the mean of their losses.
+        """
+        if isinstance(self.loss, SegmentationLoss):
+            value: Tensor = self.loss(_wide(logits), truth.long(), self.ranks)
+            return value
         return self.loss(_wide(logits), truth.long())
+
+    def setup(self, stage: str) -> None:
+        """Compute training losses over all processes."""
+        super().setup(stage)
+        if stage == "fit" and self.trainer.world_size > 1:
+            self.ranks = Together()
 
     def check_output(self) -> None:
         """Try the loss too, on a small blank image that is half void.
 
         Raises:
-            ConfigError: the output does not fit the image or the classes; no loss comes of it.
+            ConfigError: the output does not fit the image or the classes, or the loss fails.
         """
         super().check_output()
         truth = torch.zeros(1, 8, 8, dtype=torch.uint8)
@@ -73,10 +88,9 @@ class SemanticSegmentation(Task):
         try:
             loss = self.compute_loss(torch.zeros(1, len(self.classes), 8, 8), truth)
         except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
-            reason = " ".join(str(error).split())
             raise ConfigError(
                 f"loss: fails on logits (B, {len(self.classes)}, H, W) and a class map (B, H, W) "
-                f"whose void pixels are {VOID}: {reason}"
+                f"whose void pixels are {VOID}: {one_line(error)}"
             ) from None
         if not isinstance(loss, Tensor) or loss.shape != ():
             value = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__

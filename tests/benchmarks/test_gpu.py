@@ -95,4 +95,4 @@ def test_a_broken_promise_about_memory_is_a_failure(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(lines, "seglab_train", train)
     with pytest.raises(RuntimeError, match="not as promised: no traceback, status failed, seglab"):
-        lines.memory(lines.Plan([], 1, 0, 1, tiny=True))
+        lines.memory(lines.Plan([], steps=1, skip=0, rounds=1, tiny=True))

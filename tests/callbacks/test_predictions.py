@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from seglab.callbacks.predictions import PredictionPictures
-from seglab.callbacks.validated import ValidationRecord
+from seglab.callbacks.validation import ValidationRecord
 from seglab.data.datamodule import Batch
 from seglab.data.sampling import spread
 from seglab.metrics.confusion import SegmentationMetrics

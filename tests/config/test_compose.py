@@ -146,8 +146,11 @@ def test_composing_leaves_nothing_behind() -> None:
         ("data.store=false", "data.store=False: must be a group of keys, such as {key: value}"),
         ("data.classes=[a]", "data.classes: 1 classes; a class map holds 2 to 255"),
         ("data=voc2008", "data=voc2008: no such data; nearest: voc2007, voc2012"),
-        ("data=base", "data=base: no such data; there is coco, folder, pairs, synthetic, voc2007"),
-        ("data=null", "data=null: no such data; there is coco, folder, "),
+        (
+            "data=base",
+            "data=base: no such data; available: coco, folder, pairs, synthetic, voc2007",
+        ),
+        ("data=null", "data=null: no such data; available: coco, folder, "),
         ("data=folder", "data.root is not set: give data.root=DIR"),
         ("experiments=smok", "experiments=smok: no such experiments; nearest: smoke"),
         ("model.mean=[0,nan,0]", "model.mean=nan: must be a finite number"),

@@ -43,7 +43,7 @@ def test_builds_with_arguments_of_both_kinds() -> None:
         ({"_target_": NET, "num_classes": 3, "chanels": 8}, r"k.chanels: .* nearest: channels"),
         (
             {"_target_": NET, "num_classes": 3, "zzz": 8},
-            r"k.zzz: .*there is num_classes, channel",
+            r"k.zzz: .*available: num_classes, channel",
         ),
         ({"_target_": NET}, r"k: .*missing 1 required positional argument: 'num_classes'"),
         ({"_target_": NET, "num_classes": 3, "kernel_size": 2}, r"k: kernel_size=2: must be odd"),

@@ -12,8 +12,9 @@ import yaml
 
 from seglab.config.compose import compose
 from seglab.config.overrides import home
-from seglab.config.trust import MAX_DEPTH, TARGETS, received_config
+from seglab.config.trust import TARGETS, received_config
 from seglab.errors import ConfigError, RunError
+from seglab.run.untrusted import MAX_DEPTH
 from seglab.schema import TrainConfig
 
 FILE = Path("/nowhere/a.ckpt")
@@ -264,11 +265,11 @@ def deep(levels: int) -> Any:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("${oc.env:HOME}", "its model.name is to be resolved"),
-        ("a${len:x}", "is to be resolved"),
+        ("${oc.env:HOME}", "its model.name contains an interpolation"),
+        ("a${len:x}", "contains an interpolation"),
         (torch.ones(2), "holds a Tensor in model.name"),
         ((1, 2), "holds a tuple"),
-        ({1: 2}, "the key 1, which is no name"),
+        ({1: 2}, "the key 1, which is not a string"),
         (deep(MAX_DEPTH + 1), "nested too deep"),
         (deep(900), "nested too deep"),
     ],

@@ -76,7 +76,7 @@ def test_damaged_instance_maps(whole: Tree) -> None:
     first, second = lines(whole)
     assert first.startswith(f"{whole.instances('a')}: cannot be decoded")
     assert second == (
-        f"{whole.instances('b')}: instance 2 lies over several classes: 0 (3 pixels), 7 (1 pixels)"
+        f"{whole.instances('b')}: instance 2 covers several classes: 0 (3 pixels), 7 (1 pixels)"
     )
 
 

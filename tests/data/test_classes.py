@@ -88,7 +88,7 @@ def test_labelmap_that_is_no_text_or_names_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read as a label map"):
         read_labelmap(path)
     path.write_text("# nothing\n")
-    with pytest.raises(DataError, match="no class in it"):
+    with pytest.raises(DataError, match="contains no class"):
         read_labelmap(path)
 
 
@@ -99,7 +99,7 @@ def test_labelmap_that_is_no_text_or_names_nothing(tmp_path: Path) -> None:
         (["one"], "1 classes"),
         ([str(i) for i in range(256)], "256 classes"),
         (["a", " "], "class 1 has an empty name"),
-        (["a", "b", "a"], "'a' stands twice"),
+        (["a", "b", "a"], "'a' is listed twice"),
     ],
 )
 def test_class_lists_that_are_none(names: list[str], says: str) -> None:

@@ -123,7 +123,7 @@ def test_any_kind_of_picture_becomes_rgb(tmp_path: Path) -> None:
 def test_16_bit_images_are_refused_rather_than_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(Image.fromarray(LABELS.astype(np.uint16) * 257), "PNG"))
-    assert "more than 8 bits a channel" in refused(read_image, path)
+    assert "more than 8 bits per channel" in refused(read_image, path)
     assert "give data.value_range=[LOW,HIGH]" in refused(read_image, path)
 
 

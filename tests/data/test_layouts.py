@@ -16,8 +16,8 @@ from helpers.exports import CLASSES, Scene, scenes
 from seglab.config.compose import compose
 from seglab.data.digests import digest_file
 from seglab.data.files import read_image
-from seglab.data.name_ends import name_ends
-from seglab.data.texts import read_lines
+from seglab.data.suffixes import matching_suffixes
+from seglab.data.text_files import read_lines
 from seglab.data.voc import Samples, open_dataset
 from seglab.errors import ConfigError, DataError, SeglabError
 from seglab.schema import DataConfig, TrainConfig
@@ -171,11 +171,14 @@ def test_ends_of_names_are_found_in_time_that_grows_with_the_names() -> None:
     words = ["".join(letters[int(digit)] for digit in f"{n:05}") for n in range(20_000)]
     images = {f"{n}_{word}" for n, word in enumerate(words)}
     masks = {f"{n}_{word}x" for n, word in enumerate(words)}
-    assert name_ends(images, masks, mixed=False) is None
-    assert name_ends(images | masks, images | masks, mixed=True) is None
-    assert name_ends(images, {f"{name}_mask" for name in images}, mixed=False) == ("", "_mask")
+    assert matching_suffixes(images, masks, mixed=False) is None
+    assert matching_suffixes(images | masks, images | masks, mixed=True) is None
+    assert matching_suffixes(images, {f"{name}_mask" for name in images}, mixed=False) == (
+        "",
+        "_mask",
+    )
     both = {"a_im", "b_im", "a_gt", "b_gt"}
-    assert name_ends(both, both, mixed=True) == ("_im", "_gt")
+    assert matching_suffixes(both, both, mixed=True) == ("_im", "_gt")
 
 
 def test_a_sample_is_printed_in_a_line_and_a_missing_one_is_an_index_error(tmp_path: Path) -> None:
@@ -357,7 +360,7 @@ def test_a_file_name_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     for split in ("train", "val"):
         path = tmp_path / f"data/{split}.json"
         path.write_text(path.read_text().replace('"a.png"', json.dumps(name)))
-    assert "leads out of its folder" in refused(tmp_path / "data", "data=coco")
+    assert "leaves its folder" in refused(tmp_path / "data", "data=coco")
 
 
 @pytest.mark.parametrize(
@@ -383,6 +386,17 @@ def test_the_size_in_the_file_is_that_of_the_image(tmp_path: Path) -> None:
     said = refused(tmp_path / "data", "data=coco")
     assert "train.json: a.png: 24x20 pixels, but" in said
     assert said.endswith("a.png has 25x20")
+
+
+def test_what_is_there_in_place_of_a_missing_file_is_named(tmp_path: Path) -> None:
+    coco_of(tmp_path / "data", [], (20, 24))
+    for name in ("train", "val"):
+        (tmp_path / f"data/{name}.json").rename(tmp_path / f"data/{name}_2017.json")
+    said = refused(tmp_path / "data", "data=coco", "data.classes=[background,weed]")
+    assert said == (
+        f"{tmp_path}/data/train.json: No such file or directory; there is train_2017.json, "
+        "val_2017.json; give data.annotations"
+    )
 
 
 @pytest.mark.parametrize("side", [8_000, 10**7])
@@ -476,8 +490,14 @@ def test_the_order_of_merged_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("data.ignore_classes=[laef]", "data.ignore_classes: 'laef' is no class; there is leaf"),
-        ("data.merge_classes={a: [waed]}", "data.merge_classes.a: 'waed' is no class; there is"),
+        (
+            "data.ignore_classes=[laef]",
+            "data.ignore_classes: 'laef' is not a class; the classes are leaf",
+        ),
+        (
+            "data.merge_classes={a: [waed]}",
+            "data.merge_classes.a: 'waed' is not a class; the classes are",
+        ),
         ("data.merge_classes={a: [leaf], b: [leaf]}", "data.merge_classes.b: 'leaf' is ignored or"),
         ("data.ignore_classes=[leaf,weed,stone]", "leave 1 of 4 classes"),
     ],

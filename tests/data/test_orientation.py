@@ -183,7 +183,7 @@ def test_masks_that_fit_either_way_are_listed_by_the_check_and_counted_by_a_run(
         )  # fmt: skip
         assert answer.code == 0, answer.err
         (line,) = [line for line in answer.out.splitlines() if "EXIF" in line]
-        assert line.startswith("warning: 2 images, such as 000002, are turned")
+        assert line.startswith("warning: 2 images, such as 000002, are rotated")
 
     turn(images / "000004.jpg", 8)
     checked = seglab_cli("data", "check", "data=voc2007", "data.root=data")

@@ -55,9 +55,9 @@ def write_pages(path: Path, *pages: np.ndarray) -> Path:
     return path
 
 
-def refused(path: Path, form: PixelFormat) -> str:
+def refused(path: Path, pixel_format: PixelFormat) -> str:
     with pytest.raises(DataError) as caught:
-        read_image(path, form)
+        read_image(path, pixel_format)
     text = str(caught.value)
     assert str(path) in text
     assert "\n" not in text
@@ -125,8 +125,8 @@ def test_channels_are_taken_as_they_are(tmp_path: Path) -> None:
 def test_pages_are_channels(tmp_path: Path, channels: int) -> None:
     planes = RNG.integers(0, 256, (channels, 5, 7), dtype=np.uint8)
     path = write_pages(tmp_path / "a.tif", *planes)
-    form = PixelFormat(channels)
-    np.testing.assert_array_equal(read_image(path, form), np.moveaxis(planes, 0, -1))
+    pixel_format = PixelFormat(channels)
+    np.testing.assert_array_equal(read_image(path, pixel_format), np.moveaxis(planes, 0, -1))
     assert image_size(path) == (5, 7)
     deep = write_pages(tmp_path / "b.tif", *(plane.astype(np.uint16) * 257 for plane in planes))
     scaled = read_image(deep, PixelFormat(channels, (0, 65535)))
@@ -135,7 +135,7 @@ def test_pages_are_channels(tmp_path: Path, channels: int) -> None:
     fewer = refused(path, PixelFormat(channels - 1))
     assert f"{channels} or more pages" in fewer
     odd = write_pages(tmp_path / "c.tif", *planes[1:], planes[0, :4])
-    assert "all of one size" in refused(odd, form)
+    assert "all of one size" in refused(odd, pixel_format)
 
 
 def test_what_pillow_reads_in_part_is_refused_rather_than_cut_off(tmp_path: Path) -> None:

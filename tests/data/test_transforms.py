@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seglab.data.datamodule import TrainSet
+from seglab.data.datamodule import TrainSet, collate
 from seglab.data.transforms import (
     FILL,
     JointTransform,
@@ -317,3 +317,29 @@ def test_hue_turns_colours_and_keeps_luma(amount: float) -> None:
     grey = image[:1].expand(3, -1, -1)
     assert changed(grey, 0, 0, 0, amount).equal(grey.float())
     assert changed(grey, 0, 0, amount, 0).equal(grey.float())
+
+
+def test_without_a_crop_size_images_stay_whole_and_a_batch_is_padded_to_its_largest() -> None:
+    rng = np.random.default_rng(0)
+    sizes, items = [(6, 9), (8, 5)], []
+    for number, size in enumerate(sizes):
+        image = torch.from_numpy(rng.integers(0, 256, (3, *size), np.uint8))
+        maps = torch.from_numpy(rng.integers(0, 5, (2, *size), np.uint8))
+        whole = JointTransform(None, (1.0, 1.0), 0.0, 0.0)(image, maps, rng)
+        assert all(one.equal(given) for one, given in zip(whole, (image, maps), strict=True))
+        halved = JointTransform(None, (0.5, 0.5), 0.0, 0.0)(image, maps, rng)
+        assert halved[1].shape == (2, round(size[0] / 2), round(size[1] / 2))
+        items.append((number, "ab"[number], *whole))
+    batch = collate(items, fill=(1, 2, 3))
+    assert batch.image.shape == (2, 3, 8, 9)
+    assert batch.instance_map is not None
+    for number, (height, width) in enumerate(sizes):
+        _, _, image, maps = items[number]
+        assert batch.image[number, :, :height, :width].equal(image)
+        assert batch.class_map[number, :height, :width].equal(maps[0])
+        assert batch.instance_map[number, :height, :width].equal(maps[1])
+        outside = torch.ones(8, 9, dtype=torch.bool)
+        outside[:height, :width] = False
+        assert batch.image[number][:, outside].unique(dim=1).tolist() == [[1], [2], [3]]
+        assert batch.class_map[number][outside].unique().tolist() == [255]
+        assert batch.instance_map[number][outside].unique().tolist() == [255]

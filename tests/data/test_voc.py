@@ -68,11 +68,11 @@ def test_lists_with_stray_bytes(tree: Tree, text: bytes) -> None:
     [
         ("", "empty"),
         (" \n\r\n", "empty"),
-        ("a\nb\n a\n", "id 'a' stands twice"),
-        ("a\n../a\n", "'../a' leads out of its folder"),
-        ("a\nb/../../a\n", "leads out of its folder"),
-        ("/etc/a\n", "'/etc/a' leads out of its folder"),
-        ("a\0\n", "leads out of its folder"),
+        ("a\nb\n a\n", "id 'a' is listed twice"),
+        ("a\n../a\n", "'../a' leaves its folder"),
+        ("a\nb/../../a\n", "leaves its folder"),
+        ("/etc/a\n", "'/etc/a' leaves its folder"),
+        ("a\0\n", "leaves its folder"),
         ("a\n./a\n", "'./a' is another spelling of 'a'"),
         ("a\nb//c\n", "'b//c' is another spelling of 'b/c'"),
         ("a" * 300, "too long"),
@@ -102,10 +102,10 @@ def test_ids_may_lie_in_folders(tree: Tree) -> None:
 def test_a_list_that_is_not_there(tree: Tree) -> None:
     said = refused(tree, "test")
     assert str(tree.list("test")) in said
-    assert "there is train, val" in said
+    assert "available: train, val" in said
     tree.list("train").unlink()
     tree.list("val").unlink()
-    assert "there is none" in refused(tree)
+    assert "available: none" in refused(tree)
 
 
 def test_any_list_file_is_a_split(tree: Tree, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_255_classes_use_every_value_but_void(tree: Tree) -> None:
 def test_a_class_list_that_is_none(tree: Tree) -> None:
     with pytest.raises(ConfigError, match="0 classes"):
         voc(tree, classes=[])
-    with pytest.raises(ConfigError, match="'x' stands twice"):
+    with pytest.raises(ConfigError, match="'x' is listed twice"):
         voc(tree, classes=["x", "x"])
 
 

@@ -66,9 +66,9 @@ SPOILED = {
         lambda voc: (voc / "ImageSets/Segmentation/train.txt").write_text("\n \n"),
         ["train.txt", "empty"],
     ),
-    "an id that stands twice": (
+    "an id that is listed twice": (
         lambda voc: (voc / "ImageSets/Segmentation/train.txt").write_text("000001\n000001\n"),
-        ["train.txt", "'000001' stands twice"],
+        ["train.txt", "'000001' is listed twice"],
     ),
     "an id without an image": (
         lambda voc: (voc / "JPEGImages/000002.jpg").unlink(),

@@ -72,7 +72,7 @@ def test_a_right_run_is_shown_whatever_its_size(
     assert answer.out.endswith("# run: would start\n")
     several = seglab_cli("train", "--dry-run", *arguments, "trainer.devices=3")
     assert several.code == 2
-    assert "3 processes need 12 samples a step" in several.last_line
+    assert "3 processes need 12 samples per step" in several.last_line
     built_in = seglab_cli("train", "--dry-run", "data.synth.seed=8765", "data.synth.train=9")
     assert built_in.code == 0, built_in.err
     assert files(tmp_path, own_cache) == before, "the built-in data is not made either"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
+from helpers.faults import armed
 
 WARM_UP = ["schedule.warmup_steps=0"]
 STEPS = 2
@@ -98,6 +101,28 @@ def test_a_new_schedule_covers_the_added_epochs_and_is_resumed_after_an_interrup
     assert rates(tmp_path / "run") == rates(tmp_path / "whole")
 
 
+class Snapshots(L.Callback):
+    """Copies the run folder as an epoch starts, which is what SIGKILL would leave."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        shutil.copytree("run", f"killed{trainer.current_epoch}")
+
+
+def test_a_run_that_is_killed_while_it_is_extended_comes_to_the_same_weights(
+    train: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert train("run", 1, *WARM_UP).code == 0
+    with armed(Snapshots()):
+        assert train("run", 3, *WARM_UP).code == 0
+    for epoch in (1, 2):  # before the first checkpoint of the extension, and after it
+        killed = tmp_path / f"killed{epoch}"
+        assert json.loads((killed / "status.json").read_text())["status"] == "started"
+        answer = train(killed.name, 3, *WARM_UP)
+        assert answer.code == 0, answer.err
+        assert same_weights(killed, tmp_path / "run")
+        assert rates(killed) == rates(tmp_path / "run")
+
+
 def test_without_a_restart_the_last_rates_stay_however_often_a_run_is_extended(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -152,7 +177,7 @@ def test_an_extension_is_planned_and_refused_by_name(
     assert train("best", 1, "checkpoints=best").code == 0
     answer = train("best", 3, "checkpoints=best")
     assert answer.code == 2
-    assert "best has finished 1 epochs and kept no last.ckpt" in answer.last_line
+    assert "best has finished 1 epochs and has no last.ckpt" in answer.last_line
     assert json.loads((tmp_path / "best/status.json").read_text())["status"] == "finished"
 
 

@@ -182,6 +182,52 @@ def test_nothing_is_overwritten_or_half_written(seglab_cli: Cli, tmp_path: Path)
     assert seglab_cli("data", "import", "src", "output=out", *keys).code == 0
 
 
+def test_a_link_beside_the_masks_brings_no_other_file_along(
+    seglab_cli: Cli, tmp_path: Path
+) -> None:
+    exports.write_cvat(tmp_path / "src", scenes(6))
+    (tmp_path / "src/Annotations").mkdir()
+    (tmp_path / "key").write_text("-----BEGIN PRIVATE KEY-----")
+    image = next((tmp_path / "src/JPEGImages").iterdir())
+    (tmp_path / f"src/Annotations/{image.stem}.xml").symlink_to(tmp_path / "key")
+    answer = seglab_cli("data", "import", "src", "output=out")
+    assert answer.code == 1
+    assert f"src/Annotations/{image.stem}.xml: not a well-formed annotation" in answer.last_line
+    assert "PRIVATE" not in answer.out + answer.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "c ", '"q d"', "x\u2028y"])
+def test_a_name_that_no_list_can_hold_is_refused(
+    seglab_cli: Cli, tmp_path: Path, tiny: list[str], name: str
+) -> None:
+    folders(tmp_path / "src", scenes(6))
+    for path in [*(tmp_path / "src").rglob("*.*")]:
+        if path.stem == "field 05":
+            path.rename(path.with_stem(name))
+    answer = seglab_cli("data", "import", "src", "output=out", NAMES)
+    assert answer.code == 1
+    assert "a list of ids cannot hold this name" in answer.last_line
+    assert not (tmp_path / "out").exists()
+    keys = ["data=pairs", "data.root=src", "data.image_dir=Images", "data.mask_dir=Labels", NAMES]
+    own = [one for one in tiny if not one.startswith("data.synth")]
+    answer = seglab_cli("train", *keys, *own, "data.val_fraction=0.25", "hydra.run.dir=run")
+    assert answer.code == 1
+    assert "a list of ids cannot hold this name" in answer.last_line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_photograph_is_no_mask(seglab_cli: Cli, tmp_path: Path) -> None:
+    folders(tmp_path / "src", scenes(6))
+    noise = np.random.default_rng(0).integers(0, 256, (150, 150, 3), np.uint8)
+    for path in [*(tmp_path / "src").rglob("*.*")]:
+        path.unlink()
+        save(noise, path.with_suffix(".png"))
+    answer = seglab_cli("data", "import", "src", "output=out")
+    assert answer.code == 1
+    assert "colours; is this a mask, or a photograph?" in answer.last_line
+
+
 def test_what_is_missing_is_asked_for(seglab_cli: Cli, tmp_path: Path) -> None:
     answer = seglab_cli("data", "import", "src", "output=out")
     assert "src: no such folder" in answer.last_line

@@ -199,12 +199,12 @@ def test_a_value_that_is_not_named_is_an_error_with_its_place(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("{0: background, 256: person}", "'256' is no mask value"),
-        ("{0: background, 1/2: person}", "'1/2' is no mask value"),
-        ("{0: background, x: person}", "'x' is no mask value"),
-        ("{0: background, -1: person}", "'-1' is no mask value"),
+        ("{0: background, 256: person}", "'256' is not a mask value"),
+        ("{0: background, 1/2: person}", "'1/2' is not a mask value"),
+        ("{0: background, x: person}", "'x' is not a mask value"),
+        ("{0: background, -1: person}", "'-1' is not a mask value"),
         ("{0: background, 1: void}", "1 classes"),
-        ("{0: background, 0/0/0: person, 00/0/0: person}", "are one value"),
+        ("{0: background, 0/0/0: person, 00/0/0: person}", "are the same value"),
         ("[background,person]", "data.mask_values"),
         ("person", "data.mask_values"),
         ("{0: background, 255: null}", "data.mask_values"),

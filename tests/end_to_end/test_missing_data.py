@@ -60,7 +60,7 @@ def test_missing_data_is_found_before_torch_is_imported(
         tmp_path, [*arguments, "data.root=data", "data.val_split=no", "data.train_split=no"]
     )
     assert answer.returncode == 1, answer.stderr
-    assert "no.txt: no such list; there is train, trainval, val" in answer.stdout + answer.stderr
+    assert "no.txt: no such list; available: train, trainval, val" in answer.stdout + answer.stderr
 
     shutil.rmtree(voc / "JPEGImages")
     answer = without_torch(tmp_path, [*arguments, "data.root=data"])

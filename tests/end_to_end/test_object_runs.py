@@ -114,7 +114,7 @@ def test_evaluate_and_predict_agree_with_the_run(
 def test_a_model_of_class_maps_finds_no_objects(tiny: list[str], tmp_path: Path) -> None:
     run = seglab.fit(*tiny, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/run")
     model = seglab.load(run.folder / "checkpoints/last.ckpt")
-    with pytest.raises(ValueError, match="tells no objects apart"):
+    with pytest.raises(ValueError, match="predicts class maps, not objects"):
         model.detect(np.zeros((40, 50, 3), np.uint8))
 
 

@@ -165,9 +165,9 @@ def unfinished(run: Path) -> None:
         (change("lr_schedulers", []), "no lr_schedulers"),
         (change("callbacks", {}), "no callbacks"),
         (change("callbacks", {"Other": {"best": 1}}), "no best score"),
-        (change("loops", {}), "its loops tell no step"),
-        (change("loops", [1]), "its loops tell no step"),
-        (change("global_step", "3"), "its step or epoch is no number"),
+        (change("loops", {}), "its loops contain no step"),
+        (change("loops", [1]), "its loops contain no step"),
+        (change("global_step", "3"), "its step or epoch is not a number"),
     ],
 )
 def test_a_run_is_not_resumed_from_a_part_of_its_state(
@@ -210,7 +210,7 @@ def test_a_checkpoints_threads_are_known_and_possible(
     refused(seglab_cli("evaluate", LAST, "hydra.run.dir=c"), 1, "has no trainer.threads")
     content[KEY] = [content[KEY]]
     torch.save(content, path)
-    refused(seglab_cli("evaluate", LAST, "hydra.run.dir=c"), 1, "its configuration is no group")
+    refused(seglab_cli("evaluate", LAST, "hydra.run.dir=c"), 1, "configuration is not a mapping")
 
 
 def test_a_checkpoint_names_no_list_outside_its_data(

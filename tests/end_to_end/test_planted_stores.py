@@ -128,7 +128,7 @@ def test_what_belongs_to_somebody_else_is_refused(
         os.chown(path, STRANGER, STRANGER)
         answer = train("hydra.run.dir=again")
         assert answer.code == 1
-        assert f"{path}: made by another user; delete it" in answer.last_line
+        assert f"{path}: owned by another user; delete it" in answer.last_line
         os.chown(path, 0, 0)
 
     os.chown(cache, STRANGER, STRANGER)
@@ -143,7 +143,7 @@ def test_what_belongs_to_somebody_else_is_refused(
     os.chown(made / "VOC2007", STRANGER, STRANGER)
     answer = seglab_cli("data", "show", "data.synth.train=2")
     assert answer.code == 1
-    assert f"{made / 'VOC2007'}: made by another user" in answer.last_line
+    assert f"{made / 'VOC2007'}: owned by another user" in answer.last_line
 
 
 def move_behind_a_link(path: Path, elsewhere: Path) -> Path:
@@ -232,7 +232,7 @@ def test_a_changed_mask_of_equal_size_and_time_is_found_by_the_check(
         checked = seglab_cli("data", "check", *DATA)
         assert checked.code == 1
         assert "SegmentationClass/000002.png: its content changed" in checked.out
-        assert "touch it" in checked.out
+        assert "run touch on it" in checked.out
     os.utime(path)
     assert seglab_cli("data", "check", *DATA).code == 0
 

@@ -200,7 +200,7 @@ def test_a_wrong_value_is_one_line_from_several_processes_too(
     many = ["trainer.devices=2", "data.batch_size=8"]
     done = command(tmp_path, "train", *tiny, *many, "hydra.run.dir=run")
     assert done.returncode == 2, done.stdout + done.stderr
-    said = "seglab: error: data.batch_size=8: 2 processes need 16 samples a step; the train split"
+    said = "seglab: error: data.batch_size=8: 2 processes need 16 samples per step; the train split"
     assert done.stderr.splitlines()[-1].startswith(said)
     assert "Traceback" not in done.stderr
 

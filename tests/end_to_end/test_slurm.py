@@ -114,3 +114,37 @@ def first_saved(sweep: Path, process: subprocess.Popen[str]) -> tuple[str, Path]
                     return submitted.name.split("_")[0], folder
         time.sleep(0.1)
     raise TimeoutError
+
+
+@pytest.mark.slow
+def test_the_tasks_of_a_job_are_queued_again_and_resumed_together(
+    tmp_path: Path, tiny: list[str]
+) -> None:
+    job = [*tiny, "trainer.threads=1", "trainer.max_epochs=30", "data.batch_size=2"]
+    job += ["+callbacks.slow={_target_:helpers.trouble.Slow,seconds:0.3}", "logger=csv"]
+    job += ["+callbacks.witness={_target_:helpers.witness.Witness}"]
+    whole = start(tmp_path, "train", *job, "trainer.devices=2", "hydra.run.dir=whole")
+    out, err = whole.communicate(timeout=300)
+    assert whole.returncode == 0, out + err
+    arguments = ["seed=0,1", "trainer.num_nodes=2", "sweep.name=study", "hydra/launcher=slurm"]
+    arguments += ["hydra.launcher.nodes=1", "hydra.launcher.tasks_per_node=2"]
+    arguments += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=30"]
+    sweep = start(tmp_path, "train", "-m", *job, *arguments)
+    try:
+        number, folder = first_saved(tmp_path / "sweeps/study", sweep)
+        subprocess.run(["scancel", "--signal=USR2", number], check=True)
+        out, err = sweep.communicate(timeout=500)
+    finally:
+        sweep.kill()
+    log = (folder / "log.txt").read_text()
+    assert sweep.returncode == 0, out + err + log
+    assert "Caught signal SIGUSR2" in log, "submitit was asked to queue it again"
+    for epoch in range(1, 31):
+        assert log.count(f"epoch {epoch:>2}/30 ") == 1, "the first task alone shows progress"
+    seen = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert seen[0].pop("pid") != seen[1].pop("pid")
+    assert seen[0] == seen[1]
+    assert (seen[0]["world_size"], seen[0]["used_threads"]) == (2, [1])
+    (same,) = folder.parent.glob("seed_0-*")
+    for name in ("metrics.json", "metrics.csv"):
+        assert (same / name).read_text() == (tmp_path / "whole" / name).read_text()

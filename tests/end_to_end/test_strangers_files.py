@@ -197,6 +197,11 @@ def test_a_regular_expression_of_a_stranger_is_not_matched(
     answer = seglab_cli("evaluate", f"checkpoint={trained}", "hydra.run.dir=ev2")
     assert answer.code == 1
     assert "val.txt: refused: a symbolic link" in answer.last_line
+    (tmp_path / "trained/splits").rename(tmp_path / "elsewhere")
+    (tmp_path / "trained/splits").symlink_to(tmp_path / "elsewhere")
+    answer = seglab_cli("evaluate", f"checkpoint={trained}", "hydra.run.dir=ev3")
+    assert answer.code == 1
+    assert "splits: refused: a link that leads out of" in answer.last_line
 
 
 @pytest.mark.parametrize("command", [["data", "check"], ["data", "stats"], ["data", "show"]])
@@ -260,9 +265,9 @@ def test_the_environment_is_not_read_for_a_stranger(
     path = altered(model__name="${oc.env:A_SECRET}")
     answer = seglab_cli("evaluate", f"checkpoint={path}", "trust=true", "hydra.run.dir=ev")
     assert answer.code == 1
-    assert "model.name is to be resolved" in answer.last_line
+    assert "model.name contains an interpolation" in answer.last_line
     assert SECRET not in answer.out + answer.err
-    with pytest.raises(RunError, match="to be resolved"):
+    with pytest.raises(RunError, match="contains an interpolation"):
         seglab.load(path, trust=True)
 
 

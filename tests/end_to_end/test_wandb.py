@@ -180,6 +180,11 @@ def test_a_series_in_one_process_has_a_run_a_job_and_tells_the_one_that_failed(
     assert [run.config["seed"] for run in runs] == [0, 1, 2]
     assert ["seed=1" in run.run.display_name for run in runs] == [False, True, False]
     assert [len(run.values("val/mIoU")) for run in runs] == [2, 0, 2]
+    assert [len(run.alerts) for run in runs] == [0, 1, 0]
+    (alert,) = runs[1].alerts
+    assert (alert.level, "failed" in alert.title) == ("ERROR", True)
+    assert "out of luck" in alert.text
+    assert len({run.config["recipe"] for run in runs}) == 1, "the seed is no part of it"
     assert wandb.run is None
     kept = {"WANDB_SERVICE", "WANDB_ERROR_REPORTING"}  # its own process, and its telemetry
     changed = {name for name in os.environ if os.environ[name] != environment.get(name)}
@@ -365,6 +370,12 @@ def test_a_run_is_logged_online_and_resumed_there_as_the_same_run(
         rows = server.history[run_id]
         assert [rows[line]["step"] for line in sorted(rows)] == [0, 1, 2, 3, 3]
         assert server.exit_codes[run_id] == 0
+        (data,) = [one for one in server.artifacts if one["artifactTypeName"] == "dataset"]
+        assert data["artifactCollectionName"] == "data-synthetic"
+        config = json.loads(server.runs[run_id]["config"])
+        known = {split: config[f"data.fingerprint.{split}"]["value"] for split in ("train", "val")}
+        assert json.loads(data["metadata"]) == {"fingerprint": known}
+        assert "UseArtifact" in server.requests
     assert [read_run(file).run.run_id for file in run_files(tmp_path / "run")] == [run_id] * 2
 
 
@@ -434,6 +445,8 @@ def test_evaluate_and_predict_are_runs_of_their_own_kind(
     assert (logged.run.job_type, logged.run.run_group) == ("evaluate", "g")
     assert logged.run.display_name == "padded_cnn synthetic flip=true"
     assert logged.config["checkpoint"] == "run/checkpoints/last.ckpt"
+    assert logged.config["parent.checkpoint"] == "run/checkpoints/last.ckpt"
+    assert logged.config["parent.run"] == the_run(tmp_path / "run").run.run_id
     assert logged.config["split"] == "val"
     own = metrics(tmp_path / "ev")
     assert logged.values("val/mIoU") == [own["val/mIoU"]]
@@ -541,3 +554,52 @@ def test_an_agent_of_a_sweep_calls_seglab_as_sweep_yaml_says(
         assert server.exit_codes == {"given1": 0}
         assert "val/mIoU" in server.history["given1"][0]
     assert the_run(tmp_path / "run").config["optimizer.lr"] == 0.002
+
+
+def test_a_loss_that_is_not_finite_is_an_alert(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    answer = seglab_cli("train", *tiny, "optimizer.lr=1e30", "hydra.run.dir=run")
+    assert answer.code == 1
+    (alert,) = the_run(tmp_path / "run").alerts
+    assert alert.title.endswith(": the loss is not finite")
+
+
+def test_the_best_checkpoint_is_linked_to_a_registry(
+    seglab_cli: Callable[..., Any], tiny: list[str], online: Callable[[str], None]
+) -> None:
+    wanted = ["logger.registry=wandb-registry-model/fcn8s", "hydra.run.dir=run"]
+    answer = seglab_cli("train", *tiny, *wanted)
+    assert answer.code == 2
+    assert "needs logger.checkpoints=true" in answer.last_line
+    wanted.append("logger.checkpoints=true")
+    answer = seglab_cli("train", *tiny, *wanted, "logger.mode=offline")
+    assert answer.code == 0, answer.err
+    assert "W&B: not linked to wandb-registry-model/fcn8s" in answer.out
+    wandb.teardown()
+    with serving() as server:
+        online(server.url)
+        wanted[:2] = ["logger.registry=fcn8s", "hydra.run.dir=again"]
+        answer = seglab_cli("train", *tiny, *wanted)
+        assert answer.code == 0, answer.err
+        assert "not linked" not in answer.out
+        (link,) = server.links
+        models = [one for one in server.artifacts if one["artifactTypeName"] == "model"]
+        assert (link["entityName"], link["projectName"]) == ("team", "seglab")
+        assert link["artifactPortfolioName"] == "fcn8s"
+        best = server.artifacts[int(link["artifactID"])]
+        assert best in models
+        assert "best" in {alias["alias"] for alias in best["aliases"]}
+
+
+def test_a_fine_tuned_run_names_its_parent(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    assert seglab_cli("train", *tiny, "debug=one_step", "hydra.run.dir=run").code == 0
+    first = the_run(tmp_path / "run").run.run_id
+    weights = "model.weights=run/checkpoints/last.ckpt"
+    assert seglab_cli("train", *tiny, "debug=one_step", weights, "hydra.run.dir=tuned").code == 0
+    config = the_run(tmp_path / "tuned").config
+    assert (config["parent.checkpoint"], config["parent.run"]) == (
+        "run/checkpoints/last.ckpt", first
+    )  # fmt: skip

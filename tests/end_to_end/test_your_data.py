@@ -35,6 +35,8 @@ def write_all(folder: Path) -> None:
     exports.write_labelme(folder / "labelme", made)
     exports.write_pairs(folder / "colours", made)
     exports.write_coco(folder / "coco", made)
+    shutil.copytree(folder / "coco/train", folder / "coco1/images")
+    shutil.copy(folder / "coco/train.json", folder / "coco1/all.json")
     shutil.copytree(folder / "coco", folder / "coco2017")
     (folder / "coco2017/annotations").mkdir()
     for split in ("train", "val"):

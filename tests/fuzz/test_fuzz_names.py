@@ -18,7 +18,7 @@ from rich.console import Console
 from seglab.commands.compare import show
 from seglab.commands.tables import show_metrics
 from seglab.report import build
-from seglab.runtime.cells import FORMULA
+from seglab.runtime.csv_cells import FORMULA
 from seglab.runtime.spreadsheet import read_table, write_table
 
 PIECES = [

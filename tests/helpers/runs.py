@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from seglab.data.classes import flat_palette
-from seglab.run.evaluation import KeptEvaluation, sample_files, save_evaluation
+from seglab.run.evaluation import StoredEvaluation, sample_files, save_evaluation
 from seglab.run.paths import FIXED, WORST
 
 CLASSES = ("background", "circle", "square", "star")
@@ -95,7 +95,7 @@ def make_run(
 
 def evaluation(
     truth: np.ndarray, prediction: np.ndarray, ids: list[str], classes: Sequence[str]
-) -> KeptEvaluation:
+) -> StoredEvaluation:
     """Count class maps ``(N, H, W)`` into what a run keeps."""
     size = len(classes)
     pairs = (truth * size + prediction).reshape(len(ids), -1)
@@ -103,4 +103,4 @@ def evaluation(
     confusions = confusions.reshape(-1, size, size)
     both = confusions.diagonal(axis1=1, axis2=2)
     counts = np.stack([confusions.sum(2), confusions.sum(1), both], axis=1)
-    return KeptEvaluation(confusions.sum(0), counts, ids, list(classes))
+    return StoredEvaluation(confusions.sum(0), counts, ids, list(classes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,19 @@ class Slow(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         time.sleep(self.seconds)
+
+
+class Seen(L.Callback):
+    """Notes the samples of each step of this process in ``seenN.txt`` of the run folder.
+
+    A line is the step, an id, and digests of its augmented pixels and class map.
+    """
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        name = f"seen{trainer.global_rank}of{trainer.world_size}.txt"
+        with (Path(trainer.default_root_dir) / name).open("a") as file:
+            for one, *arrays in zip(batch.ids, batch.image, batch.class_map, strict=True):
+                digests = [sha256(array.contiguous().numpy()).hexdigest() for array in arrays]
+                file.write(f"{trainer.global_step} {one} {' '.join(digests)}\n")

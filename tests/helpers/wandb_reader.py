@@ -27,6 +27,7 @@ class Logged:
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, pb.MetricRecord] = field(default_factory=dict)
     artifacts: list[pb.ArtifactRecord] = field(default_factory=list)
+    alerts: list[pb.AlertRecord] = field(default_factory=list)
     exit_code: int | None = None
 
     def values(self, key: str) -> list[Any]:
@@ -79,6 +80,8 @@ def read_run(path: Path) -> Logged:
             logged.metrics[record.metric.name or record.metric.glob_name] = record.metric
         elif kind == "artifact":
             logged.artifacts.append(record.artifact)
+        elif kind == "alert":
+            logged.alerts.append(record.alert)
         elif kind == "exit":
             logged.exit_code = record.exit.exit_code
     return logged

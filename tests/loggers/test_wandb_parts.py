@@ -28,7 +28,17 @@ CLASSES = ("background", "leaf", "weed")
 
 def test_the_examples_of_names_hold() -> None:
     assert doctest.testmod(facts).failed == 0
-    assert doctest.testmod(facts).attempted == 2
+    assert doctest.testmod(facts).attempted == 3
+
+
+def test_what_was_tuned_is_named_without_dots() -> None:
+    settings = {
+        "optimizer.lr": 0.1, "data.batch_size": 4, "model.net.channels": 8, "seed": 1,
+        "data.root": "/far", "data.scale": [1.0, 2.0],
+    }  # fmt: skip
+    given = ["model.net.channels=8", "seed=1", "data.root=/far", "data.scale=[1,2]", "model=fcn8s"]
+    found = facts.tuned(settings, given)
+    assert found == {"lr": 0.1, "batch_size": 4, "channels": 8}
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,10 @@ def plain_miou(counts: np.ndarray) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def plain_interval(value: float, without_each: list[float]) -> tuple[float, float]:
+def plain_interval(value: float, leave_one_out: list[float]) -> tuple[float, float]:
     """Return the jackknife's interval by Efron and Tibshirani's formulas, chapter 11."""
-    n, middle = len(without_each), statistics.fmean(without_each)
-    error = math.sqrt((n - 1) / n * sum((one - middle) ** 2 for one in without_each))
+    n, middle = len(leave_one_out), statistics.fmean(leave_one_out)
+    error = math.sqrt((n - 1) / n * sum((one - middle) ** 2 for one in leave_one_out))
     ends = []
     for centre in (value, value - (n - 1) * (middle - value)):
         ends += [centre - 1.959964 * error, centre + 1.959964 * error]
@@ -164,11 +164,11 @@ def test_the_paired_difference_leaves_the_same_image_out_of_both():
     other[:, 0] = one[:, 0]
     totals = one.sum(0), other.sum(0)
     difference = plain_miou(totals[0]) - plain_miou(totals[1])
-    without_each = [
+    leave_one_out = [
         plain_miou(totals[0] - a) - plain_miou(totals[1] - b)
         for a, b in zip(one, other, strict=True)
     ]
-    expected = (difference, *plain_interval(difference, without_each))
+    expected = (difference, *plain_interval(difference, leave_one_out))
     assert paired_difference(one, other) == pytest.approx(expected, rel=1e-6)
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from seglab.models.channels import adapted, with_channels
+from seglab.models.channels import adapt_channels, with_channels
 from seglab.models.fcn import FCN
 from seglab.models.mask_rcnn import MaskRCNN
 from seglab.models.padded_cnn import PaddedCNN
-from seglab.models.weights import fill
+from seglab.models.weights import load_matching
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 5, 7])
@@ -18,7 +18,7 @@ def test_weights_are_adapted_as_timm_does(channels: int) -> None:
     timm = pytest.importorskip("timm.models")
     weight = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     expected = timm.adapt_input_conv(channels, weight)
-    torch.testing.assert_close(adapted(weight, channels), expected)
+    torch.testing.assert_close(adapt_channels(weight, channels), expected)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -66,11 +66,13 @@ def test_a_net_without_such_a_layer_is_refused() -> None:
 def test_pretrained_weights_are_adapted_and_it_is_reported(channels: int) -> None:
     source = FCN(5, "mobilenet_v2", 32)
     net = with_channels(FCN(5, "mobilenet_v2", 32), channels)
-    report = fill(net, source.state_dict(), "a.pth")
+    report = load_matching(net, source.state_dict(), "a.pth")
     name = "backbone.features.0.0.weight"
     assert report.adapted == (name,)
     assert name in report.loaded
     assert report.replaced == report.missing == ()
-    torch.testing.assert_close(net.state_dict()[name], adapted(source.state_dict()[name], channels))
+    torch.testing.assert_close(
+        net.state_dict()[name], adapt_channels(source.state_dict()[name], channels)
+    )
     assert "adapted from RGB to the channels of the data, as timm does: " in str(report)
     assert "backbone.features.0.0 (1)" in str(report)

@@ -7,7 +7,7 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 
 from seglab.models.fcn import FCN
 from seglab.models.mask_rcnn import FeaturePyramid, MaskRCNN
-from seglab.models.weights import fill
+from seglab.models.weights import load_matching
 
 SMALL = {"channels": 16, "box_head": 32, "mask_layers": 1}
 
@@ -89,7 +89,7 @@ def test_classification_weights_and_an_fcn_fill_the_backbone_below_the_pyramid(
 ) -> None:
     for source in (get_model("mobilenet_v2"), FCN(7, "mobilenet_v2")):
         state = source.state_dict()
-        report = fill(net, state, "a.pth")
+        report = load_matching(net, state, "a.pth")
         assert len(report.loaded) == 312
         name = "features.18.0.weight"
         own = net.backbone.body.state_dict()[name]
@@ -99,7 +99,7 @@ def test_classification_weights_and_an_fcn_fill_the_backbone_below_the_pyramid(
 def test_weights_of_91_classes_leave_only_the_heads() -> None:
     coco = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91)
     voc = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=21)
-    report = fill(voc, coco.state_dict(), "coco.pth")
+    report = load_matching(voc, coco.state_dict(), "coco.pth")
     assert report.missing == report.unexpected == ()
     heads = {name.rpartition(".")[0] for name in report.replaced}
     assert heads == {

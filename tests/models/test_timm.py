@@ -19,7 +19,7 @@ from seglab.errors import ConfigError, RunError
 from seglab.models import FCN, MaskRCNN, PadToMultiple
 from seglab.models.backbones import Backbone, TimmBackbone, build_backbone, mean_and_std
 from seglab.models.channels import with_channels
-from seglab.models.weights import fill, load_pretrained
+from seglab.models.weights import load_matching, load_pretrained
 from seglab.schema import ModelConfig, TrainConfig
 from seglab.tasks.parameters import freeze_norms
 
@@ -49,7 +49,7 @@ def test_maps_are_timms_own(name: str) -> None:
 def test_names_are_those_of_the_whole_net(name: str) -> None:
     whole = timm.create_model(name).state_dict()
     net = FCN(5, f"timm/{name}")
-    report = fill(net, whole, "a file")
+    report = load_matching(net, whole, "a file")
     assert {f"backbone.net.{key}" for key in whole} >= {*report.loaded}
     assert [key for key in report.missing if key.startswith("backbone.")] == []
     assert torch.equal(net.state_dict()[report.loaded[0]], whole[next(iter(whole))])
@@ -67,7 +67,7 @@ def test_a_safetensors_file_fills_a_mask_rcnn(tmp_path: Path) -> None:
 
 def test_a_trained_fcn_fills_a_mask_rcnn() -> None:
     fcn, net = FCN(5, LITE), MaskRCNN(5, LITE)
-    report = fill(net, fcn.state_dict(), "a file")
+    report = load_matching(net, fcn.state_dict(), "a file")
     assert {*report.loaded} == {key for key in net.state_dict() if ".body.net." in key}
     first = "net.conv_stem.weight"
     own = net.state_dict()[f"backbone.body.{first}"]
@@ -178,7 +178,7 @@ def test_published_weights_are_downloaded(hub: nn.Module, weights: str) -> None:
 def test_weights_that_cannot_be_had(hub: nn.Module) -> None:
     backbone = "timm/test_resnet"
     with pytest.raises(
-        RunError, match=r"=DEFAULT: timm/test_resnet cannot be had .*model.weights="
+        RunError, match=r"=DEFAULT: timm/test_resnet cannot be downloaded .*model.weights="
     ):
         load_pretrained(FCN(5, backbone), {"backbone": backbone}, "DEFAULT")
 
@@ -208,7 +208,7 @@ def test_a_decoder_of_another_library_takes_timms_weights_and_any_size() -> None
         smp.DeepLabV3Plus("tu-tf_efficientnet_lite0", encoder_weights=None, classes=5)
     )
     whole = timm.create_model("tf_efficientnet_lite0").state_dict()
-    report = fill(net, whole, "a file")
+    report = load_matching(net, whole, "a file")
     assert {*report.loaded} == {key for key in net.state_dict() if ".encoder." in key}
     net.eval()
     image = torch.randn(1, 3, 70, 101)

@@ -15,7 +15,7 @@ from torchvision.models import get_model, get_model_weights
 
 from seglab.errors import ConfigError, RunError
 from seglab.models.fcn import FCN
-from seglab.models.weights import fill, load_pretrained, read_state
+from seglab.models.weights import load_matching, load_pretrained, read_state
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def same(net: nn.Module, state: dict[str, torch.Tensor], prefix: str = "") -> bo
 
 def test_a_classification_net_fills_the_backbone(imagenet: dict[str, torch.Tensor]) -> None:
     net = FCN(5, "mobilenet_v2")
-    report = fill(net, imagenet, "a.pth")
+    report = load_matching(net, imagenet, "a.pth")
     features = {name: value for name, value in imagenet.items() if name.startswith("features.")}
     assert same(net.backbone, features)
     assert len(report.loaded) == len(features) == 312
@@ -50,7 +50,7 @@ def test_a_whole_net_of_other_classes_leaves_its_heads(imagenet: dict[str, torch
     other, net = FCN(9, "mobilenet_v2", 32), FCN(5, "mobilenet_v2", 32)
     other.load_state_dict({f"backbone.{k}": v for k, v in imagenet.items()}, strict=False)
     nn.init.ones_(other.score32.weight)
-    report = fill(net, other.state_dict(), "b.pth")
+    report = load_matching(net, other.state_dict(), "b.pth")
     assert report.replaced == ("score32.weight", "score32.bias")
     assert report.missing == report.unexpected == ()
     assert not net.score32.weight.any()
@@ -60,7 +60,7 @@ def test_a_whole_net_of_other_classes_leaves_its_heads(imagenet: dict[str, torch
 def test_vggs_classifier_fills_the_convolutions() -> None:
     state = get_model("vgg11").state_dict()
     net = FCN(5, "vgg11")
-    report = fill(net, state, "c.pth")
+    report = load_matching(net, state, "c.pth")
     assert report.unexpected == ("classifier.6.weight", "classifier.6.bias")
     fc6 = state["classifier.0.weight"].view(4096, 512, 7, 7)
     assert torch.equal(net.backbone.classifier[0].weight, fc6)
@@ -68,7 +68,7 @@ def test_vggs_classifier_fills_the_convolutions() -> None:
 
 def test_another_net_altogether_is_refused(imagenet: dict[str, torch.Tensor]) -> None:
     with pytest.raises(RunError, match=r"model.weights=d.pth: of another net: not one tensor fits"):
-        fill(nn.Conv2d(3, 3, 1), imagenet, "d.pth")
+        load_matching(nn.Conv2d(3, 3, 1), imagenet, "d.pth")
 
 
 class Evil:

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from seglab.errors import ConfigError
 from seglab.metrics.counts import jackknife_interval, paired_test
-from seglab.metrics.inference import holm, over_seeds_and_images
+from seglab.metrics.statistics import holm, over_seeds_and_images
 from seglab.report import build
 from seglab.report.comparison import Interval, compare
 from seglab.report.curves import read_curves, thin

@@ -10,7 +10,7 @@ import pytest
 
 from seglab.errors import RunError
 from seglab.run.evaluation import (
-    KeptEvaluation,
+    StoredEvaluation,
     read_evaluation,
     sample_files,
     save_evaluation,
@@ -18,7 +18,7 @@ from seglab.run.evaluation import (
 from seglab.run.paths import EVALUATION
 
 
-def kept(**changes: object) -> KeptEvaluation:
+def kept(**changes: object) -> StoredEvaluation:
     confusions = np.random.default_rng(0).integers(0, 50, (4, 3, 3))
     both = confusions.diagonal(axis1=1, axis2=2)
     values = {
@@ -27,7 +27,7 @@ def kept(**changes: object) -> KeptEvaluation:
         "ids": ["a", "ü/b", "c", "d" * 40],
         "classes": ["background", "<b>", "person"],
     }
-    return KeptEvaluation(**{**values, **changes})  # type: ignore[arg-type]
+    return StoredEvaluation(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def test_what_is_kept_comes_back(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_folder_with_a_run_is_refused_without_resume(tmp_path: Path, state: st
     assert f"hydra.run.dir={tmp_path}" in str(refusal.value)
     assert state in str(refusal.value)
     late = Run(tmp_path, {}, resume=False)  # the other run came after the check
-    with pytest.raises(RunError, match="another process has been at work on this run"), late:
+    with pytest.raises(RunError, match="another process has changed this run"), late:
         pass
     assert said(tmp_path) == {"status": state}
     assert check_folder(tmp_path, resume=True) == state
@@ -289,7 +289,12 @@ def test_a_row_a_step_and_new_columns_widen_the_table(tmp_path: Path) -> None:
     with (tmp_path / "metrics.csv").open(newline="") as file:
         table = list(csv.reader(file))
     assert table == [
-        ["step", "train/loss", "lr/head", "val/IoU/a, \"b\"\n''c'"],  # marked: seglab.runtime.cells
+        [
+            "step",
+            "train/loss",
+            "lr/head",
+            "val/IoU/a, \"b\"\n''c'",
+        ],  # see seglab.runtime.csv_cells
         ["0", "2.0", "0.1", ""],
         ["1", "0.5", "", "0.30000000000000004"],
         ["3", "", "nan", ""],

@@ -15,8 +15,8 @@ from seglab.run.evaluation import LONGEST, read_evaluation
 from seglab.run.paths import FIXED, WORST
 from seglab.run.samples import (
     NUMBER_OF_WORST,
-    Collected,
-    KeepSamples,
+    SampleCollector,
+    SampleWriter,
     Validated,
     worst_of,
 )
@@ -31,7 +31,7 @@ def evaluate(
     ids = [f"set/{index}" for index in range(len(errors))]
     fixed = spread(len(ids), count)
     number = NUMBER_OF_WORST if fixed else 0
-    collected, metrics = Collected(fixed, number), SegmentationMetrics(CLASSES)
+    collected, metrics = SampleCollector(fixed, number), SegmentationMetrics(CLASSES)
     for index in reversed(range(len(errors))):
         truth = torch.zeros(size, dtype=torch.uint8)
         truth[: size[0] // 2] = 1
@@ -43,11 +43,13 @@ def evaluate(
     assert metrics.evaluation is not None
     worst = worst_of(metrics.evaluation, number)
     samples = list(collected.samples.values())
-    KeepSamples(folder, ids, CLASSES, fixed).show(Validated(samples, worst, metrics.evaluation, {}))
+    SampleWriter(folder, ids, CLASSES, fixed).show(
+        Validated(samples, worst, metrics.evaluation, {})
+    )
 
 
 def add(
-    collected: Collected,
+    collected: SampleCollector,
     index: int,
     name: str,
     truth: torch.Tensor,
@@ -103,7 +105,7 @@ def test_large_pictures_are_shrunk_and_keep_their_classes(tmp_path: Path) -> Non
 
 
 def test_an_image_that_is_all_void_is_no_worst_one(tmp_path: Path) -> None:
-    collected, metrics = Collected({0}, NUMBER_OF_WORST), SegmentationMetrics(CLASSES)
+    collected, metrics = SampleCollector({0}, NUMBER_OF_WORST), SegmentationMetrics(CLASSES)
     void = torch.full((4, 4), 255, dtype=torch.uint8)
     prediction = torch.zeros(4, 4, dtype=torch.uint8)
     for index, name in enumerate("ab"):
@@ -114,7 +116,7 @@ def test_an_image_that_is_all_void_is_no_worst_one(tmp_path: Path) -> None:
     worst = worst_of(metrics.evaluation, NUMBER_OF_WORST)
     assert worst == []
     samples = list(collected.samples.values())
-    KeepSamples(tmp_path, ["a", "b"], CLASSES, {0}).show(
+    SampleWriter(tmp_path, ["a", "b"], CLASSES, {0}).show(
         Validated(samples, worst, metrics.evaluation, {})
     )
     assert kept(tmp_path / FIXED) == {"a"}

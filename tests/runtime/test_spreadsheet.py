@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seglab.run.history import History
-from seglab.runtime.cells import FORMULA
+from seglab.runtime.csv_cells import FORMULA
 from seglab.runtime.spreadsheet import read_table, write_table
 from seglab.sweep.board import Outcome, write_csv
 from seglab.sweep.jobs import Job

@@ -45,7 +45,10 @@ def test_a_glob_sweeps_over_the_options_of_a_group(tmp_path: Path) -> None:
     ("override", "line"),
     [
         ("optimizer.lr=interval(0,1)", "an interval has no steps; give search=optuna"),
-        ("hydra/launcher=basic", r"hydra/launcher: hydra\..* not one of seglab's; there is local"),
+        (
+            "hydra/launcher=basic",
+            r"hydra/launcher: hydra\..* not one of seglab's; available: local",
+        ),
         ("+hydra.launcher.foo=1", "hydra.launcher: got an unexpected keyword argument 'foo'"),
         ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs=0: must be a whole number, at least 1"),
     ],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from seglab.config.compose import compose
 from seglab.config.overrides import parse
@@ -13,7 +14,8 @@ from seglab.errors import ConfigError
 from seglab.run.identity import data_digests, result_settings, short_digest
 from seglab.runtime.files import write_json
 from seglab.schema import TrainConfig
-from seglab.sweep.jobs import plan, readable
+from seglab.sweep.board import Outcome, show_table
+from seglab.sweep.jobs import Job, plan, readable
 
 
 def mark(*overrides: str) -> str:
@@ -137,3 +139,21 @@ def test_the_data_of_all_jobs_is_read_once(tmp_path: Path, monkeypatch: pytest.M
             write_json(job.folder / "status.json", {"status": "finished", "data": data()})
             assert job.plan == ("would skip" if again else "would start")
     assert len(calls) == 1
+
+
+def test_the_table_of_a_sweep_has_a_line_per_job_at_80_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outcomes = []
+    for number in range(1, 25):
+        rate, share = 1.234567890123e-4 * number, 0.123456789012345
+        values = (f"optimizer.lr={rate}", f"data.photometric={share}", "model.net.channels=16")
+        folder = Path(f"/sweeps/lr_{rate}-photometric_{share}-channels_16-8dc108{number:02}")
+        job = Job(number, values, values, folder)
+        outcomes.append(Outcome(job, "interrupted", {"val/mIoU": 0.5}, 3675.0, ""))
+    show_table(outcomes, Console(width=80))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "interrupted" in line]
+    assert len(lines) == 24
+    for number, line in enumerate(lines, 1):
+        assert line.split()[1:4] == [f"{1.234567890123e-4 * number:.4g}", "0.1235", "16"]
+        assert line.split()[-2:] == ["1:01:15", f"…8dc108{number:02}"]

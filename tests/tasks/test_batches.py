@@ -18,11 +18,11 @@ def test_an_ordinary_run_says_nothing() -> None:
 
 def test_gathered_batches_and_processes_multiply() -> None:
     assert said(1, "trainer.accumulate_grad_batches=2") == [
-        "effective batch size 8: 4 samples x 2 batches a step",
+        "effective batch size 8: 4 samples x 2 batches per step",
         "each epoch leaves out 2 of 30 samples, which fill no batch",
     ]
     assert said(3, "trainer.accumulate_grad_batches=2", "optimizer.lr_rule=linear") == [
-        "effective batch size 24: 4 samples x 3 processes x 2 batches a step",
+        "effective batch size 24: 4 samples x 3 processes x 2 batches per step",
         "each epoch leaves out 6 of 30 samples, which fill no batch",
         "learning rate x 3 (optimizer.lr_rule=linear)",
     ]

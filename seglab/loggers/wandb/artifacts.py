@@ -14,6 +14,7 @@ from seglab.loggers.wandb.connection import KEY_HINT, missing_key
 from seglab.run.paths import BEST, LAST
 
 if TYPE_CHECKING:
+    from wandb.sdk.artifacts.artifact import Artifact
     from wandb.sdk.wandb_run import Run
 
 PREFIX = "wandb:"
@@ -22,8 +23,8 @@ PREFIX = "wandb:"
 
 def upload_checkpoints(
     run: Run, name: str, folder: Path, last: Mapping[str, Any], best: Mapping[str, Any]
-) -> None:
-    """Log ``last.ckpt`` and ``best.ckpt`` as versions of one artifact, aliased last and best.
+) -> Artifact:
+    """Log ``last.ckpt`` and ``best.ckpt`` as versions of one artifact; return that of the best.
 
     Args:
         run: the W&B run that wrote them.
@@ -36,11 +37,13 @@ def upload_checkpoints(
     paths = folder / BEST, folder / LAST
     same = not paths[0].is_file() or filecmp.cmp(*paths, shallow=False)
     versions = [(paths[0], "best", best), (paths[1], "last", last)]
+    logged = []
     for path, alias, metadata in versions[same:]:
         artifact = wandb.Artifact(name, type="model", metadata=dict(metadata))
         # The file stays in the run folder; a copy would only waste space.
         artifact.add_file(str(path), name="model.ckpt", policy="immutable")
-        run.log_artifact(artifact, aliases=["best", "last"] if same else [alias])
+        logged.append(run.log_artifact(artifact, aliases=["best", "last"] if same else [alias]))
+    return logged[0]
 
 
 def local_checkpoint(reference: str) -> Path:

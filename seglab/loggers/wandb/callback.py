@@ -14,7 +14,7 @@ from seglab.data.sampling import spread
 from seglab.loggers.wandb import media
 from seglab.loggers.wandb.logger import WandbLogger
 from seglab.metrics.confusion import Evaluation
-from seglab.run.samples import Sample, Validated, shrunk
+from seglab.run.samples import Sample, Validated, shrink
 from seglab.schema import PicturesConfig
 
 
@@ -89,7 +89,7 @@ class WandbResults(L.Callback):
         """Keep the chosen photographs of a batch; there is no truth."""
         for place, name in enumerate(batch.ids):
             if self.images in self.places:
-                small = shrunk(batch.image[place]), None, shrunk(outputs.class_map[place])
+                small = shrink(batch.image[place]), None, shrink(outputs.class_map[place])
                 self.samples.append(Sample(self.images, name, math.nan, *small))
             self.images += 1
 

@@ -45,6 +45,37 @@ def run_name(model: str, data: str, overrides: Sequence[str]) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
+def recipe(model: str, data: str, overrides: Sequence[str]) -> str:
+    """Return the name of a run without its seed: runs of one recipe are repetitions.
+
+    >>> recipe("fcn8s", "voc2007", ["optimizer.lr=0.1", "seed=1"])
+    'fcn8s voc2007 lr=0.1'
+    """
+    return run_name(model, data, [one for one in overrides if not one.startswith("seed=")])
+
+
+TUNED = ("optimizer.lr", "optimizer.weight_decay", "data.batch_size", "data.crop_size")
+"""Settings that every run tells among :func:`tuned`."""
+
+
+def tuned(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that are usually tuned, and those that were given, by their last part.
+
+    W&B's parallel coordinates find them: a key with dots in it they take for a nested one.
+
+    Args:
+        settings: of the run, under dotted names.
+        overrides: of the command line.
+    """
+    given = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    return {
+        key.rpartition(".")[2]: settings[key]
+        for key in dict.fromkeys([*TUNED, *given])
+        if key != "seed" and isinstance(settings.get(key), bool | int | float | str)
+        if not any(has_mark(key, mark) for mark in Mark)
+    }
+
+
 def facts(net: nn.Module, device: torch.device, data: Mapping[str, Record]) -> dict[str, Any]:
     """Return metadata for filtering and comparing runs, under flat names.
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from seglab.loggers.wandb.connection import PROBE_SECONDS, Connection, unreachable
+from seglab.printing import print_plain
 from seglab.schema import LoggerConfig
-from seglab.text import print_plain
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run
@@ -156,6 +156,30 @@ class Session:
             self._start_offline()
             self.do(self.prepare)
         self.do(action)
+
+    def link(self, action: Callable[[Run], object]) -> bool:
+        """Call a function that waits for the server, for ``finish_timeout`` seconds at most.
+
+        Nothing that is logged depends on it.
+
+        Returns:
+            Whether it was called and has succeeded.
+        """
+        self.started()
+        run = self.run
+        if run is None or run.offline or unreachable(self.server, PROBE_SECONDS):
+            return False
+        done: list[bool] = []
+
+        def call() -> None:
+            with suppress(Exception):  # of many kinds: server, permissions, names
+                action(run)
+                done.append(True)
+
+        thread = threading.Thread(target=call, name="wandb link", daemon=True)
+        thread.start()
+        thread.join(self.config.finish_timeout)
+        return bool(done)
 
     def finish(self, exit_code: int) -> None:
         """Finish the run within ``finish_timeout``, and print how to upload missing data."""

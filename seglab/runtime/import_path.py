@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 
-def search_modules(folder: Path) -> None:
+def add_import_path(folder: Path) -> None:
     """Let this process find modules in a folder, after all that are installed.
 
     Processes that it starts find them too: multiprocessing hands ``sys.path`` on.

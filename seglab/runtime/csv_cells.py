@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from seglab.text import encodable
+from seglab.printing import encodable
 
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a formula begins with, full width too, as East Asian spreadsheets take it."""
@@ -28,7 +28,7 @@ _PART = re.compile(rf"({_SPLIT})(?! ?\w|\Z)")
 _MARKED_PART = re.compile(f"({_SPLIT}){MARK}")
 
 
-def marked(value: Any) -> str:
+def escape_cell(value: Any) -> str:
     """Escape a cell: numbers stay, parts of a text that could run get an apostrophe."""
     text = encodable(str(value))
     if not text or _NUMBER.fullmatch(text):
@@ -38,6 +38,6 @@ def marked(value: Any) -> str:
     return MARK * first + _PART.sub(rf"\1{MARK}", text)
 
 
-def unmarked(cell: str) -> str:
+def unescape_cell(cell: str) -> str:
     """Undo :func:`marked`."""
     return _MARKED_PART.sub(r"\1", cell.removeprefix(MARK))

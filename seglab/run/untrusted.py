@@ -13,13 +13,13 @@ from typing import Any
 
 import yaml
 
-from seglab.errors import RunError
+from seglab.errors import RunError, one_line
 
 MAX_BYTES = 2**20
 """The configuration of a run takes four kilobytes."""
 
 MAX_DEPTH = 32
-"""Of nested mappings and lists; a configuration has about six."""
+"""Of nested mappings and lists, in files and on the command line; a configuration has about six."""
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast
 
@@ -129,5 +129,4 @@ def _check_plain(value: Any) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> DamagedError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return DamagedError(f"{path}: damaged, or not written by seglab: {reason}")
+    return DamagedError(f"{path}: damaged, or not written by seglab: {one_line(error)}")

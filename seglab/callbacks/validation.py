@@ -15,7 +15,7 @@ import lightning as L
 from seglab.data.datamodule import Batch
 from seglab.drawing.layout import Pixels
 from seglab.metrics.counts import miou
-from seglab.run.samples import Collected, Sample, Validated, worst_of
+from seglab.run.samples import Sample, SampleCollector, Validated, worst_of
 from seglab.runtime.collective import gather
 from seglab.runtime.files import nan_to_null, null_to_nan
 from seglab.tasks.base import Output, Task
@@ -49,7 +49,7 @@ class ValidationRecord(L.Callback):
     ) -> None:
         self.task, self.draw, self.viewers = task, draw, viewers
         self.shown, self.number_of_worst = shown, number_of_worst
-        self.collected = Collected(shown, number_of_worst)
+        self.collected = SampleCollector(shown, number_of_worst)
 
     def on_validation_batch_end(
         self,
@@ -75,7 +75,7 @@ class ValidationRecord(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gather the kept samples of all processes, and show them."""
         samples = _gathered(list(self.collected.samples.values()))
-        self.collected = Collected(self.shown, self.number_of_worst)  # frees their memory
+        self.collected = SampleCollector(self.shown, self.number_of_worst)  # frees their memory
         evaluation = self.task.evaluation
         if not trainer.is_global_zero or evaluation is None:
             return
@@ -91,15 +91,15 @@ _PIXELS = ("image", "truth", "prediction", "panel")
 
 def _gathered(samples: Sequence[Sample]) -> list[Sample]:
     """Return all processes' samples in the order of the split."""
-    facts = nan_to_null([[one.place, one.id, one.miou] for one in samples])
+    facts = nan_to_null([[sample.place, sample.id, sample.miou] for sample in samples])
     arrays: dict[str, Pixels] = {}
-    for one in samples:
+    for sample in samples:
         for name in _PIXELS:
-            if (pixels := getattr(one, name)) is not None:
-                arrays[f"{one.place}/{name}"] = pixels
-    everyone = []
+            if (pixels := getattr(sample, name)) is not None:
+                arrays[f"{sample.place}/{name}"] = pixels
+    gathered = []
     for message in gather(facts, arrays):
         for place, name, score in message.value:
-            own = {kind: message.arrays.get(f"{place}/{kind}") for kind in _PIXELS}
-            everyone.append(Sample(place, name, null_to_nan(score), **own))  # type: ignore[arg-type]
-    return sorted(everyone, key=lambda sample: sample.place)
+            images = {kind: message.arrays.get(f"{place}/{kind}") for kind in _PIXELS}
+            gathered.append(Sample(place, name, null_to_nan(score), **images))  # type: ignore[arg-type]
+    return sorted(gathered, key=lambda sample: sample.place)

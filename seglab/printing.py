@@ -16,7 +16,7 @@ JOINERS = {"\u200c", "\u200d"}
 def printable(text: str) -> str:
     """Return one line that a terminal prints literally.
 
-    White space becomes a space. A question mark stands for whatever else is not printable: control
+    White space becomes a space. A question mark replaces anything else not printable: control
     characters (C0 and C1), marks and overrides of the writing direction, bytes of a file's name
     that are no UTF-8.
     """

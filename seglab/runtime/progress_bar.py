@@ -16,10 +16,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from seglab.text import print_plain, printable
+from seglab.printing import print_plain, printable
 
 
-def bar(console: Console) -> Progress:
+def progress_bar(console: Console) -> Progress:
     """Return a progress bar with counts, elapsed and remaining time; it vanishes when done."""
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -35,7 +35,7 @@ def bar(console: Console) -> Progress:
     )
 
 
-class Checking:
+class CheckProgress:
     """Shows the progress of the pass over a data set; see ``seglab.data.decode.Progress``."""
 
     def __init__(self, console: Console) -> None:
@@ -44,7 +44,7 @@ class Checking:
     def __call__(self, items: Iterable[Any], total: int, text: str) -> Iterable[Any]:
         """Yield ``items``, showing a bar on a terminal, and one line when the pass is over."""
         start = time.perf_counter()
-        with bar(self.console) as progress:
+        with progress_bar(self.console) as progress:
             task = progress.add_task(printable(text), total=total, numbers="")
             for item in items:
                 yield item

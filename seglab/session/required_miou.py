@@ -6,7 +6,7 @@ from seglab.errors import RunError
 from seglab.schema import LossConfig, TrainConfig
 
 
-def check_required(config: TrainConfig, miou: float) -> str:
+def check_required_miou(config: TrainConfig, miou: float) -> str:
     """Return the verdict on a run that has reached ``evaluation.required_miou``.
 
     Raises:

@@ -24,6 +24,7 @@ class Position(NamedTuple):
         processes: their number; None if the checkpoint lacks it.
         max_epochs: of the run that wrote it.
         first_step: at which its schedule started: 0, or that of its extension.
+        batch_size: samples per process and batch; None if the checkpoint lacks it.
     """
 
     step: int
@@ -32,6 +33,7 @@ class Position(NamedTuple):
     processes: int | None = None
     max_epochs: int = 0
     first_step: int = 0
+    batch_size: int | None = None
 
 
 class Resumed(NamedTuple):
@@ -97,7 +99,7 @@ def position(checkpoint: dict[str, Any], path: Path) -> Position:
         if not isinstance(states, kind) or not states:
             raise RunError(f"checkpoint={path}: damaged: it holds no {key}")
     if SAVING not in checkpoint["callbacks"]:
-        raise RunError(f"checkpoint={path}: damaged: its callbacks hold no best score")
+        raise RunError(f"checkpoint={path}: damaged: its callbacks contain no best score")
     try:
         loops = checkpoint["loops"]["fit_loop"]
         epochs = loops["epoch_progress"]["current"]
@@ -105,11 +107,14 @@ def position(checkpoint: dict[str, Any], path: Path) -> Position:
         in_epoch = epochs["started"] > epochs["processed"]
         numbers = checkpoint["global_step"], epochs["processed"], batches if in_epoch else 0
         processes = checkpoint[KEY].get("processes")
-        max_epochs = stored_config(checkpoint).get("trainer", {}).get("max_epochs", 0)
+        config = stored_config(checkpoint)
+        max_epochs = config.get("trainer", {}).get("max_epochs", 0)
+        batch_size = config.get("data", {}).get("batch_size")
         first_step = checkpoint["callbacks"].get(EXTENSION, {}).get("first_step", 0)
     except (AttributeError, KeyError, TypeError, IndexError):
-        raise RunError(f"checkpoint={path}: damaged: its loops tell no step and epoch") from None
+        raise RunError(f"checkpoint={path}: damaged: its loops contain no step and epoch") from None
     if not all(type(n) is int and n >= 0 for n in (*numbers, max_epochs, first_step)):
-        raise RunError(f"checkpoint={path}: damaged: its step or epoch is no number")
+        raise RunError(f"checkpoint={path}: damaged: its step or epoch is not a number")
     processes = processes if type(processes) is int else None
-    return Position(*numbers, processes, max_epochs, first_step)
+    batch_size = batch_size if type(batch_size) is int else None
+    return Position(*numbers, processes, max_epochs, first_step, batch_size)

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from seglab.metrics.counts import Counts, Floats, miou, without_each
+from seglab.metrics.counts import Counts, Floats, leave_one_out, miou
 
 
 def holm(p_values: Sequence[float], count: int | None = None) -> list[float]:
@@ -63,7 +63,7 @@ def _left(values: Floats, factors: Sequence[Sequence[Hashable]]) -> float:
     """Return the sum of squares that the main effects of the factors leave."""
     columns = [np.ones(len(values))]
     for levels in factors:
-        columns += [np.array([level == one for level in levels], float) for one in {*levels}]
+        columns += [np.array([level == chosen for level in levels], float) for chosen in {*levels}]
     design = np.stack(columns, 1)
     fitted = design @ np.linalg.lstsq(design, values, rcond=None)[0]
     return float(((values - fitted) ** 2).sum())
@@ -98,7 +98,7 @@ def over_seeds_and_images(
         confidence: the share of intervals that contain the true value.
     """
     sides = [side for side in (one, other) if side]
-    left = [np.stack([without_each(counts) for counts in side]) for side in sides]
+    left = [np.stack([leave_one_out(counts) for counts in side]) for side in sides]
     scores = [np.array([float(miou(counts.sum(0))) for counts in side]) for side in sides]
     value = float(scores[0].mean() - sum(side.mean() for side in scores[1:]))
     without = left[0].mean(0) - sum(side.mean(0) for side in left[1:])

@@ -18,7 +18,7 @@ from torchvision import tv_tensors
 
 from seglab.data.classes import VOID
 from seglab.data.transforms import FILL, pad, scale_and_crop
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, one_line
 
 Transform = Callable[[tv_tensors.Image, tv_tensors.Mask], tuple[Tensor, Tensor]]
 """Takes an image ``(C, H, W)`` and maps ``(N, H, W)``, both uint8, as torchvision's v2 does, and
@@ -41,14 +41,14 @@ def seeded(rng: np.random.Generator) -> Iterator[None]:
             random.setstate(of_python)
 
 
-class Foreign:
+class ExternalTransform:
     """A transform as seglab's augmentation; see :class:`seglab.data.transforms.Augmentation`.
 
     A random square of its result is cut out, padded where the result is smaller.
 
     Args:
         transform: see :data:`Transform`.
-        crop_size: side of the square, in pixels.
+        crop_size: side of the square, in pixels; None: the whole result.
         fill: the colour of the padding; see :func:`seglab.data.transforms.pad`.
 
     Raises:
@@ -56,7 +56,7 @@ class Foreign:
     """
 
     def __init__(
-        self, transform: Transform, crop_size: int, fill: Sequence[int] | None = None
+        self, transform: Transform, crop_size: int | None, fill: Sequence[int] | None = None
     ) -> None:
         check_fill(transform)
         self.transform, self.crop_size, self.fill = transform, crop_size, fill
@@ -71,13 +71,12 @@ class Foreign:
                 sample.
         """
         # Copies: the input may be a view of memory-mapped pixels.
-        given = tv_tensors.Image(image.clone(memory_format=torch.contiguous_format))
+        tv_image = tv_tensors.Image(image.clone(memory_format=torch.contiguous_format))
         try:
             with seeded(rng):
-                result = self.transform(given, tv_tensors.Mask(maps.clone()))
+                result = self.transform(tv_image, tv_tensors.Mask(maps.clone()))
         except Exception as error:
-            reason = " ".join(str(error).split())
-            text = f"transforms: sample {sample_id}: {type(error).__name__}: {reason}"
+            text = f"transforms: sample {sample_id}: {type(error).__name__}: {one_line(error)}"
             raise ConfigError(text) from error
         if (problem := _problem(result, image, maps)) is not None:
             raise ConfigError(f"transforms: sample {sample_id}: {problem}")
@@ -104,10 +103,10 @@ def _problem(result: Any, image: Tensor, maps: Tensor) -> str | None:
     if new.shape[1:] != new_maps.shape[1:]:
         sizes = [f"{part.shape[2]}x{part.shape[1]}" for part in result]
         return f"gives an image of {sizes[0]} pixels and maps of {sizes[1]}; they move together"
-    known = torch.bincount(maps[0].flatten(), minlength=256) > 0
-    known[VOID] = True
+    allowed = torch.bincount(maps[0].flatten(), minlength=256) > 0
+    allowed[VOID] = True
     values = torch.bincount(new_maps[0].flatten(), minlength=256) > 0
-    if (wrong := (values & ~known).nonzero()).numel():
+    if (wrong := (values & ~allowed).nonzero()).numel():
         return (
             f"gives a class map with the value {int(wrong[0])}, which the sample's does not have; "
             f"maps are resized by nearest neighbour and filled with {VOID}"

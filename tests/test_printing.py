@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import seglab
-from seglab.text import plain, print_plain, printable, printable_lines
+from seglab.printing import plain, print_plain, printable, printable_lines
 
 SOURCES = sorted(Path(seglab.__file__).parent.rglob("*.py"))
 SAFE = {"plain", "styled", "printable", "printable_lines", "usage"}
@@ -70,8 +70,8 @@ def _is_safe(argument: ast.expr) -> bool:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_everything_shown_goes_through_the_helper(path: Path) -> None:
-    """console.print, print, tables and bars: a literal, or what :mod:`seglab.text` made of it."""
-    if path.name == "text.py":
+    """console.print, print, tables and bars: a literal, or made by :mod:`seglab.printing`."""
+    if path.name == "printing.py":
         return
     wrong = []
     for call in _calls(path):

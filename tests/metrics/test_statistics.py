@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seglab.metrics.counts import jackknife_interval, miou, paired_test
-from seglab.metrics.inference import (
+from seglab.metrics.statistics import (
     Student,
     holm,
     mean_interval,

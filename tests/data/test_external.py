@@ -1,4 +1,4 @@
-"""Foreign transforms: a pure function of (seed, epoch, id), and aligned, or refused by name."""
+"""External transforms: a pure function of (seed, epoch, id), and aligned, or refused by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.foreign import Foreign
+from seglab.data.external import ExternalTransform
 from seglab.data.transforms import FILL, generator
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig, TrainConfig
@@ -46,7 +46,7 @@ def both() -> tuple[Tensor, Tensor]:
 
 
 def augment(transform: Any, key: tuple[int, int, str] = (0, 0, "a"), crop: int = 32) -> Any:
-    return Foreign(transform, crop)(*both(), generator(*key), key[2])
+    return ExternalTransform(transform, crop)(*both(), generator(*key), key[2])
 
 
 def test_all_random_states_follow_from_seed_epoch_and_id_and_are_restored() -> None:
@@ -55,7 +55,7 @@ def test_all_random_states_follow_from_seed_epoch_and_id_and_are_restored() -> N
     random.seed(1)
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()
     image, maps = both()
-    first = Foreign(Draws(), 40)(image, maps, generator(0, 0, "a"), "a")
+    first = ExternalTransform(Draws(), 40)(image, maps, generator(0, 0, "a"), "a")
     assert image.equal(both()[0]), "what is given is not written to"
     assert before[0].equal(torch.get_rng_state())
     assert (before[1][1] == np.random.get_state()[1]).all()  # type: ignore[index]
@@ -131,7 +131,7 @@ def test_image_class_map_and_instances_turn_together(angle: int) -> None:
 def test_a_transform_that_would_fill_maps_with_a_class_is_refused(fill: Any) -> None:
     transform = v2.Compose([v2.RandomApply([v2.RandomAffine(10, fill=fill)])])
     with pytest.raises(ConfigError, match=r"RandomAffine.fill=.*void_fill"):
-        Foreign(transform, 32)
+        ExternalTransform(transform, 32)
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_albumentations_moves_all_together_and_fills_with_void() -> None:
     assert inside.equal(maps[1] != 255)
     assert image[0][inside].equal((maps[0] * 10)[inside])
     with pytest.raises(ConfigError, match=r"Affine.fill_mask=0.*fill_mask: 255"):
-        Foreign(Albumentations([albumentations.Affine(rotate=(30, 30))]), 32)
+        ExternalTransform(Albumentations([albumentations.Affine(rotate=(30, 30))]), 32)
 
 
 def test_the_default_group_is_seglabs_own_with_the_keys_of_data(
