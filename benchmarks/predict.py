@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,13 @@ def main(arguments: list[str]) -> None:
         models = {"torch": seglab.load(checkpoint), "onnxruntime": seglab.load(onnx)}
         call = [f"checkpoint={checkpoint}", f"input={folder / 'photos'}", *PLAIN]
 
+        numbers = count()
+
         def predicting(output: str, *, plain: bool) -> Callable[[], Any]:
-            more = [f"output={folder / output}"]
-            return lambda: predict.main([*call, *more], no_overlays=plain)
+            def run() -> None:  # into a new folder: maps without overlays are not overwritten
+                predict.main([*call, f"output={folder / output}{next(numbers)}"], no_overlays=plain)
+
+            return run
 
         ways = {
             "bare loop": bare_loop(models["torch"], images),

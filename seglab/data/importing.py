@@ -19,9 +19,9 @@ from seglab.data.files import image_size
 from seglab.data.folder import IMAGE_SUFFIXES, LISTS
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import open_files
-from seglab.data.lists import list_text
 from seglab.data.pixels import RGB, PixelFormat
 from seglab.data.prefetch import Progress, no_progress
+from seglab.data.text_files import list_text
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 

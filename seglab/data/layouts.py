@@ -13,10 +13,11 @@ from seglab.data.digests import Record, Tally, digest_files
 from seglab.data.division import divide
 from seglab.data.folder import FolderFiles
 from seglab.data.layout import Part, SplitFiles
-from seglab.data.lists import comparable, list_text, read_ids
+from seglab.data.lists import comparable, read_ids
 from seglab.data.pairs import PairFiles
 from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.records import RecordFile, usable_folder
+from seglab.data.text_files import list_text
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import unicodedata
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from seglab.data import synthetic
-from seglab.data.text_files import read_lines
+from seglab.data.text_files import list_entries, read_lines
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -52,7 +51,7 @@ def read_ids(path: Path) -> list[str]:
         DataError: the list is empty or larger than 128 MiB, or an id is listed twice or leads out
             of its folder.
     """
-    ids = _parsed(read_lines(path, MAX_LIST_BYTES, "a list of ids"))
+    ids = list_entries(read_lines(path, MAX_LIST_BYTES, "a list of ids"))
     if not ids:
         raise DataError(f"{path}: empty; it should contain one image id per line")
     seen: set[str] = set()
@@ -70,28 +69,3 @@ def read_ids(path: Path) -> list[str]:
             plain = PurePosixPath(name).as_posix()
             raise DataError(f"{path}: id {name!r} is another spelling of {plain!r}; give that")
     return ids
-
-
-def list_text(ids: Sequence[str]) -> str:
-    """Return the text of a list, from which :func:`read_ids` reads the same ids.
-
-    Raises:
-        DataError: an id that no list can hold.
-    """
-    text = "".join(f"{name}\n" for name in ids)
-    if _parsed(text.splitlines()) != [*ids]:
-        odd = next(name for name in ids if _parsed(name.splitlines()) != [name])
-        raise DataError(
-            f"{odd!r}: a list of ids cannot hold this name: it has a line break, a space at an end "
-            "or quotes around it; rename the image and its mask"
-        )
-    return text
-
-
-def _parsed(lines: Sequence[str]) -> list[str]:
-    return [_unquoted(line.strip()) for line in lines if line.strip()]
-
-
-def _unquoted(line: str) -> str:
-    """Remove the quotes that CVAT puts around ids with spaces."""
-    return line[1:-1] if " " in line and line[0] == line[-1] == '"' else line

@@ -24,14 +24,18 @@ BOX = 0.05
 
 
 def pictures(channels: int) -> Iterator[Tensor]:
-    """Yield a picture of blurred colours and noise for each of :data:`SIZES`, and a blank one."""
+    """Yield a picture of blurred colours and noise for each of :data:`SIZES`, and a plain ramp.
+
+    In the ramp a trained net finds nothing; in one grey all proposals of a Mask R-CNN would tie.
+    """
     generator = torch.Generator().manual_seed(0)
     for size in SIZES:
         coarse = torch.rand(1, channels, 5, 5, generator=generator)
         smooth = F.interpolate(coarse, size, mode="bicubic") * 255
         noise = torch.randn(smooth.shape, generator=generator) * 12
         yield (smooth + noise).clamp(0, 255).to(torch.uint8)
-    yield torch.full((1, channels, 48, 48), 114, dtype=torch.uint8)
+    ramp = torch.arange(48) + 2 * torch.arange(48)[:, None] + 40
+    yield ramp.to(torch.uint8).expand(1, channels, -1, -1)
 
 
 @torch.inference_mode()

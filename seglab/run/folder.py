@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from seglab.data.lists import list_text
+from seglab.data.text_files import list_text
 from seglab.errors import DivergedError, RunError, one_line
 from seglab.run.history import History
 from seglab.run.paths import (

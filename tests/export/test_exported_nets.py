@@ -28,6 +28,8 @@ NETS = [
     ["model=fcn8s", SMALL, "model.net.context=true"],
     ["model=fcn_resnet50"],
     ["model=smp_unet"],
+    ["model=smp_segformer"],
+    ["model=lraspp"],
     ["data.channels=4", "model.mean=[0,0,0,0]", "model.std=[1,1,1,1]", "data.photometric=0"],
 ]
 
