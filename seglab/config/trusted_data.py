@@ -33,16 +33,15 @@ def check_in_root(data: Mapping[str, Any], path: Path, overrides: Sequence[str])
     named = {override.key_or_group: override for override in parse(overrides)}
     root = named["data.root"].value() if "data.root" in named else data.get("root")
     folder = Path(str(root)).absolute()
-    splits = [str(data.get(f"{part}_split")) for part in ("train", "val")]
     for key in () if "data" in named else IN_ROOT:
         value = str(data.get(key))
-        for part in (value.replace("{split}", split) for split in splits):
-            outside = ".." in Path(part).parts or not (folder / part).is_relative_to(folder)
-            if outside and f"data.{key}" not in named:
-                raise ConfigError(
-                    f"checkpoint={path}: its data.{key}={value} is outside data.root={root}, at "
-                    f"{folder / part}; if that is what you mean, give data.{key}={value} too"
-                )
+        part = value.replace("{split}", "split")  # the split's name: check_received_list
+        outside = ".." in Path(part).parts or not (folder / part).is_relative_to(folder)
+        if outside and f"data.{key}" not in named:
+            raise ConfigError(
+                f"checkpoint={path}: its data.{key}={value} is outside data.root={root}, at "
+                f"{folder / part}; if that is what you mean, give data.{key}={value} too"
+            )
 
 
 def check_received_group(
