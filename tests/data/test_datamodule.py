@@ -234,12 +234,6 @@ def test_too_few_samples_for_a_batch(synth_root: Path, data_config: Make) -> Non
         module.train_dataloader()
 
 
-@pytest.mark.parametrize("scale", [[1.0], [1.0, 2.0, 3.0], [2.0, 0.5], []])
-def test_scale_is_a_range(synth_root: Path, data_config: Make, scale: list[float]) -> None:
-    with pytest.raises(ConfigError, match=r"^data\.scale="):
-        VOCDataModule(data_config(synth_root, scale=scale)).check()
-
-
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("name", ["b", "e"])
 def test_check_finds_what_is_wrong_in_either_split(

@@ -168,7 +168,7 @@ def test_nothing_is_overwritten_or_half_written(seglab_cli: Cli, tmp_path: Path)
     (tmp_path / "out/mine.txt").write_text("mine")
     answer = seglab_cli("data", "import", "src", "output=out", *keys)
     assert answer.code == 2
-    assert "output=out: is there, and not empty" in answer.last_line
+    assert "output=out: exists and is not empty" in answer.last_line
     (tmp_path / "out/mine.txt").unlink()
     mask = tmp_path / "src/SegmentationClass/field 03.png"
     whole = mask.read_bytes()

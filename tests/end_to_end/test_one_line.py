@@ -218,8 +218,13 @@ def test_a_checkpoint_names_no_list_outside_its_data(
 ) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("5e9a7e15\n")
-    for name in (str(secret), "secret.txt", "../../../../secret"):
-        configured(run, data={"val_split": name})
+    for name, layout in (
+        ("../../../../secret", "coco"),  # part of the name of its JSON
+        (str(secret), "folder"),
+        ("secret.txt", "folder"),
+        ("../../../../secret", "folder"),
+    ):
+        configured(run, data={"val_split": name, "layout": layout})
         answer = seglab_cli("evaluate", LAST, "hydra.run.dir=a")
         refused(answer, 2, f"its data.val_split={name} is outside data.root=")
         assert "5e9a7e15" not in answer.out + answer.err
