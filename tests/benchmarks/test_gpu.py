@@ -34,6 +34,7 @@ def bench_gpu(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
     return json.loads((kept / "gpu.json").read_text()), (kept / "gpu.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_line_trains_and_a_row_compares(tmp_path: Path) -> None:
     kept, page = bench_gpu(tmp_path, "lines=precision", "rounds=2")
     ways = kept["precision"]["ways"]

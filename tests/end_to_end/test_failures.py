@@ -160,6 +160,7 @@ def test_memory_that_runs_out_in_evaluation_and_prediction(
         assert state(tmp_path / folder)["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_loading_process_that_is_killed_ends_the_run(tmp_path: Path, tiny: list[str]) -> None:
     long = ["data.num_workers=2", "trainer.max_epochs=5", poison("worker", 3)]
     start = time.monotonic()

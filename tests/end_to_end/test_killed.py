@@ -13,7 +13,8 @@ import pytest
 from benchmarks.crash import OVERRIDES, crash, differences
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 5])
 def test_kills_in_training_validation_and_saving_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int
 ) -> None:

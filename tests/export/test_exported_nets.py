@@ -52,6 +52,7 @@ def test_the_shipped_nets_can_be_exported(tmp_path: Path, net: list[str]) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.slow
 def test_the_paddings_of_fcn_are_those_of_each_image_in_torch_export_too(tmp_path: Path) -> None:
     task = task_of(tmp_path, ["model=fcn8s", SMALL, "model.net.context=true"])
     export(task, tmp_path / "model.pt2", {})
