@@ -113,8 +113,8 @@ def _check_output(output: Path, source: Path) -> None:
     for name in sorted(f"{path.stem}.png" for path in files):
         if (output / name).exists() and not (output / OVERLAYS / name).is_file():
             raise ConfigError(
-                f"output={output}: contains {name} without an overlay in {OVERLAYS}/, so it may not "
-                "be of predict's, which would overwrite it; give another folder"
+                f"output={output}: contains {name} without an overlay in {OVERLAYS}/, so it may "
+                "not be predict's own, and would be overwritten; give another folder"
             )
 
 
