@@ -107,6 +107,7 @@ def test_an_absent_class_weighs_nothing(seglab_cli: Cli, tmp_path: Path, tiny: l
     assert recorded[-1] == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_and_several_ranks_take_auto(
     seglab_cli: Cli, tmp_path: Path, tiny: list[str]
 ) -> None:

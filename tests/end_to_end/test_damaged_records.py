@@ -158,6 +158,7 @@ def test_a_damaged_result_fails_its_job_of_a_sweep_alone(
         assert answer.code == 0, answer.err
 
 
+@pytest.mark.slow
 def test_other_weights_under_the_same_name_are_another_job(
     seglab_cli: Callable[..., Any], trained: Path, tmp_path: Path, tiny: list[str]
 ) -> None:

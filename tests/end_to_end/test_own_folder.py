@@ -171,6 +171,7 @@ def test_an_evaluation_looks_in_the_current_folder_for_groups_of_the_command_lin
     assert settings(own / "three")["data"]["synth"]["val"] == 3
 
 
+@pytest.mark.slow
 def test_an_untrusted_evaluation_does_not_look_for_modules_in_the_current_folder(
     own: Path, tiny: list[str]
 ) -> None:

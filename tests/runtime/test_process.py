@@ -51,6 +51,7 @@ def test_a_block_computes_with_its_threads_and_leaves_the_process_as_it_was() ->
     assert state() == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
 def test_freed_memory_is_not_mapped_anew() -> None:
     # In a process of its own: what others have freed before is no measure.
