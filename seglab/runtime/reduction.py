@@ -67,3 +67,9 @@ class Together(Alone):
 
 
 ALONE = Alone()
+
+
+def process_group() -> Alone:
+    """Return the ranks of the default process group, or this process alone without one."""
+    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return Together() if several else ALONE

@@ -15,7 +15,7 @@ from seglab.inference.tiles import tiled_logits
 from seglab.inference.views import mean_logits
 from seglab.losses import Loss, SegmentationLoss, image_fractions
 from seglab.metrics.confusion import SegmentationMetrics, class_map
-from seglab.runtime.reduction import ALONE, Together
+from seglab.runtime.reduction import ALONE, process_group
 from seglab.tasks.base import Output, Task, main_output, singles
 
 
@@ -73,8 +73,8 @@ class SemanticSegmentation(Task):
     def setup(self, stage: str) -> None:
         """Compute training losses over all processes."""
         super().setup(stage)
-        if stage == "fit" and self.trainer.world_size > 1:
-            self.ranks = Together()
+        if stage == "fit":
+            self.ranks = process_group()
 
     def check_output(self) -> None:
         """Try the loss too, on a small blank image that is half void.
