@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seglab.errors import RunError
+from seglab.errors import RunError, one_line
 from seglab.models.exported import ExportedNet
 from seglab.tasks.base import Task, main_output
 from seglab.tasks.instance import MASK_THRESHOLD, InstanceSegmentation
@@ -58,9 +58,9 @@ def check_file(net: ExportedNet, task: Task) -> int:
         try:
             own = task(image)
         except (RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
             raise RunError(
-                f"model.net: takes no image of {size}, and export is for any size: {reason}"
+                f"model.net: takes no image of {size}, and export is for any size: "
+                f"{one_line(error)}"
             ) from None
         (outputs,) = net.answers(image.float())
         if isinstance(task, InstanceSegmentation):

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from seglab.errors import RunError
+from seglab.errors import RunError, one_line
 from seglab.metrics.counts import jackknife_interval
 from seglab.models.backbones import mean_and_std
 from seglab.models.exported import read_onnx
@@ -106,8 +106,7 @@ def _program_text(path: Path) -> bytes | None:
                     with archive.open(name) as file:
                         return file.read(MAX_BYTES + 1)
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
         raise RunError(
-            f"checkpoint={path}: damaged, or no model of torch.export: {reason}"
+            f"checkpoint={path}: damaged, or no model of torch.export: {one_line(error)}"
         ) from None
     return None

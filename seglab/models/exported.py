@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seglab.errors import ConfigError, RunError
+from seglab.errors import ConfigError, RunError, one_line
 
 INPUT = "image"
 """``(1, C, H, W)`` uint8 of any size."""
@@ -48,9 +48,10 @@ class ExportedNet(nn.Module):
             try:
                 outputs = self.run(image[None].cpu())
             except Exception as error:  # of onnxruntime, which has a type of its own for each
-                reason = " ".join(str(error).split())
                 size = "x".join(map(str, image.shape[:0:-1]))
-                raise RunError(f"{self.path}: fails on an image of {size}: {reason}") from None
+                raise RunError(
+                    f"{self.path}: fails on an image of {size}: {one_line(error)}"
+                ) from None
             yield [output.to(images.device) for output in outputs]
 
 
@@ -75,8 +76,7 @@ class OnnxFile(ExportedNet):
             self.session = runtime.InferenceSession(content, options, ["CPUExecutionProvider"])
             names = [output.name for output in self.session.get_outputs()]
         except Exception as error:  # of onnxruntime
-            reason = " ".join(str(error).split())
-            raise RunError(f"checkpoint={path}: cannot be run: {reason}") from None
+            raise RunError(f"checkpoint={path}: cannot be run: {one_line(error)}") from None
         if names != [*self.outputs]:
             raise RunError(
                 f"checkpoint={path}: gives {', '.join(names)}; an exported model of its task gives "
@@ -134,9 +134,8 @@ class ProgramNet(ExportedNet):
             with self.path.open("rb") as file:
                 program = torch.export.load(file)
         except Exception as error:  # a damaged archive may raise any
-            reason = " ".join(str(error).split()) or type(error).__name__
             raise RunError(
-                f"checkpoint={path}: damaged, or no model of torch.export: {reason}"
+                f"checkpoint={path}: damaged, or no model of torch.export: {one_line(error)}"
             ) from None
         # A method and no module: a program cannot be switched to training, which tasks try. The
         # guards compare strides of the image that was traced with those of others; no number
@@ -180,8 +179,7 @@ def read_onnx(path: Path) -> Any:
     try:
         model = onnx.load_model(path, load_external_data=False)
     except Exception as error:  # protobuf's
-        reason = " ".join(str(error).split())
-        raise RunError(f"checkpoint={path}: damaged, or no ONNX file: {reason}") from None
+        raise RunError(f"checkpoint={path}: damaged, or no ONNX file: {one_line(error)}") from None
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
         raise RunError(f"checkpoint={path}: refused: some of its weights are in other files")
     return model

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from seglab.errors import one_line
 from seglab.printing import print_plain
 from seglab.report.comparison import Comparison, compare
 from seglab.report.page import render
@@ -69,8 +70,7 @@ def reported(run: Run, console: Console) -> Iterator[Run]:
             try:
                 write_report(run.folder)
             except Exception as error:
-                reason = " ".join(str(error).split()) or type(error).__name__
-                print_plain(f"{run.folder / REPORT}: not written: {reason}", console)
+                print_plain(f"{run.folder / REPORT}: not written: {one_line(error)}", console)
 
 
 def _write(comparison: Comparison, path: Path) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from seglab.errors import ProcessError
+from seglab.errors import ProcessError, one_line
 from seglab.runtime.rank import local_world_size, rank, world_size
 
 STORE = "SEGLAB_STORE"
@@ -71,8 +71,9 @@ def joined(accelerator: str) -> Iterator[None]:
     except RuntimeError as error:
         if not any(name in str(error) for name in ("gloo", "NCCL", "TCPStore")):
             raise
-        reason = " ".join(str(error).split())
-        raise ProcessError(f"process {rank()} has lost the others of the job: {reason}") from error
+        raise ProcessError(
+            f"process {rank()} has lost the others of the job: {one_line(error)}"
+        ) from error
 
 
 def join(store: Any, accelerator: str, *, one_machine: bool) -> None:

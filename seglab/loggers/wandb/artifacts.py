@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seglab.data.folders import cache_folder
-from seglab.errors import ConfigError, RunError
+from seglab.errors import ConfigError, RunError, one_line
 from seglab.loggers.wandb.connection import KEY_HINT, missing_key
 from seglab.run.paths import BEST, LAST
 
@@ -74,8 +74,7 @@ def local_checkpoint(reference: str) -> Path:
         folder = cache_folder() / "artifacts" / artifact.digest
         found = sorted(Path(artifact.download(root=str(folder))).glob("*.ckpt"))
     except Exception as error:  # the client has no common base class for server and network errors
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"checkpoint={reference}: cannot be loaded: {reason}") from None
+        raise RunError(f"checkpoint={reference}: cannot be loaded: {one_line(error)}") from None
     if len(found) != 1:
         raise RunError(f"checkpoint={reference}: holds {len(found)} .ckpt files; must be one")
     return found[0]

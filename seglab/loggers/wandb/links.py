@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seglab.errors import DivergedError
+from seglab.errors import DivergedError, one_line
 from seglab.loggers.wandb.artifacts import PREFIX
 from seglab.loggers.wandb.session import RUN_FOLDER
 
@@ -68,7 +68,7 @@ def alert(run: Run, error: BaseException) -> None:
     """Tell those who have asked W&B for it that a run has failed."""
     diverged = isinstance(error, DivergedError)
     title = f"{run.name}: {'the loss is not finite' if diverged else 'failed'}"
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     run.alert(title, text, "ERROR")
 
 

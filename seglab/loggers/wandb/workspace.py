@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seglab.errors import ConfigError, RunError
+from seglab.errors import ConfigError, RunError, one_line
 from seglab.loggers.wandb.connection import KEY_HINT, missing_key
 
 try:
@@ -49,8 +49,7 @@ def lay_out(project: str, entity: str | None) -> dict[str, str]:
         view = _save_view(owner, project, found)
         return {"workspace": view, "report": _save_report(api, owner, project, found)}
     except Exception as error:  # the client has no common base class for its errors
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"logger.project={project}: {reason}") from None
+        raise RunError(f"logger.project={project}: {one_line(error)}") from None
 
 
 def _logged(api: Any, path: str) -> tuple[set[str], dict[str, set[Any]]]:
