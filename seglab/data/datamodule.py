@@ -159,6 +159,7 @@ class VOCDataModule(L.LightningDataModule):
         self.train_split, self.val_split = config.split_name("train"), config.split_name(split)
         self.splits: dict[str, Samples | Cached] = {}
         self.records: dict[str, Record] = {}
+        self._sizes: dict[str, list[tuple[int, int]]] = {}
 
     def split(self, name: str) -> Samples | Cached:
         """Return the checked samples of a split, decoding them on first use.
@@ -269,12 +270,11 @@ class VOCDataModule(L.LightningDataModule):
 
     def evaluation_dataloader(self, split: str) -> DataLoader[Item]:
         """Return any split in batches of equal-sized whole images, dealt to the processes."""
-        samples = self.split(split)
-        sizes = [samples.size(index) for index in range(len(samples))]
         rank, world_size = self._rank_and_world_size()
+        sizes = self.sizes(split)
         batches = evaluation_batches(sizes, self.config.eval_batch_size)[rank::world_size]
         return DataLoader(
-            EvalSet(samples),
+            EvalSet(self.split(split)),
             # A process without a batch gets an empty one: Lightning would skip its whole
             # validation, and the others would wait for it when the metrics are put together.
             batch_sampler=batches or [[]],
@@ -282,6 +282,13 @@ class VOCDataModule(L.LightningDataModule):
             num_workers=self.config.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def sizes(self, split: str) -> list[tuple[int, int]]:
+        """Return height and width of each image of a split, read once."""
+        if split not in self._sizes:
+            samples = self.split(split)
+            self._sizes[split] = [samples.size(index) for index in range(len(samples))]
+        return self._sizes[split]
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         if self.trainer is None:

@@ -19,6 +19,7 @@ from seglab.run.identity import (
     same_files,
     with_class_weights,
 )
+from seglab.run.last_checkpoint import Position
 from seglab.run.paths import CHECKPOINTS, LAST, PREVIOUS, STATUS
 from seglab.run.settings import read_settings
 from seglab.run.status import FINISHED, NONE, check_folder, status
@@ -148,34 +149,26 @@ def is_trained(folder: Path, state: str) -> bool:
     return state == FINISHED or any(path.is_file() for path in paths)
 
 
-def check_processes(
-    config: TrainConfig,
-    before: int | None,
-    now: int,
-    *,
-    within_epoch: bool,
-    batch_size: int | None = None,
-) -> None:
-    """Check that a checkpoint of a run on ``before`` processes can be resumed on ``now``.
+def check_processes(config: TrainConfig, reached: Position, now: int) -> None:
+    """Check that a checkpoint can be resumed on ``now`` processes.
 
     Within an epoch only with as many samples per step: others would be skipped or repeated. The
     learning rates in a checkpoint are already scaled by ``optimizer.lr_rule``.
 
     Args:
         config: the run's.
-        before: None if the checkpoint lacks it, as those of earlier versions do.
+        reached: the progress of the checkpoint.
         now: the current number of processes.
-        within_epoch: whether the checkpoint is from the middle of an epoch.
-        batch_size: ``data.batch_size`` of the checkpoint; None if it is that of ``config``.
 
     Raises:
         ConfigError: it cannot; names ``trainer.devices`` and the right value.
     """
+    before = reached.processes
     if before is None or before == now:
         return
     rule, other = config.optimizer.lr_rule, ""
-    samples = before * (batch_size or config.data.batch_size)
-    if within_epoch and samples != now * config.data.batch_size:
+    samples = before * (reached.batch_size or config.data.batch_size)
+    if reached.batches and samples != now * config.data.batch_size:
         noun = "process" if before == 1 else "processes"
         reason = f"this run was interrupted within an epoch on {before} {noun}"
         if samples % now == 0 and rule == "none":

@@ -236,13 +236,7 @@ class Session:
             trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
             self._check_memory(trainer, self._sizes(self.data.val_split))
             processes = trainer.world_size
-            check_processes(
-                config,
-                reached.processes,
-                processes,
-                within_epoch=reached.batches > 0,
-                batch_size=reached.batch_size,
-            )
+            check_processes(config, reached, processes)
             if reached.processes not in (None, processes):
                 print_plain(
                     f"resumed on {processes} processes, before on {reached.processes}; "
@@ -383,8 +377,7 @@ class Session:
 
     def _sizes(self, split: str) -> dict[str, tuple[int, int]]:
         """Return height and width of each image of a split."""
-        samples = self.data.split(split)
-        return {name: samples.size(index) for index, name in enumerate(samples.ids)}
+        return dict(zip(self.data.split(split).ids, self.data.sizes(split), strict=True))
 
     def _check_division(self, recorded: str | None, record: Record) -> None:
         """Check that a part of divided data is the same as in training.

@@ -48,13 +48,7 @@ def check_job(config: TrainConfig, folder: Path) -> None:
     reached = session.resumed.position
     split, processes = config.data.split_name("train"), launch.processes(config.trainer)
     size = config.data.batch_size
-    check_processes(
-        config,
-        reached.processes,
-        processes,
-        within_epoch=reached.batches > 0,
-        batch_size=reached.batch_size,
-    )
+    check_processes(config, reached, processes)
     check_batch_size(size, processes, split, samples)
     limit = config.trainer.limit_train_batches
     check_share("trainer.limit_train_batches", limit, samples // (size * processes))

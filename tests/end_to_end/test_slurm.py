@@ -24,6 +24,21 @@ def _cluster() -> None:
         pytest.skip(f"no SLURM cluster runs: {answer.stderr.strip()}; .ci/slurm starts one")
 
 
+def preempted(folder: Path, arguments: list[str], timeout: float) -> Path:
+    """Preempt the first job of a sweep, wait for all of it, and return that job's folder."""
+    sweep = start(folder, "train", "-m", *arguments)
+    try:
+        number, job = first_saved(folder / "sweeps/study", sweep)
+        subprocess.run(["scancel", "--signal=USR2", number], check=True)
+        out, err = sweep.communicate(timeout=timeout)
+    finally:
+        sweep.kill()
+    log = (job / "log.txt").read_text()
+    assert sweep.returncode == 0, out + err + log
+    assert "Caught signal SIGUSR2" in log, "submitit was asked to queue it again"
+    return job
+
+
 @pytest.mark.slow
 def test_a_preempted_job_of_a_sweep_is_queued_again_and_goes_on(
     tmp_path: Path, tiny: list[str]
@@ -31,18 +46,10 @@ def test_a_preempted_job_of_a_sweep_is_queued_again_and_goes_on(
     arguments = ["experiments=smoke", *tiny, "seed=0,1,2,3", "trainer.max_epochs=40"]
     arguments += ["trainer.threads=1", "sweep.name=study", "hydra/launcher=slurm"]
     arguments += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=30"]
-    sweep = start(tmp_path, "train", "-m", *arguments)
-    try:
-        number, folder = first_saved(tmp_path / "sweeps/study", sweep)
-        subprocess.run(["scancel", "--signal=USR2", number], check=True)
-        out, err = sweep.communicate(timeout=400)
-    finally:
-        sweep.kill()
+    folder = preempted(tmp_path, arguments, timeout=400)
     log = (folder / "log.txt").read_text()
-    assert sweep.returncode == 0, out + err + log
     with (tmp_path / "sweeps/study/sweep.csv").open(newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["finished"] * 4
-    assert "Caught signal SIGUSR2" in log, "submitit was asked to queue it again"
     for epoch in range(1, 41):
         assert log.count(f"epoch {epoch:>2}/40 ") == 1, "it did not go on where it was"
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
@@ -86,16 +93,7 @@ def test_a_search_of_data_parallel_jobs_is_pruned_and_preempted(
     arguments += ["hydra.sweeper.pruner=asha", "optimizer.lr=tag(log, interval(1e-5, 1e-1))"]
     arguments += ["hydra/launcher=slurm", "hydra.launcher.n_jobs=1"]
     arguments += ["hydra.launcher.cpus_per_task=2", "hydra.launcher.timeout_min=30"]
-    sweep = start(tmp_path, "train", "-m", *arguments)
-    try:
-        number, folder = first_saved(tmp_path / "sweeps/study", sweep)
-        subprocess.run(["scancel", "--signal=USR2", number], check=True)
-        out, err = sweep.communicate(timeout=500)
-    finally:
-        sweep.kill()
-    log = (folder / "log.txt").read_text()
-    assert sweep.returncode == 0, out + err + log
-    assert "Caught signal SIGUSR2" in log, "submitit was asked to queue it again"
+    folder = preempted(tmp_path, arguments, timeout=500)
     with (tmp_path / "sweeps/study/sweep.csv").open(newline="") as file:
         statuses = [row["status"] for row in csv.DictReader(file)]
     assert len(statuses) == 5
@@ -129,16 +127,8 @@ def test_the_tasks_of_a_job_are_queued_again_and_resumed_together(
     arguments = ["seed=0,1", "trainer.num_nodes=2", "sweep.name=study", "hydra/launcher=slurm"]
     arguments += ["hydra.launcher.nodes=1", "hydra.launcher.tasks_per_node=2"]
     arguments += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=30"]
-    sweep = start(tmp_path, "train", "-m", *job, *arguments)
-    try:
-        number, folder = first_saved(tmp_path / "sweeps/study", sweep)
-        subprocess.run(["scancel", "--signal=USR2", number], check=True)
-        out, err = sweep.communicate(timeout=500)
-    finally:
-        sweep.kill()
+    folder = preempted(tmp_path, [*job, *arguments], timeout=500)
     log = (folder / "log.txt").read_text()
-    assert sweep.returncode == 0, out + err + log
-    assert "Caught signal SIGUSR2" in log, "submitit was asked to queue it again"
     for epoch in range(1, 31):
         assert log.count(f"epoch {epoch:>2}/30 ") == 1, "the first task alone shows progress"
     seen = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]

@@ -4,6 +4,7 @@ import pytest
 
 from seglab.config.compose import compose
 from seglab.errors import ConfigError
+from seglab.run.last_checkpoint import Position
 from seglab.run.resume import check_processes
 from seglab.schema import TrainConfig
 
@@ -25,11 +26,12 @@ def test_samples_and_rates_belong_to_a_number_of_processes(
 ) -> None:
     given = [f"optimizer.lr_rule={rule}", f"trainer.devices={now}"]
     config = compose("train", TrainConfig, given).config
+    reached = Position(step=0, epoch=0, batches=int(within_epoch), processes=before)
     if reason is None:
-        check_processes(config, before, now, within_epoch=within_epoch)
+        check_processes(config, reached, now)
         return
     with pytest.raises(ConfigError) as error:
-        check_processes(config, before, now, within_epoch=within_epoch)
+        check_processes(config, reached, now)
     assert f"trainer.devices={now}: " in str(error.value)
     assert reason in str(error.value)
     assert f"give trainer.devices={before} to resume it" in str(error.value)
