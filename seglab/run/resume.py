@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seglab.errors import ConfigError
 from seglab.run.identity import (
@@ -19,7 +19,6 @@ from seglab.run.identity import (
     same_files,
     with_class_weights,
 )
-from seglab.run.last_checkpoint import Position
 from seglab.run.paths import CHECKPOINTS, LAST, PREVIOUS, STATUS
 from seglab.run.settings import read_settings
 from seglab.run.status import FINISHED, NONE, check_folder, status
@@ -27,6 +26,9 @@ from seglab.run.untrusted import read_json
 from seglab.runtime.launch import processes
 from seglab.runtime.rank import rank
 from seglab.schema import Mark, TrainConfig, check_values, defaults, has_mark
+
+if TYPE_CHECKING:
+    from seglab.run.last_checkpoint import Position  # imports torch
 
 NOT_SET = "(not set)"
 """Stands for the value of a key that the settings lack."""
