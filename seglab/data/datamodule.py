@@ -18,6 +18,7 @@ from seglab.data.layouts import PARTS, check_training_lists
 from seglab.data.prefetch import Progress, no_progress
 from seglab.data.records import usable_folder
 from seglab.data.sampling import EpochOrder, evaluation_batches
+from seglab.data.shards import free_bytes
 from seglab.data.store import Cached
 from seglab.data.transforms import Augmentation, JointTransform, generator, place
 from seglab.data.voc import Sample, Samples, open_dataset
@@ -173,7 +174,8 @@ class VOCDataModule(L.LightningDataModule):
             )
             store, folder = self.config.store, usable_folder(self.config)
             if store.enabled:
-                cached = Cached(dataset, folder, int(store.max_gb * 1e9), self.progress)
+                keep = [other.path for other in self.splits.values() if isinstance(other, Cached)]
+                cached = Cached(dataset, folder, int(store.max_gb * 1e9), self.progress, keep)
                 self.splits[name], self.records[name] = cached, cached.record
             else:
                 self.records[name] = checked(dataset, folder, self.progress)
@@ -213,12 +215,6 @@ class VOCDataModule(L.LightningDataModule):
         check_batch_size(size, 1, self.train_split, length)
         self.split(self.val_split)
         train = self.split(self.train_split)
-        if isinstance(train, Cached) and not train.path.is_dir():
-            raise ConfigError(
-                f"data.store.max_gb={self.config.store.max_gb:g}: the store of the "
-                f"{self.val_split} split leaves no room for that of the "
-                f"{self.train_split} split; raise it, or give data.store.enabled=false"
-            )
         check_foreground(self.config, train.classes, self.record(self.train_split))
         if not isinstance(self.augmentation, JointTransform):
             _ = TrainSet(train, self.augmentation, self.seed)[0, 0]  # a wrong one fails here
@@ -243,6 +239,19 @@ class VOCDataModule(L.LightningDataModule):
                 "and their masks fit either way: seglab data check lists them"
             )
         return lines
+
+    def storage(self) -> list[str]:
+        """Return one line on how much of the opened splits is stored; none if all of it is."""
+        cached = {name: data for name, data in self.splits.items() if isinstance(data, Cached)}
+        if all(data.stored == len(data) for data in cached.values()):
+            return []
+        parts = [f"{data.stored:,} of {len(data):,} of {name}" for name, data in cached.items()]
+        folder = next(iter(cached.values())).path.parent
+        return [
+            f"the store keeps {' and '.join(parts)}; the others are decoded in each epoch "
+            f"(data.store.max_gb={self.config.store.max_gb:g}; {folder} has "
+            f"{max(0, free_bytes(folder)) / 1e9:.1f} GB for more)"
+        ]
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Return batches of augmented crops, in the order of the epoch."""

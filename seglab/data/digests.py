@@ -52,6 +52,12 @@ def presence_digits(files: SplitFiles) -> int:
     return -(-len(files.classes) // 4)
 
 
+def presence(files: SplitFiles, counts: Sequence[int]) -> str:
+    """Return the entry in ``Record.present`` of a sample, from the counts of its class map."""
+    present = sum(1 << label for label in range(len(files.classes)) if counts[label])
+    return f"{present:0{presence_digits(files)}x}"
+
+
 def digest_files(files: SplitFiles, index: int) -> list[str]:
     """Return the hex SHA-256 of the source of each part of a sample.
 
@@ -110,8 +116,7 @@ class Tally:
             kind.append(digest[:SHORT])
         counts = pixels.counts if pixels is not None else counts
         if counts is not None:
-            present = sum(1 << label for label in range(len(self.files.classes)) if counts[label])
-            self.present.append(f"{present:0{presence_digits(self.files)}x}")
+            self.present.append(presence(self.files, counts))
         if pixels is not None:
             self.decoded += 1
             self.counts = [a + b for a, b in zip(self.counts, pixels.counts, strict=True)]

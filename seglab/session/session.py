@@ -196,6 +196,8 @@ class Session:
             check_limits(config, self.data)
             for line in self.data.warnings():
                 print_plain(f"warning: {line}", console)
+            for line in self.data.storage():
+                print_plain(line, console)
             seed_everything(config.seed)
             if self.resumed.note:
                 print_plain(self.resumed.note, console)
@@ -308,6 +310,8 @@ class Session:
             config = self.config
             self._check_division(origin(checkpoint, path)["data"].get(self.named_split), record)
             check_limits(config, self.data, self.split)
+            for line in self.data.storage():
+                print_plain(line, self.console)
             self.load(checkpoint, path)
             facts = {"data": {"val": record.identity}, "checkpoint": origin(checkpoint, path)}
             settings = {**asdict(config), **own}

@@ -1,0 +1,235 @@
+"""Writes the files of a store, as far as there is room. Imports no torch.
+
+See :mod:`seglab.data.store` for the format.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors.numpy import save
+
+from seglab.data.digests import presence
+from seglab.data.layout import Pixels, SplitFiles
+from seglab.errors import DataError
+
+INDEX = "index.jsonl"
+
+ENTRY = re.compile(r"v\d+-[0-9a-f]{24}(\.json)?")
+"""What stores and records are called; nothing else in their folder is ever deleted."""
+
+SHARD_BYTES = 64 * 2**20
+"""A file of a store is gathered in memory before it is written; this bounds how much."""
+
+RECORD_BYTES = 10**9
+"""Records are bounded apart from the stores: without its record, a split is decoded again."""
+
+RESERVE = 10**9
+"""What the disk of the stores keeps free, for checkpoints; a twentieth of a small disk."""
+
+
+class Room:
+    """The room for a store in the folder of stores.
+
+    Args:
+        folder: of the stores.
+        max_bytes: the limit of all stores together.
+        own: the store that is written.
+        keep: other stores in use, which are not deleted.
+        evict: delete the least recently used other stores where the limit is reached.
+    """
+
+    def __init__(
+        self, folder: Path, max_bytes: int, own: Path, keep: Sequence[Path], evict: bool
+    ) -> None:
+        self.folder, self.max_bytes = folder, max_bytes
+        others = {path: _bytes(path) for path in _entries(folder) if path.is_dir() and path != own}
+        self.used = _bytes(own) + sum(others.values())
+        self.old = [(path, size) for path, size in others.items() if evict and path not in keep]
+
+    def has(self, size: int) -> bool:
+        """Return whether so many bytes more may be written, deleting old stores if need be.
+
+        Processes that have a deleted store mapped keep its pages, and decode the rest.
+        """
+        if size > free_bytes(self.folder):
+            return False
+        while self.used + size > self.max_bytes and self.old:
+            path, freed = self.old.pop(0)
+            for index in path.glob("index.json*"):  # first: without it, the rest is no store
+                index.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
+            self.used -= freed
+        return self.used + size <= self.max_bytes
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes the disk of a folder has for stores."""
+    disk = shutil.disk_usage(folder)
+    return int(disk.free - min(RESERVE, disk.total // 20))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return the stores and records in a folder, least recently used first."""
+    times: dict[Path, float] = {}
+    for path in folder.glob("v*"):
+        if ENTRY.fullmatch(path.name) and not path.is_symlink():
+            index = next(path.glob("index.json*"), None) if path.is_dir() else path
+            if index is not None:
+                with suppress(FileNotFoundError):  # another process makes room too
+                    times[path] = index.stat().st_mtime
+    return sorted(times, key=times.__getitem__)
+
+
+def _bytes(path: Path) -> int:
+    total = 0
+    for file in path.iterdir() if path.is_dir() else [path]:
+        with suppress(FileNotFoundError):
+            total += file.lstat().st_size
+    return total
+
+
+def trim_records(folder: Path) -> None:
+    """Delete the oldest records until the others fit into their bound."""
+    used = 0
+    for path in reversed(_entries(folder)):
+        if path.is_file():
+            used += _bytes(path)
+            if used > RECORD_BYTES:
+                path.unlink(missing_ok=True)
+
+
+class Shards:
+    """Appends samples to a store until there is no more room.
+
+    Args:
+        files: the split.
+        store: the folder of the store, which exists.
+        room: for it.
+        stored, shards: how many samples and files it has.
+
+    Attributes:
+        full: nothing more is written.
+    """
+
+    def __init__(
+        self, files: SplitFiles, store: Path, room: Room, stored: int = 0, shards: int = 0
+    ) -> None:
+        self.files, self.store, self.room = files, store, room
+        self.stored, self.shards, self.full = stored, shards, False
+        self._clear()
+
+    def _clear(self) -> None:
+        self.tensors: dict[str, np.ndarray] = {}
+        self.gathered: list[Pixels] = []
+        self.bytes = 0
+
+    def add(self, pixels: Pixels) -> None:
+        """Add the next sample of the split, unless the store is full."""
+        if self.full:
+            return
+        arrays = {"image": pixels.image, "class_map": pixels.class_map}
+        if pixels.instance_map is not None:
+            arrays["instance_map"] = pixels.instance_map
+        size = sum(array.nbytes for array in arrays.values())
+        if not self.room.has(self.bytes + size):
+            self.flush()
+            self.full = True
+            return
+        index = self.stored + len(self.gathered)
+        for name, array in arrays.items():
+            self.tensors[f"{index}/{name}"] = np.ascontiguousarray(array)
+        self.gathered.append(pixels)
+        self.bytes += size
+        if self.bytes >= SHARD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered, and then its line of the index."""
+        path = self.store / f"{self.shards:05d}.safetensors"
+        if self.gathered:
+            content = save(self.tensors)
+            path.unlink(missing_ok=True)  # of a killed writer; never through a link
+            try:
+                path.write_bytes(content)
+                path.chmod(0o644)
+                _append(self.store / INDEX, json.dumps(self._line()))
+            except OSError as error:
+                path.unlink(missing_ok=True)
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                self.full = True  # a full disk, or a quota
+            else:
+                self.stored, self.shards = self.stored + len(self.gathered), self.shards + 1
+                self.room.used += len(content)
+        self._clear()
+
+    def _line(self) -> dict[str, Any]:
+        start = self.stored
+        counts = np.sum([pixels.counts for pixels in self.gathered], axis=0)
+        return {
+            "sizes": [pixels.class_map.shape for pixels in self.gathered],
+            "counts": counts.tolist(),
+            "present": "".join(presence(self.files, pixels.counts) for pixels in self.gathered),
+            "ambiguous": [
+                self.files.ids[start + place]
+                for place, pixels in enumerate(self.gathered)
+                if pixels.ambiguous
+            ],
+        }
+
+
+def _append(path: Path, line: str) -> None:
+    """Append a line to a file: the whole of it or nothing."""
+    before = path.stat().st_size
+    try:
+        with path.open("a") as file:
+            file.write(line + "\n")
+    except OSError:
+        os.truncate(path, before)
+        raise
+
+
+class IndexLine(NamedTuple):
+    """The line of one file in the index of a store.
+
+    Attributes:
+        sizes: ``(N, 2)`` int32, height and width of its samples.
+        facts: ``counts``, ``present`` and ``ambiguous`` of its samples, as in a record.
+        end: the offset after the line.
+    """
+
+    sizes: np.ndarray
+    facts: dict[str, Any]
+    end: int
+
+
+def read_index(store: Path, start: int = 0) -> Iterator[IndexLine]:
+    """Yield the whole lines of the index of a store from an offset on.
+
+    Raises:
+        FileNotFoundError: there is no index.
+        DataError: it is damaged.
+    """
+    try:
+        with (store / INDEX).open("rb") as file:
+            file.seek(start)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return  # it is being written, or its writer was killed
+                start += len(line)
+                facts = json.loads(line)
+                yield IndexLine(np.array(facts["sizes"], np.int32).reshape(-1, 2), facts, start)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise DataError(f"{store}: damaged store: {error}; delete it") from None
