@@ -2,7 +2,7 @@
 
     python -m benchmarks.scale files=1000000 [rounds=3] [folder=DIR]
 
-Makes so many tiny images, each with a mask of its own, or as many as the disk takes. Each start is a
+Makes so many tiny images, each with a mask, or as many as the disk takes. Each start is a
 process of its own: opening the lists, the key of all files' stats, the digest of their bytes, the
 division by `data.val_fraction` (with made-up classes), the order of an epoch, and a training of one
 step and one validated batch: with nothing remembered, with the check and the store remembered, and
