@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import seglab
-from benchmarks.measure import SHARED, in_turn, show
+from benchmarks.measure import SHARED, in_turn, prepare, show
 from seglab.commands import export, predict
 from seglab.data.images import ImageBatches
 from seglab.runtime.process import computing
@@ -38,6 +38,7 @@ def bare_loop(model: seglab.Predictor, images: list[torch.Tensor]) -> Callable[[
 
 def main(arguments: list[str]) -> None:
     given = dict(one.split("=", 1) for one in arguments)
+    threads = prepare(None)
     checkpoint, root = given["checkpoint"], Path(given.get("data.root", str(SHARED)))
     ids = (root / "VOC2007/ImageSets/Segmentation/val.txt").read_text().split()
     ids = ids[: int(given.get("images", len(ids)))]
@@ -68,7 +69,7 @@ def main(arguments: list[str]) -> None:
             "predict --no-overlays": predicting("maps", plain=True),
             "predict": predicting("both", plain=False),
         }
-        with computing(torch.get_num_threads()):
+        with computing(threads):
             seconds = in_turn(ways, int(given.get("rounds", 3)))
     show("predict", seconds, "bare loop", units=len(images), unit="image")
 

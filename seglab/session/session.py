@@ -337,7 +337,7 @@ class Session:
     ) -> None:
         """Write the class maps of photographs into the folder.
 
-        Photographs are decoded ahead, and predictions written behind, by a thread each.
+        Photographs are decoded and predictions written a few at a time, on all cores.
 
         Args:
             batches: the photographs.
