@@ -74,7 +74,7 @@ def check_memory(
     needed = untiled_bytes(size, classes, doing)
     text = (
         f"{name}: {size[1]}x{size[0]} pixels at once take about {needed / 1e9:.1f} GB, and "
-        f"{free / 1e9:.1f} GB are free; evaluation.tile=1024 bounds it"
+        f"{free / 1e9:.1f} GB are free; evaluation.tile=512 bounds it"
     )
     if needed > 2 * free:
         raise ConfigError(text)
