@@ -71,6 +71,10 @@ class Room:
             self.used -= freed
         return self.used + size <= self.max_bytes
 
+    def take(self, size: int) -> None:
+        """Count bytes that were written."""
+        self.used += size
+
 
 def free_bytes(folder: Path) -> int:
     """Return how many bytes the disk of a folder has for stores."""
@@ -170,7 +174,7 @@ class Shards:
                 self.full = True  # a full disk, or a quota
             else:
                 self.stored, self.shards = self.stored + len(self.gathered), self.shards + 1
-                self.room.used += len(content)
+                self.room.take(len(content))
         self._clear()
 
     def _line(self) -> dict[str, Any]:
