@@ -108,7 +108,7 @@ def _continue(
     if not new and not (os.access(path, os.W_OK) and _has_room(files, path, max_bytes, keep)):
         return
     make_private(folder)
-    lock = path.with_suffix(".lock")
+    lock = folder / f"{path.name}.lock"
     check_inside(lock)
     with FileLock(lock):
         if not (path / INDEX).is_file():
