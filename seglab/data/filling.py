@@ -7,9 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
-from seglab.data.decode import decode, record_lock
+from seglab.data.decode import decode, store_lock
 from seglab.data.digests import SHORT, Record, Tally, digest_files
 from seglab.data.folders import check_inside, make_private
 from seglab.data.layout import Pixels, SplitFiles
@@ -50,7 +48,7 @@ def open_or_fill(
     record = place.find_checked()
     if record is None or (_left_over(place, folder) and os.access(folder, os.W_OK)):
         make_private(folder)
-        with record_lock(place, folder):
+        with store_lock(folder, place.name):
             for path in _left_over(place, folder):  # we hold the lock, so its writer has died
                 shutil.rmtree(path, ignore_errors=True)
             record = place.find_checked()  # another process may have written it meanwhile
@@ -108,9 +106,7 @@ def _continue(
     if not new and not (os.access(path, os.W_OK) and _has_room(files, path, max_bytes, keep)):
         return
     make_private(folder)
-    lock = folder / f"{path.name}.lock"
-    check_inside(lock)
-    with FileLock(lock):
+    with store_lock(folder, path.name):
         if not (path / INDEX).is_file():
             shutil.rmtree(path, ignore_errors=True)  # left by a process killed while deleting
             path.mkdir(mode=0o755)
