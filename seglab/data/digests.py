@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seglab.data.files import MAX_FILE_BYTES
 from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.prefetch import prefetch
+from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.text_files import check_regular
 from seglab.errors import DataError
 
@@ -135,13 +135,14 @@ class Tally:
         )
 
 
-def hash_files(files: SplitFiles) -> Tally:
+def hash_files(files: SplitFiles, progress: Progress = no_progress) -> Tally:
     """Read the bytes of all files on all cores, without decoding them.
 
     Raises:
         DataError: a file that cannot be read.
     """
     tally = Tally(files)
-    for digests in prefetch(lambda index: digest_files(files, index), len(files)):
+    reading = prefetch(lambda index: digest_files(files, index), len(files))
+    for digests in progress(reading, len(files), f"reading {files.split}"):
         tally.add(digests)
     return tally

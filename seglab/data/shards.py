@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
-from seglab.data.digests import presence
 from seglab.data.layout import Pixels, SplitFiles
-from seglab.errors import DataError
-
-INDEX = "index.jsonl"
+from seglab.data.store_index import INDEX, Facts, append_line
 
 ENTRY = re.compile(r"v\d+-[0-9a-f]{24}(\.json)?")
 """What stores and records are called; nothing else in their folder is ever deleted."""
@@ -35,6 +31,10 @@ RECORD_BYTES = 10**9
 
 RESERVE = 10**9
 """What the disk of the stores keeps free, for checkpoints; a twentieth of a small disk."""
+
+
+STOPS = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
+"""Errors that end the storing, not the run: no space, or another process deleted the store."""
 
 
 class Room:
@@ -134,7 +134,8 @@ class Shards:
 
     def _clear(self) -> None:
         self.tensors: dict[str, np.ndarray] = {}
-        self.gathered: list[Pixels] = []
+        self.sizes: list[tuple[int, ...]] = []
+        self.facts = Facts()
         self.bytes = 0
 
     def add(self, pixels: Pixels) -> None:
@@ -149,10 +150,11 @@ class Shards:
             self.flush()
             self.full = True
             return
-        index = self.stored + len(self.gathered)
+        index = self.stored + len(self.sizes)
         for name, array in arrays.items():
             self.tensors[f"{index}/{name}"] = np.ascontiguousarray(array)
-        self.gathered.append(pixels)
+        self.sizes.append(pixels.class_map.shape)
+        self.facts.add(Facts.of(self.files, index, pixels))
         self.bytes += size
         if self.bytes >= SHARD_BYTES:
             self.flush()
@@ -160,80 +162,22 @@ class Shards:
     def flush(self) -> None:
         """Write what was gathered, and then its line of the index."""
         path = self.store / f"{self.shards:05d}.safetensors"
-        if self.gathered:
+        if self.sizes:
             content = save(self.tensors)
             path.unlink(missing_ok=True)  # of a killed writer; never through a link
             try:
                 path.write_bytes(content)
                 path.chmod(0o644)
-                _append(self.store / INDEX, json.dumps(self._line()))
+                append_line(self.store / INDEX, json.dumps(self._line()))
             except OSError as error:
                 path.unlink(missing_ok=True)
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno not in STOPS:
                     raise
-                self.full = True  # a full disk, or a quota
+                self.full = True
             else:
-                self.stored, self.shards = self.stored + len(self.gathered), self.shards + 1
+                self.stored, self.shards = self.stored + len(self.sizes), self.shards + 1
                 self.room.take(len(content))
         self._clear()
 
     def _line(self) -> dict[str, Any]:
-        start = self.stored
-        counts = np.sum([pixels.counts for pixels in self.gathered], axis=0)
-        return {
-            "sizes": [pixels.class_map.shape for pixels in self.gathered],
-            "counts": counts.tolist(),
-            "present": "".join(presence(self.files, pixels.counts) for pixels in self.gathered),
-            "ambiguous": [
-                self.files.ids[start + place]
-                for place, pixels in enumerate(self.gathered)
-                if pixels.ambiguous
-            ],
-        }
-
-
-def _append(path: Path, line: str) -> None:
-    """Append a line to a file: the whole of it or nothing."""
-    before = path.stat().st_size
-    try:
-        with path.open("a") as file:
-            file.write(line + "\n")
-    except OSError:
-        os.truncate(path, before)
-        raise
-
-
-class IndexLine(NamedTuple):
-    """The line of one file in the index of a store.
-
-    Attributes:
-        sizes: ``(N, 2)`` int32, height and width of its samples.
-        facts: ``counts``, ``present`` and ``ambiguous`` of its samples, as in a record.
-        end: the offset after the line.
-    """
-
-    sizes: np.ndarray
-    facts: dict[str, Any]
-    end: int
-
-
-def read_index(store: Path, start: int = 0) -> Iterator[IndexLine]:
-    """Yield the whole lines of the index of a store from an offset on.
-
-    Raises:
-        FileNotFoundError: there is no index.
-        DataError: it is damaged.
-    """
-    try:
-        with (store / INDEX).open("rb") as file:
-            file.seek(start)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # it is being written, or its writer was killed
-                start += len(line)
-                facts = json.loads(line)
-                yield IndexLine(np.array(facts["sizes"], np.int32).reshape(-1, 2), facts, start)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise DataError(f"{store}: damaged store: {error}; delete it") from None
+        return {"sizes": self.sizes, **self.facts.plain()}

@@ -20,19 +20,20 @@ from __future__ import annotations
 
 import os
 from bisect import bisect
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch.utils.data import Dataset
 
-from seglab.data.filling import open_or_fill
+from seglab.data.filling import Filling
 from seglab.data.folders import check_inside, store_folder
 from seglab.data.prefetch import Progress, no_progress
-from seglab.data.shards import INDEX, read_index
+from seglab.data.store_index import INDEX, read_index
 from seglab.data.voc import Sample, Samples
 from seglab.errors import DataError
 
@@ -51,6 +52,8 @@ class Cached(Dataset[Sample]):
         max_bytes: limit of the whole folder; least recently used stores are deleted.
         progress: shows the pass over the samples.
         keep: the paths of other stores in use, which are not deleted.
+        progressive: read the bytes of the files only; :meth:`fill` decodes, checks and stores
+            them. A sample that is used before is decoded from its files, and checked.
 
     Attributes:
         record: of the data; see :mod:`seglab.data.records`.
@@ -68,19 +71,19 @@ class Cached(Dataset[Sample]):
         max_bytes: int = 50 * 10**9,
         progress: Progress = no_progress,
         keep: Sequence[Path] = (),
+        progressive: bool = False,
     ) -> None:
         self.files = files
         self.ids = files.ids
         self.classes = files.classes
         self.instances = files.instances
-        folder = store_folder(folder)
-        try:
-            self.record, self.path = open_or_fill(files, folder, max_bytes, keep, progress)
-        except OSError as error:
-            raise DataError(
-                f"{folder}: the store cannot be written: {error.strerror or error}; set "
-                "data.store.dir=DIR, or data.store.enabled=false to do without"
-            ) from None
+        self._filling = Filling(files, store_folder(folder), max_bytes)
+        self._progressive = progressive
+        with self._writing():
+            if progressive:
+                self.record, self.path = self._filling.identify(progress)
+            else:
+                self.record, self.path = self._filling.complete(keep, progress)
         self.stored = 0
         self._starts: list[int] = []  # the first sample of each file
         self._sizes: list[np.ndarray] = []  # (N, 2) of the samples of each file
@@ -89,9 +92,28 @@ class Cached(Dataset[Sample]):
         check_inside(self.path / INDEX)
         with suppress(OSError):  # a read-only store works as well
             os.utime(self.path / INDEX)  # its last use
-        self._look()
+        self.look()
 
-    def _look(self) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"{self._filling.folder}: the store cannot be written: {error.strerror or error}; "
+                "set data.store.dir=DIR, or data.store.enabled=false to do without"
+            ) from None
+
+    def fill(self, keep: Sequence[Path], stop: Event) -> None:
+        """Check and store what is not yet, until ``stop`` is set; other threads may read meanwhile.
+
+        Raises:
+            DataError: a sample is unusable, or the folder is not writable.
+        """
+        with self._writing():
+            self.record = self._filling.extend(self.record, self.path, keep, stop=stop)
+
+    def look(self) -> None:
         """Read the lines that the index has got since it was last read."""
         with suppress(FileNotFoundError):  # deleted to make room for another store
             for line in read_index(self.path, self._end):
@@ -116,6 +138,8 @@ class Cached(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """Return a sample; the tensors of a stored one are read-only views of the store."""
         index = range(len(self))[index]  # negative indices and IndexError, as for a list
+        if index >= self.stored and self._progressive:
+            self.look()
         if index >= self.stored:
             return self.files[index]
         shard = bisect(self._starts, index) - 1

@@ -158,6 +158,7 @@ def test_a_report_that_has_no_place_changes_nothing(
     assert read_checkpoint(run / "checkpoints/last.ckpt")
 
 
+@pytest.mark.parametrize("mode", ["complete", "progressive"])
 @pytest.mark.parametrize("told", [True, False], ids=["full", "quota"])
 def test_a_store_without_space_keeps_what_fits(
     seglab_cli: Callable[..., Any],
@@ -166,14 +167,15 @@ def test_a_store_without_space_keeps_what_fits(
     disk: Disk,
     monkeypatch: pytest.MonkeyPatch,
     told: bool,
+    mode: str,
 ) -> None:
     assert seglab_cli("train", *tiny, "hydra.run.dir=whole").code == 0
     disk.fill(left=40 * 2**10)
     if not told:  # a quota, of which the file system's size says nothing
         usage = shutil._ntuple_diskusage(2**50, 1, 2**50)  # type: ignore[attr-defined]
         monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    store = f"data.store.dir={disk.path / 'store'}"
-    answer = seglab_cli("train", *tiny, store, "hydra.run.dir=run")
+    store = [f"data.store.dir={disk.path / 'store'}", f"data.store.mode={mode}"]
+    answer = seglab_cli("train", *tiny, *store, "hydra.run.dir=run")
     assert answer.code == 0, answer.err
     (line,) = [line for line in answer.out.splitlines() if "the store keeps" in line]
     assert "the store keeps 0 of " in line
@@ -183,6 +185,23 @@ def test_a_store_without_space_keeps_what_fits(
         for name in ("whole", "run")
     )
     assert all(value.equal(run[name]) for name, value in whole.items())
+
+
+def test_a_store_on_a_read_only_disk_serves(
+    seglab_cli: Callable[..., Any], tiny: list[str], disk: Disk
+) -> None:
+    store = f"data.store.dir={disk.path / 'store'}"
+    part = "data.store.max_gb=3e-5"
+    assert seglab_cli("train", *tiny, store, part, "hydra.run.dir=run").code == 0
+    disk.read_only()
+    for mode in ("complete", "progressive"):
+        settings = [store, f"data.store.mode={mode}", f"hydra.run.dir={mode}"]
+        answer = seglab_cli("train", *tiny, *settings)
+        assert answer.code == 0, answer.err
+        assert "the store keeps" in answer.out
+    other = seglab_cli("train", *tiny, store, "data.synth.seed=9", "hydra.run.dir=other")
+    assert (other.code, other.err.count("\n")) == (1, 1)
+    assert "data.store.dir=DIR, or data.store.enabled=false" in other.err
 
 
 def test_predictions_without_space(
