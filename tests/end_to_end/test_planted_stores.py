@@ -160,11 +160,10 @@ def test_links_in_the_store_folder_are_refused_and_what_they_name_stays(
 ) -> None:
     assert train("hydra.run.dir=run").code == 0
     store = next((cache / "store").glob("v3-*/index.jsonl")).parent
-    path = {
-        "store": store,
-        "record": next((cache / "store").glob("v3-*.json")),
-        "lock": next((cache / "store").glob("v3-*.lock")),
-    }.get(part, store / part)
+    record = next((cache / "store").glob("v3-*.json"))
+    path = {"store": store, "record": record, "lock": record.with_suffix(".lock")}.get(
+        part, store / part
+    )
     (tmp_path / "elsewhere").mkdir()
     target = move_behind_a_link(path, tmp_path / "elsewhere")
     if part == "lock":  # only who makes a store looks at it
