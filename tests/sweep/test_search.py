@@ -181,8 +181,35 @@ def test_what_a_run_has_logged_decides_whether_it_is_pruned_not_when_it_was_seen
         assert trial.state.name == ("PRUNED" if worse else "COMPLETE"), trial.number
         complete_rates += [] if worse else [rate]
     (pruned, *_) = [trial for trial in study.trials if trial.state.name == "PRUNED"]
-    assert "val/mIoU" in pruned.user_attrs["error"]
-    assert "after 1 epochs: MedianPruner" in pruned.user_attrs["error"]
+    assert "val/mIoU" in pruned.user_attrs["pruned"]
+    assert "after 1 epochs: MedianPruner" in pruned.user_attrs["pruned"]
+
+
+class Killed(Histories):
+    """A search that is killed right after the first decision to prune."""
+
+    def __call__(self, sweep: Sweep, source: Source) -> None:
+        while (job := source.next()) is not None:
+            outcome = self.answer(job)
+            self.reason = source.watch(job)
+            if self.reason:
+                raise KeyboardInterrupt
+            source.end(outcome)
+
+
+def test_a_decision_to_prune_survives_a_kill(tmp_path: Path) -> None:
+    asha = {"_target_": "optuna.pruners.SuccessiveHalvingPruner", "min_resource": 1}
+    first = Killed(lambda values: 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        complete(tmp_path, first, 12, sampler="random", pruner=asha)
+    assert "after 1 epochs: SuccessiveHalvingPruner" in first.reason
+    study = complete(tmp_path, Histories(lambda values: 0.0), 12, sampler="random", pruner=asha)
+    undisturbed = complete(
+        tmp_path / "whole", Histories(lambda values: 0.0), 12, sampler="random", pruner=asha
+    )
+    for name in ("state", "user_attrs", "intermediate_values"):
+        found, expected = ([getattr(t, name) for t in s.trials] for s in (study, undisturbed))
+        assert found == expected, name
 
 
 def test_pruners_need_three_validations_and_a_name_that_exists(tmp_path: Path) -> None:
