@@ -47,7 +47,7 @@ fuzz: $(READY)
 
 bench: $(READY)
 	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[bench]'
-	for name in input metric step start job_start scale listing compare search peers; do \
+	for name in input metric predict step start job_start scale listing compare search peers; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 ifdef WEIGHTS

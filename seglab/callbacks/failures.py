@@ -94,5 +94,5 @@ def advice(config: TrainConfig, doing: str) -> str:
     return (
         f"data.eval_batch_size={data.eval_batch_size} on whole images, "
         f"trainer.precision={precision}: lower data.eval_batch_size, to 1 if need be, or give "
-        f"evaluation.tile=1024{half}"
+        f"evaluation.tile=512{half}"
     )

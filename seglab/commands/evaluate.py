@@ -71,8 +71,8 @@ def measure(
         SeglabError: names the wrong key or file, and what would be right.
     """
     from seglab.export.reading import read_model
-    from seglab.session import Session
+    from seglab.session import Session, validate
 
     command_config = composed.config
     session = Session(config, "evaluate", composed.folder, overrides, console, command_config.split)
-    return session.validate(read_model(path), path, composed.plain)
+    return validate(session, read_model(path), path, composed.plain)

@@ -42,7 +42,7 @@ def main(overrides: list[str], *, probabilities: bool = False, no_overlays: bool
     from seglab.export.reading import received_model
     from seglab.loggers.wandb.artifacts import local_checkpoint
     from seglab.runtime.launch import ranks
-    from seglab.session import Session
+    from seglab.session import Session, predict
 
     console = Console()
     if composed.config.trust:
@@ -75,7 +75,8 @@ def main(overrides: list[str], *, probabilities: bool = False, no_overlays: bool
             _list_unreadable(unreadable, len(images), console)
 
     session = Session(config, "predict", output, rest, console, soft=probabilities)
-    session.load(checkpoint, path).predict(batches, composed.plain, report, not no_overlays)
+    session.load(checkpoint, path)
+    predict(session, batches, composed.plain, report, not no_overlays)
     return output
 
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from seglab.data.files import all_formats, all_suffixes, image_size, read_image
 from seglab.data.pixels import RGB, PixelFormat
-from seglab.data.prefetch import prefetch
 from seglab.data.sampling import evaluation_batches
 from seglab.errors import ConfigError, DataError
+from seglab.runtime.cores import cores
+
+AHEAD = 16
+"""How many batches are decoded, or written, together."""
+
+AHEAD_BYTES = 2**28
+"""How large their pixels may be; those of one may be larger."""
 
 
 class Images(NamedTuple):
@@ -71,23 +80,27 @@ class ImageBatches(Dataset[Images]):
 
     def __getitem__(self, index: int) -> Images:
         paths = self.batches[index]
-        images: dict[str, Tensor] = {}
+        images: dict[str, npt.NDArray[np.uint8]] = {}
         unreadable = []
         for path in paths:
             try:
-                images[path.stem] = torch.from_numpy(read_image(path, self.pixel_format))
+                images[path.stem] = read_image(path, self.pixel_format)
             except DataError as error:
                 unreadable.append(str(error))
-        empty = torch.empty(
-            (0, *self.sizes[paths[0]], self.pixel_format.channels), dtype=torch.uint8
-        )
-        pixels = torch.stack([*images.values()]) if images else empty
+        shape = (*self.sizes[paths[0]], self.pixel_format.channels)
+        # By numpy: torch would start threads of its own in the thread that decodes ahead, which
+        # take the cores from the net.
+        pixels = np.stack([*images.values()]) if images else np.empty((0, *shape), np.uint8)
         # (B, H, W, C) pixels viewed as (B, C, H, W) are channels_last.
-        return Images(pixels.permute(0, 3, 1, 2), [*images], unreadable)
+        return Images(torch.from_numpy(pixels).permute(0, 3, 1, 2), [*images], unreadable)
 
 
 class ImagesAhead:
-    """The batches of photographs in order, decoded ahead of their consumer by one thread."""
+    """The batches of photographs in order, a few at a time decoded by all cores.
+
+    They are decoded while the net waits: decoding beside it would slow it down by more than it
+    takes, as its threads wait for each other.
+    """
 
     def __init__(self, batches: ImageBatches) -> None:
         self.batches = batches
@@ -96,8 +109,17 @@ class ImagesAhead:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Images]:
-        batches = self.batches
-        return prefetch(batches.__getitem__, len(batches), batches.bytes_of, threads=1)
+        with ThreadPoolExecutor(cores()) as pool:
+            ahead: list[int] = []
+            size = 0
+            for index in range(len(self.batches)):
+                more = self.batches.bytes_of(index)
+                if ahead and (len(ahead) == AHEAD or size + more > AHEAD_BYTES):
+                    yield from pool.map(self.batches.__getitem__, ahead)
+                    ahead, size = [], 0
+                ahead.append(index)
+                size += more
+            yield from pool.map(self.batches.__getitem__, ahead)
 
 
 def find_images(source: Path) -> list[Path]:

@@ -81,6 +81,10 @@ def _painted(masks: np.ndarray) -> Pixels:
     return numbers
 
 
+Found = tuple[dict[str, Any], list[dict[str, Any]]]
+"""An image and its objects, as COCO writes them, without ids."""
+
+
 class ObjectFiles:
     """Writes the objects of photographs: a palette PNG per image, and one JSON of them all.
 
@@ -94,18 +98,15 @@ class ObjectFiles:
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
-    def add(self, name: str, detections: Detections, sure: Detections) -> None:
-        """Write an image's PNG and keep its objects for the JSON.
+    def draw(self, name: str, detections: Detections, sure: Detections) -> Found:
+        """Write an image's PNG, and return its objects for :meth:`add`; any thread may call it.
 
         Args:
             name: the image's id.
             detections: all detections.
             sure: the detections above the threshold.
         """
-        height, width = detections.masks.shape[1:]
-        self.images.append(
-            {"id": len(self.images) + 1, "file_name": name, "height": height, "width": width}
-        )
+        masks = detections.masks.cpu().numpy()
         (self.folder / INSTANCES).mkdir(exist_ok=True)
         numbers = _painted(sure.masks.cpu().numpy())
         save_class_map(numbers, self.folder / INSTANCES / f"{name}.png")
@@ -113,23 +114,31 @@ class ObjectFiles:
             detections.labels.tolist(),
             detections.scores.tolist(),
             detections.boxes.double().tolist(),
-            detections.masks.flatten(1).sum(1).tolist(),
+            masks.sum((1, 2)).tolist(),
             encode(detections.masks),
             strict=True,
         )
-        for label, score, (x0, y0, x1, y1), area, code in rows:
-            self.annotations.append(
-                {
-                    "id": len(self.annotations) + 1,
-                    "image_id": len(self.images),
-                    "category_id": label,
-                    "score": score,
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "area": area,
-                    "iscrowd": 0,
-                    "segmentation": {"size": [height, width], "counts": code.decode("ascii")},
-                }
-            )
+        height, width = masks.shape[1:]
+        objects = [
+            {
+                "category_id": label,
+                "score": score,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "area": area,
+                "iscrowd": 0,
+                "segmentation": {"size": [height, width], "counts": code.decode("ascii")},
+            }
+            for label, score, (x0, y0, x1, y1), area, code in rows
+        ]
+        return {"file_name": name, "height": height, "width": width}, objects
+
+    def add(self, found: Found) -> None:
+        """Keep an image's objects for the JSON, numbered in the order of the calls."""
+        image, objects = found
+        self.images.append({"id": len(self.images) + 1, **image})
+        for each in objects:
+            ids = {"id": len(self.annotations) + 1, "image_id": len(self.images)}
+            self.annotations.append({**ids, **each})
 
     def write(self) -> Path:
         """Write the JSON and return its path."""

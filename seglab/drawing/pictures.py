@@ -56,15 +56,16 @@ def overlay(
     down, across = np.ogrid[: class_map.shape[0], : class_map.shape[1]]
     hatch = (down + across) // max(2, min(class_map.shape) // 128) % 2 == 0
     edge = _edges(class_map, width=max(1, round(min(class_map.shape) / 200)))
-    mixed = np.empty_like(image)
+    mixed = image.copy()
     for top in range(0, len(class_map), STRIP):  # the floats of a large image would take gigabytes
         rows = slice(top, top + STRIP)
-        values, pixels = class_map[rows], image[rows]
-        strength = np.where(edge[rows], 1.0, alpha)
-        strength[values == VOID] = np.where(hatch[rows], 0.9, alpha / 2)[values == VOID]
-        strength[values == 0] = 0.0
-        change = strength[..., None] * (colours[values] - pixels.astype(np.float64))
-        mixed[rows] = np.rint(pixels + change).astype(np.uint8)
+        drawn = class_map[rows] != 0
+        values, pixels = class_map[rows][drawn], image[rows][drawn]
+        strength = np.where(edge[rows][drawn], 1.0, alpha)
+        void = values == VOID
+        strength[void] = np.where(hatch[rows][drawn][void], 0.9, alpha / 2)
+        change = strength[:, None] * (colours[values] - pixels.astype(np.float64))
+        mixed[rows][drawn] = np.rint(pixels + change).astype(np.uint8)
     return Image.fromarray(mixed)
 
 

@@ -80,6 +80,8 @@ class TimmBackbone(nn.Module):
 
     def __init__(self, name: str, strides: Sequence[int] = STRIDES) -> None:
         super().__init__()
+        if find_spec("timm") is None:
+            raise ImportError(f"backbone={name}: needs pip install 'seglab[timm]'")
         import timm
 
         timm_name = name.removeprefix(TIMM)

@@ -16,6 +16,7 @@ from seglab.runtime import launch
 from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
 from seglab.session.session import Session
+from seglab.session.training import fit
 
 
 @dataclass(frozen=True)
@@ -76,5 +77,5 @@ def run_job(
         SeglabError: names the wrong key or file, and what would be right.
         KeyboardInterrupt: the run was interrupted, and its status says so.
     """
-    metrics, pictures = Session(config, "train", folder, overrides, console).fit()
+    metrics, pictures = fit(Session(config, "train", folder, overrides, console))
     return JobResult(folder, metrics, pictures)

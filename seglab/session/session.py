@@ -1,51 +1,34 @@
-"""A run from its configuration: data, task, callbacks, loggers and trainer, each built once."""
+"""What a run is made of: data, task, callbacks, loggers and trainer, each built once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
-from torch.utils.data import DataLoader
 
-from seglab.callbacks.checkpoints import BestAndLast
-from seglab.callbacks.extension import Extension
 from seglab.callbacks.failures import Failures
-from seglab.callbacks.finite import FiniteNumbers
 from seglab.callbacks.interrupts import SaveAndStop
-from seglab.callbacks.predictions import PredictionPictures, WritePredictions
-from seglab.callbacks.progress import Progress, TrainingProgress
+from seglab.callbacks.predictions import PredictionPictures
 from seglab.callbacks.validation import ValidationRecord, Viewer
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.digests import Record
-from seglab.data.images import ImageBatches, ImagesAhead
 from seglab.data.sampling import spread
 from seglab.data.weights import balance, is_auto
-from seglab.errors import ConfigError, RunError
-from seglab.loggers.history import HistoryLogger
 from seglab.loggers.track import Tracking, track
-from seglab.metrics.counts import unreliable
-from seglab.models.weights import load_pretrained
 from seglab.printing import print_plain
-from seglab.report import reported
-from seglab.run.checkpoints import AtomicCheckpointIO, load_weights, origin
+from seglab.run.checkpoints import AtomicCheckpointIO, load_weights
 from seglab.run.folder import Run
-from seglab.run.identity import recorded_weights, weights_digest
-from seglab.run.last_checkpoint import Resumed, find_last, set_aside
+from seglab.run.last_checkpoint import Resumed, find_last
 from seglab.run.paths import CHECKPOINTS
-from seglab.run.resume import check_processes
 from seglab.run.samples import NUMBER_OF_WORST, SampleWriter
-from seglab.run.status import SPEED
-from seglab.runtime.disk import disk_errors
 from seglab.runtime.memory import available_memory
-from seglab.runtime.nodes import everywhere
-from seglab.runtime.preemption import stop_on_signals
 from seglab.runtime.process import (
     computing,
     seed_everything,
@@ -55,23 +38,14 @@ from seglab.runtime.progress_bar import CheckProgress
 from seglab.runtime.rank import check_environment
 from seglab.schema import TrainConfig
 from seglab.session.augmentation import build_augmentation
-from seglab.session.required_miou import check_required_miou
 from seglab.session.trainer import build_callback, build_trainer, interruptible
 from seglab.tasks.base import Task
-from seglab.tasks.batches import batch_sizes, check_limits, check_memory
+from seglab.tasks.batches import check_memory
 from seglab.tasks.factories import build_task
 
 Kind = Literal["train", "evaluate", "predict"]
 
 ACTIVITY = {"train": "training", "evaluate": "evaluation", "predict": "prediction"}
-
-
-class EvaluationResult(NamedTuple):
-    """The result of an evaluation: scores, pictures, and whether the interval is unreliable."""
-
-    scores: dict[str, float]
-    pictures: list[Path]
-    unreliable: bool
 
 
 class Session:
@@ -136,6 +110,10 @@ class Session:
             start=self.resumed.position[1:3],
             split=self.named_split,
             augmentation=build_augmentation(self.config) if self.kind == "train" else None,
+            # Class weights need the pixels of all samples before the first step.
+            progressive=self.kind == "train"
+            and self.config.data.store.mode == "progressive"
+            and not is_auto(self.config),
         )
 
     @cached_property
@@ -171,201 +149,14 @@ class Session:
         load_weights(self.task, checkpoint, path)
         return self
 
-    def _weigh_classes(self) -> dict[str, Any]:
+    def weigh_classes(self) -> dict[str, Any]:
         """Compute ``loss.class_weights=auto``, and return the resolved settings."""
         if not is_auto(self.config):
             return {}
         self.config = balance(self.config, self.data.record(self.data.train_split))
         return {"loss.class_weights": self.config.loss.class_weights}
 
-    def fit(self) -> tuple[dict[str, float], list[Path]]:
-        """Train, and return the metrics of ``last.ckpt`` and the pictures.
-
-        Raises:
-            SeglabError: names the wrong key or file, and what would be right.
-            KeyboardInterrupt: the run was interrupted, and its status says so.
-        """
-        folder, console = self.folder, self.console
-        with computing(self.threads):
-            _ = self.tracking
-            reached = self.resumed.position
-            self.data.check()
-            self._check_shared()
-            weights_of_classes = self._weigh_classes()
-            config = self.config
-            check_limits(config, self.data)
-            for line in self.data.warnings():
-                print_plain(f"warning: {line}", console)
-            seed_everything(config.seed)
-            if self.resumed.note:
-                print_plain(self.resumed.note, console)
-            schedule = config.schedule
-            own = not isinstance(schedule, dict)
-            restart = schedule.restart if own else schedule.get("restart", True)
-            if self.extends:
-                what = "a new schedule" if restart else "the last learning rates"
-                print_plain(
-                    f"extends the run from {reached.max_epochs} to {config.trainer.max_epochs} "
-                    f"epochs: {what} from step {reached.step}",
-                    console,
-                )
-            weights = recorded_weights(folder)
-            if self.resumed.path is None:
-                weights = weights_digest(config)
-                if config.model.weights is not None:
-                    loaded = load_pretrained(self.task.net, config.model.net, config.model.weights)
-                    print_plain(str(loaded), console)
-            self.task.check_optimizer()  # a wrong argument fails here
-            facts = {"data": {**self.data.identity, **weights}}
-            run = Run(
-                folder,
-                asdict(config),
-                self.overrides,
-                resume=config.resume,
-                step=reached.step,
-                facts=facts,
-            )
-            saving = BestAndLast(
-                run.checkpoints, config, facts["data"], before=lambda: run.history.sync()
-            )
-            failures = Failures(config, ACTIVITY[self.kind])
-            pictures, record = self._watching(run, config.pictures.every_n_epochs)
-            progress = TrainingProgress(console)
-            extension = Extension(self.first_step, self.extends, restart)
-            callbacks = [failures, FiniteNumbers(folder), extension, saving, record, progress]
-            trainer = self.trainer(callbacks, [HistoryLogger(run), *self.tracking.loggers])
-            self._check_memory(trainer, self._sizes(self.data.val_split))
-            processes = trainer.world_size
-            check_processes(config, reached, processes)
-            if reached.processes not in (None, processes):
-                print_plain(
-                    f"resumed on {processes} processes, before on {reached.processes}; "
-                    f"data.batch_size={config.data.batch_size}, before {reached.batch_size}",
-                    console,
-                )
-            samples = len(self.data.split(self.data.train_split))
-            for line in batch_sizes(config, samples, trainer.world_size):
-                print_plain(line, console)
-            full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
-            records = self.data.records
-            logged = self.tracking.run(trainer, self.task.net, records, weights_of_classes)
-            with stop_on_signals(), reported(run, console), logged, full:
-                run.history.rewind(reached.step)
-                run.write_splits(self.data.divided)
-                if run.leads and self.resumed.note:
-                    set_aside(run.checkpoints)
-                with failures.explained(), interruptible(trainer):
-                    trainer.fit(
-                        self.task, self.data, ckpt_path=self.resumed.path, weights_only=True
-                    )
-                    if self.task.scored_at != trainer.global_step:
-                        trainer.validate(self.task, self.data, verbose=False, weights_only=True)
-                training = {"train/loss": run.history.last("train/loss")}
-                best = {"best/val/mIoU": saving.best, "best/epoch": saving.best_epoch}
-                metrics = {**self.task.scores, **training, **best}
-                run.write_metrics(metrics)
-                run.facts.update({SPEED: progress.speed} if progress.images else {})
-                self.tracking.results(metrics, run.checkpoints)
-                check_required_miou(config, metrics["val/mIoU"])
-            if run.leads:
-                saving.tidy()
-            return metrics, sorted(pictures.written)
-
-    def _check_shared(self) -> None:
-        """Check that all machines of a job see the same data and the same checkpoint.
-
-        Raises:
-            RunError: they differ.
-        """
-        first, *others = everywhere("files", [self.data.identity, self.resumed.position])
-        if any(data != first[0] for data, _ in others):
-            raise RunError(
-                f"data.root={self.config.data.root}: the machines of this job have different data"
-            )
-        if any(position != first[1] for _, position in others):
-            raise RunError(
-                f"hydra.run.dir={self.folder}: the machines of this job see different checkpoints; "
-                "it must be on a file system that they share"
-            )
-
-    def validate(
-        self, checkpoint: dict[str, Any], path: Path, own: Mapping[str, Any]
-    ) -> EvaluationResult:
-        """Measure a checkpoint on the split.
-
-        Args:
-            checkpoint: from :func:`seglab.run.checkpoints.read_checkpoint`.
-            path: of its file.
-            own: the command's own settings, which are recorded too.
-
-        Raises:
-            SeglabError: names the wrong key or file, and what would be right.
-        """
-        with computing(self.threads):
-            _ = self.tracking
-            record = self.data.record(self.split)
-            logged = {**own, **self._weigh_classes()}
-            config = self.config
-            self._check_division(origin(checkpoint, path)["data"].get(self.named_split), record)
-            check_limits(config, self.data, self.split)
-            self.load(checkpoint, path)
-            facts = {"data": {"val": record.identity}, "checkpoint": origin(checkpoint, path)}
-            settings = {**asdict(config), **own}
-            run = Run(self.folder, settings, self.overrides, resume=False, facts=facts)
-            failures = Failures(config, ACTIVITY[self.kind])
-            pictures, watching = self._watching(run, every_n_epochs=0)
-            progress = Progress(self.console, "evaluating", len(self.data.split(self.split)))
-            trainer = self.trainer([failures, watching, progress])
-            self._check_memory(trainer, self._sizes(self.split))
-            with (
-                reported(run, self.console),
-                self._running(trainer, failures, {self.split: record}, logged),
-            ):
-                trainer.validate(self.task, self.data, verbose=False, weights_only=True)
-                run.write_metrics(self.task.scores)
-                self.tracking.results(self.task.scores)
-            assert self.task.evaluation is not None, "a validation was completed"
-            doubtful = unreliable(self.task.evaluation.counts.numpy())
-            return EvaluationResult(self.task.scores, sorted(pictures.written), doubtful)
-
-    def predict(
-        self,
-        batches: ImageBatches,
-        own: Mapping[str, Any],
-        report: Callable[[WritePredictions], None],
-        overlays: bool = True,
-    ) -> None:
-        """Write the class maps of photographs into the folder.
-
-        Photographs are decoded ahead, and predictions written behind, by a thread each.
-
-        Args:
-            batches: the photographs.
-            own: the command's own settings, which are recorded too.
-            report: called at the end; an error that it raises marks the W&B run as failed.
-            overlays: whether to draw overlays.
-
-        Raises:
-            SeglabError: names the wrong key or file, and what would be right.
-        """
-        with computing(self.threads):
-            workers = self.config.data.num_workers
-            loader: Iterable[Any] = ImagesAhead(batches)
-            if workers:
-                loader = DataLoader(batches, batch_size=None, num_workers=workers)
-            writing = WritePredictions(self.folder, self.task.classes, overlays)
-            self.tracking.prepare(self.folder, self.task.classes, batches.readable)
-            failures = Failures(self.config, ACTIVITY[self.kind])
-            progress = Progress(self.console, "predicting", batches.readable)
-            trainer = self.trainer([failures, writing, progress])
-            shapes = {path.name: size for path, size in batches.sizes.items()}
-            self._check_memory(trainer, shapes)
-            with writing, self._running(trainer, failures, {}, own):
-                trainer.predict(self.task, loader, return_predictions=False, weights_only=True)
-                self.tracking.results({})
-                report(writing)
-
-    def _check_memory(self, trainer: L.Trainer, sizes: Mapping[str, tuple[int, int]]) -> None:
+    def check_memory(self, trainer: L.Trainer, sizes: Mapping[str, tuple[int, int]]) -> None:
         """Warn of images that are too large for the memory of a CPU, or refuse them."""
         free = available_memory()
         if trainer.strategy.root_device.type != "cpu" or free is None:
@@ -375,28 +166,11 @@ class Session:
         if warning is not None:
             print_plain(f"warning: {warning}", self.console)
 
-    def _sizes(self, split: str) -> dict[str, tuple[int, int]]:
+    def sizes(self, split: str) -> dict[str, tuple[int, int]]:
         """Return height and width of each image of a split."""
         return dict(zip(self.data.split(split).ids, self.data.sizes(split), strict=True))
 
-    def _check_division(self, recorded: str | None, record: Record) -> None:
-        """Check that a part of divided data is the same as in training.
-
-        Raises:
-            ConfigError: it differs, and no list of the training images exists.
-        """
-        data = self.config.data
-        if data.val_fraction is None or recorded in (None, record.identity):
-            return
-        changed = f"data.root={data.root}: the data has changed since training"
-        if data.splits is None:
-            raise ConfigError(
-                f"{changed}, so that data.val_fraction divides it differently; give "
-                "data.splits=DIR, the splits/ of the run folder"
-            )
-        print_plain(f"warning: {changed}; the images are those of {data.splits}", self.console)
-
-    def _watching(
+    def watching(
         self, run: Run, every_n_epochs: int
     ) -> tuple[PredictionPictures, ValidationRecord]:
         """Return the pictures of a validation, and the callback that gathers its samples."""
@@ -411,7 +185,7 @@ class Session:
         return pictures, ValidationRecord(self.task, shown, worst, pictures.draw, viewers)
 
     @contextmanager
-    def _running(
+    def running(
         self,
         trainer: L.Trainer,
         failures: Failures,

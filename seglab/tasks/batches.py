@@ -46,8 +46,7 @@ def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = N
         samples = len(data.split(data.train_split))
         batches = samples // (config.data.batch_size * world_size())
         check_share("trainer.limit_train_batches", limits.limit_train_batches, batches)
-    images = data.split(split or data.val_split)
-    sizes = [images.size(index) for index in range(len(images))]
+    sizes = data.sizes(split or data.val_split)
     total = len(evaluation_batches(sizes, config.data.eval_batch_size))
     # A process without a batch gets an empty one.
     batches = max(1, total // world_size())
@@ -75,7 +74,7 @@ def check_memory(
     needed = untiled_bytes(size, classes, doing)
     text = (
         f"{name}: {size[1]}x{size[0]} pixels at once take about {needed / 1e9:.1f} GB, and "
-        f"{free / 1e9:.1f} GB are free; evaluation.tile=1024 bounds it"
+        f"{free / 1e9:.1f} GB are free; evaluation.tile=512 bounds it"
     )
     if needed > 2 * free:
         raise ConfigError(text)

@@ -1,5 +1,6 @@
-"""Pictures of fixed samples: the same every time, when they are due, under safe names."""
+"""Pictures of fixed samples, when due, under safe names; predictions, all, in their order."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,9 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from seglab.callbacks.predictions import PredictionPictures
+from seglab.callbacks import predictions
+from seglab.callbacks.predictions import PredictionPictures, WritePredictions
 from seglab.callbacks.validation import ValidationRecord
 from seglab.data.datamodule import Batch
+from seglab.data.images import AHEAD, Images
+from seglab.data.instances import Detections
 from seglab.data.sampling import spread
 from seglab.metrics.confusion import SegmentationMetrics
 from seglab.tasks.base import Output
@@ -109,3 +113,49 @@ def test_names_stay_inside_the_folder(tmp_path: Path) -> None:
     validate(pictures(tmp_path, 4, 4), trainer(5), ["sub/one", "../two", "/three", "2007_000032"])
     assert names(tmp_path) == [".._two.png", "2007_000032.png", "_three.png", "sub_one.png"]
     assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
+
+
+def detections(score: float) -> Detections:
+    masks = torch.zeros(1, 6, 8, dtype=torch.bool)
+    masks[0, :2, :3] = True
+    boxes = torch.tensor([[0.0, 0.0, 3.0, 2.0]])
+    return Detections(masks, torch.ones(1, dtype=torch.int64), torch.tensor([score]), boxes)
+
+
+@pytest.mark.parametrize("limit", [1, 2**28])
+def test_predictions_are_all_written_and_objects_keep_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(predictions, "WAITING_BYTES", limit)
+    total, anything = AHEAD + 5, SimpleNamespace()
+    with WritePredictions(tmp_path, CLASSES) as writing:
+        for index in range(total):
+            batch = Images(torch.zeros(1, 3, 6, 8, dtype=torch.uint8), [f"{index:02}"], [])
+            found = [detections(index / 100)]
+            class_map = torch.full((1, 6, 8), index % 2, dtype=torch.uint8)
+            output = Output(class_map, objects=found, sure=found)
+            writing.on_predict_batch_end(anything, anything, output, batch, index)  # type: ignore[arg-type]
+        writing.on_predict_end(anything, anything)  # type: ignore[arg-type]
+    written = json.loads((tmp_path / "instances.json").read_text())
+    assert [image["file_name"] for image in written["images"]] == [f"{i:02}" for i in range(total)]
+    for index, (image, each) in enumerate(
+        zip(written["images"], written["annotations"], strict=True)
+    ):
+        assert each["image_id"] == image["id"] == each["id"] == index + 1
+        assert each["score"] == pytest.approx(index / 100)
+        assert each["area"] == 6
+        with Image.open(tmp_path / f"{index:02}.png") as picture:
+            assert picture.getextrema() == (index % 2, index % 2)
+        assert (tmp_path / f"overlays/{index:02}.png").is_file()
+        assert (tmp_path / f"instances/{index:02}.png").is_file()
+
+
+def test_a_prediction_that_cannot_be_written_names_the_file(tmp_path: Path) -> None:
+    anything = SimpleNamespace()
+    (tmp_path / "a.png").mkdir()
+    batch = Images(torch.zeros(1, 3, 6, 8, dtype=torch.uint8), ["a"], [])
+    output = Output(torch.zeros(1, 6, 8, dtype=torch.uint8))
+    with WritePredictions(tmp_path, CLASSES) as writing:
+        writing.on_predict_batch_end(anything, anything, output, batch, 0)  # type: ignore[arg-type]
+        with pytest.raises(OSError, match=r"a\.png"):
+            writing.on_predict_end(anything, anything)  # type: ignore[arg-type]

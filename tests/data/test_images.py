@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from seglab.data.images import ImageBatches, find_images
+from seglab.data import images
+from seglab.data.images import ImageBatches, ImagesAhead, find_images
 from seglab.errors import ConfigError, DataError
 
 
@@ -38,6 +39,19 @@ def test_batches_are_of_one_size_and_hold_every_image_once(tmp_path: Path) -> No
         assert batch.image.is_contiguous(memory_format=torch.channels_last)
         for name, image in zip(batch.ids, batch.image, strict=True):
             assert np.array_equal(image.permute(1, 2, 0).numpy(), pixels[name])
+
+
+@pytest.mark.parametrize("limit", [1, 2**28])
+def test_batches_decoded_together_come_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(images, "AHEAD_BYTES", limit)
+    for index in range(images.AHEAD + 3):
+        photo(tmp_path / f"{index:02}.png", 3 + index % 2, 4)
+    batches = ImageBatches(find_images(tmp_path), 1)
+    decoded = [batch.ids for batch in ImagesAhead(batches)]
+    assert decoded == [batches[index].ids for index in range(len(batches))]
+    assert len(decoded) == images.AHEAD + 3
 
 
 def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:

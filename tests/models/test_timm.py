@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from seglab.config.compose import compose
+from seglab.config.instantiate import build
 from seglab.errors import ConfigError, RunError
-from seglab.models import FCN, MaskRCNN, PadToMultiple
+from seglab.models import FCN, MaskRCNN, PadToMultiple, backbones
 from seglab.models.backbones import Backbone, TimmBackbone, build_backbone, mean_and_std
 from seglab.models.channels import with_channels
 from seglab.models.weights import load_matching, load_pretrained
@@ -25,6 +26,13 @@ from seglab.tasks.parameters import freeze_norms
 
 NETS = ["test_efficientnet", "test_resnet", "test_convnext", "tf_efficientnet_lite0", "vgg11"]
 LITE = "timm/test_efficientnet"
+
+
+def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones, "find_spec", lambda name: None)
+    node = {"_target_": "seglab.models.FCN", "num_classes": 2, "backbone": LITE}
+    with pytest.raises(ConfigError, match=rf"model\.net: backbone={LITE}: .*'seglab\[timm\]'"):
+        build(node, "model.net")
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -27,7 +27,7 @@ def test_the_largest_image_decides() -> None:
     assert warning is not None
     assert warning.startswith("large.png: 6000x4000 pixels at once take about ")
     assert "evaluation.tile" in warning
-    with pytest.raises(ConfigError, match=r"large\.png: .*evaluation\.tile=1024"):
+    with pytest.raises(ConfigError, match=r"large\.png: .*evaluation\.tile=512"):
         check_memory(config, "prediction", SIZES, needed // 2 - 1)
     tiled = replace(config, evaluation=replace(config.evaluation, tile=512))
     assert check_memory(tiled, "prediction", SIZES, 1) is None
@@ -58,7 +58,7 @@ def test_predict_and_evaluate_tell_it_in_one_line(
         assert answer.code == code, answer.err
         text = answer.err if code else answer.out
         assert "pixels at once take about" in text
-        assert "evaluation.tile=1024" in text
+        assert "evaluation.tile=512" in text
         answer = seglab_cli(call[0], checkpoint, *call[1:-1], f"{call[-1]}2", "evaluation.tile=32")
         assert answer.code == 0, answer.err
         assert "at once take" not in answer.out
