@@ -7,6 +7,8 @@ from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 
+from PIL import Image
+
 from seglab.data.store import Cached
 
 
@@ -40,6 +42,8 @@ class BackgroundFilling:
             raise self.failure
 
     def __enter__(self) -> None:
+        # A loading process forked while this thread imports Pillow's formats would wait forever.
+        Image.init()
         self.thread.start()
 
     def __exit__(

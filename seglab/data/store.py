@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -36,6 +36,22 @@ from seglab.data.prefetch import Progress, no_progress
 from seglab.data.store_index import INDEX, read_index
 from seglab.data.voc import Sample, Samples
 from seglab.errors import DataError
+
+
+class _Index(NamedTuple):
+    """What is known of the index of a store, never changed.
+
+    Attributes:
+        starts: the first sample of each file.
+        sizes: ``(N, 2)``, height and width of the samples of each file.
+        stored: the number of samples.
+        end: the length of the index.
+    """
+
+    starts: list[int]
+    sizes: list[np.ndarray]
+    stored: int
+    end: int
 
 
 class Cached(Dataset[Sample]):
@@ -58,7 +74,6 @@ class Cached(Dataset[Sample]):
     Attributes:
         record: of the data; see :mod:`seglab.data.records`.
         path: of the store.
-        stored: the number of stored samples.
 
     Raises:
         DataError: a sample is unusable, or the folder is not writable or not private.
@@ -84,10 +99,7 @@ class Cached(Dataset[Sample]):
                 self.record, self.path = self._filling.identify(progress)
             else:
                 self.record, self.path = self._filling.complete(keep, progress)
-        self.stored = 0
-        self._starts: list[int] = []  # the first sample of each file
-        self._sizes: list[np.ndarray] = []  # (N, 2) of the samples of each file
-        self._end = 0
+        self._index = _Index([], [], 0, 0)
         self._open: dict[int, Any] = {}
         check_inside(self.path / INDEX)
         with suppress(OSError):  # a read-only store works as well
@@ -114,17 +126,28 @@ class Cached(Dataset[Sample]):
             self.record = self._filling.extend(self.record, self.path, keep, stop=stop)
 
     def look(self) -> None:
-        """Read the lines that the index has got since it was last read."""
+        """Read the lines that the index has got since it was last read, from any thread."""
+        starts, sizes, stored, end = self._index
         with suppress(FileNotFoundError):  # deleted to make room for another store
-            for line in read_index(self.path, self._end):
-                check_inside(self._file(len(self._starts)))
-                self._starts.append(self.stored)
-                self._sizes.append(line.sizes)
-                self.stored, self._end = self.stored + len(line.sizes), line.end
-        if self.stored > len(self.ids):
+            lines = [*read_index(self.path, end)]
+            if not lines:
+                return
+            starts, sizes = [*starts], [*sizes]
+            for line in lines:
+                check_inside(self._file(len(starts)))
+                starts.append(stored)
+                sizes.append(line.sizes)
+                stored, end = stored + len(line.sizes), line.end
+        if stored > len(self.ids):
             raise DataError(
-                f"{self.path}: damaged store: {self.stored} samples of {len(self.ids)}; delete it"
+                f"{self.path}: damaged store: {stored} samples of {len(self.ids)}; delete it"
             )
+        self._index = _Index(starts, sizes, stored, end)
+
+    @property
+    def stored(self) -> int:
+        """The number of stored samples, when the index was last read."""
+        return self._index.stored
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -142,7 +165,7 @@ class Cached(Dataset[Sample]):
             self.look()
         if index >= self.stored:
             return self.files[index]
-        shard = bisect(self._starts, index) - 1
+        shard = bisect(self._index.starts, index) - 1
         path = self._file(shard)
         try:
             if shard not in self._open:
@@ -163,8 +186,9 @@ class Cached(Dataset[Sample]):
         """Return height and width of an image without reading its pixels."""
         if index >= self.stored:
             return self.files.size(index)
-        shard = bisect(self._starts, index) - 1
-        height, width = self._sizes[shard][index - self._starts[shard]].tolist()
+        starts, sizes, *_ = self._index
+        shard = bisect(starts, index) - 1
+        height, width = sizes[shard][index - starts[shard]].tolist()
         return height, width
 
     def _file(self, shard: int) -> Path:

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +19,7 @@ from seglab.data.datamodule import VOCDataModule
 from seglab.data.digests import Record
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.store import Cached
+from seglab.data.store_index import IndexLine, read_index
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
@@ -197,3 +199,23 @@ def test_masks_of_nothing_but_background_end_the_training(tree: Tree, data_confi
         tree.write_mask(tree.mask(name), np.zeros(size))
     with pytest.raises(DataError, match="no pixel of a class other than background"):
         filled(progressive(data_config(tree.root, batch_size=2)))
+
+
+def test_two_threads_look_at_a_growing_index_at_once(
+    tree: Tree, data_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = data_config(tree.root, batch_size=2)
+    cached = train(progressive(config))
+    VOCDataModule(config).check()  # fills it
+    both = threading.Barrier(2)
+
+    def read(path: Path, start: int = 0) -> list[IndexLine]:
+        lines = [*read_index(path, start)]
+        both.wait(60)
+        return lines
+
+    monkeypatch.setattr("seglab.data.store.read_index", read)
+    with ThreadPoolExecutor(2) as pool:
+        for looked in [pool.submit(cached.look) for _ in range(2)]:
+            looked.result(60)
+    assert cached.stored == 3
