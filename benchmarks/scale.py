@@ -1,6 +1,7 @@
 """How time and memory grow with the number of images and of classes, and over epochs.
 
     python -m benchmarks.scale [data.root=DIR] [images=100] [epochs=3]
+    python -m benchmarks.scale files=1000000    # tiny files: see benchmarks.many_files
 
 Data sets of once, twice and four times the images (links under new ids) with 21 classes, and of
 once the images with 60 and 150 classes. For each, in a process of its own: opening with the store
@@ -23,6 +24,7 @@ from typing import Any
 
 import lightning as L
 
+from benchmarks import many_files
 from benchmarks.measure import data_overrides, keep, prepare
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
@@ -130,8 +132,11 @@ def make(root: Path, config: TrainConfig, images: int, times: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    given: dict[str, Any] = {"images": 100, "epochs": 3}
+    given: dict[str, Any] = {"images": 100, "epochs": 3, "files": 0, "rounds": 3, "folder": None}
     given |= dict(one.split("=", 1) for one in arguments if one.split("=")[0] in given)
+    if given["files"]:
+        many_files.main(int(given["files"]), int(given["rounds"]), given["folder"])
+        return
     overrides = data_overrides([one for one in arguments if one.split("=")[0] not in given])
     config = compose("train", TrainConfig, overrides).config
     images, epochs = int(given["images"]), int(given["epochs"])
@@ -156,7 +161,7 @@ def main(arguments: list[str]) -> None:
                 else:
                     parts.append(f"{name} {value}")
             print("  ".join(parts), flush=True)
-    keep("scale", {"runs": found})
+    keep("scale/growth", {"runs": found})
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
 """What pruning saves in a search, and how many short jobs a sweep does in a minute.
 
-    python -m benchmarks.search
+    python -m benchmarks.search [hydra.sweeper.seed=1 …]
 
-First the same 24 configurations (random sampler, one seed) on the built-in data, two at a time:
-without a pruner, and with ASHA at Optuna's defaults. Budgets: the best mIoU within 0.01, at most
-40 % of the epochs and of the wall time. Then 12 short jobs: as a sweep, two at a time; and as a
-Hydra application that starts each as a fresh run, which its basic launcher does one after another.
+First the same 24 configurations (random sampler, one seed) of the default recipe, 60 epochs on the
+built-in data, two at a time: without a pruner, and with ``asha``. Budgets: the best mIoU within
+0.01, at most 40 % of the epochs and of the wall time. Overrides apply to both, such as
+``trainer.max_epochs=16``, too short for the runs to separate.
+
+Then 12 short jobs: as a sweep, two at a time; as a Hydra application that starts each as a fresh
+run, which its basic launcher does one after another; and, if it is installed, as trials of Ray
+Tune that call :func:`seglab.fit`, two at a time: each in a new process, Ray's default, or in
+processes that are reused.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -21,15 +27,14 @@ from typing import Any
 
 from benchmarks.measure import keep
 
-TRIALS, EPOCHS = 24, 16
-DATA = ["data.synth.train=96", "data.synth.val=32", "trainer.accelerator=cpu", "logger=csv"]
+TRIALS = 24
 SPACE = [
     "optimizer.lr=tag(log, interval(1e-5, 1e-1))",
     "optimizer.weight_decay=tag(log, interval(1e-6, 1e-2))",
 ]
 SEARCH = [
     *("train", "-m", "search=optuna", "hydra.sweeper.sampler=random", "hydra.launcher.n_jobs=2"),
-    *(f"hydra.sweeper.n_trials={TRIALS}", f"trainer.max_epochs={EPOCHS}", *DATA, *SPACE),
+    *(f"hydra.sweeper.n_trials={TRIALS}", "trainer.accelerator=cpu", "logger=csv", *SPACE),
 ]
 SHORT = ["experiments=smoke", "trainer.accelerator=cpu", "logger=csv", "trainer.max_epochs=1"]
 JOBS = 12
@@ -45,6 +50,28 @@ def main(config):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 main()
+"""
+
+TUNE = f"""
+import sys
+import ray
+from pathlib import Path
+from ray import tune
+
+def train(config):
+    import seglab
+    job = [f"seed={{config['seed']}}", f"hydra.run.dir={{config['folder']}}/{{config['seed']}}"]
+    seglab.fit(*{SHORT!r}, "trainer.threads=1", *job, quiet=True)
+
+folder = Path(sys.argv[1]).resolve()
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+results = tune.Tuner(
+    tune.with_resources(train, {{"cpu": 1}}),
+    param_space={{"seed": tune.grid_search([*range({JOBS})]), "folder": str(folder)}},
+    tune_config=tune.TuneConfig(reuse_actors=folder.name == "reused"),
+    run_config=tune.RunConfig(storage_path=str(folder.parent / "results"), verbose=0),
+).fit()
+assert not results.errors, results.errors
 """
 
 
@@ -71,6 +98,31 @@ def epochs_of(sweep: Path) -> int:
     return total
 
 
+def results_of(folder: Path) -> list[float]:
+    """Return the mIoU of the runs of a folder, sorted."""
+    files = folder.glob("*/metrics.json")
+    return sorted(json.loads(file.read_text())["val/mIoU"] for file in files)
+
+
+def throughput(folder: Path) -> dict[str, float]:
+    """Run the short jobs each way; return the seconds."""
+    seeds = f"seed=range(0,{JOBS})"
+    two = ["sweep.name=short", "hydra.launcher.n_jobs=2"]
+    seconds = {"sweep": call(folder, "-m", "seglab.cli", "train", "-m", *SHORT, seeds, *two)}
+    (folder / "application.py").write_text(APPLICATION)
+    seconds["Hydra's basic launcher"] = call(folder, "application.py", "-m", f"+{seeds}")
+    try:
+        import ray.tune  # noqa: F401
+    except ImportError:
+        print("Ray Tune: not measured, it is not installed: pip install 'ray[tune]'")
+        return seconds
+    (folder / "tuner.py").write_text(TUNE)
+    for name in ("new", "reused"):
+        seconds[f"Ray Tune, {name} processes"] = call(folder, "tuner.py", name)
+        assert results_of(folder / name) == results_of(folder / "sweeps/short"), "other jobs"
+    return seconds
+
+
 def searched(folder: Path, name: str, *more: str) -> dict[str, Any]:
     """Run a search, and return what it cost and found."""
     seconds = call(folder, "-m", "seglab.cli", *SEARCH, f"sweep.name={name}", *more)
@@ -88,8 +140,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ways = {
-            "no pruner": searched(folder, "whole"),
-            "ASHA": searched(folder, "asha", "hydra.sweeper.pruner=asha"),
+            "no pruner": searched(folder, "whole", *sys.argv[1:]),
+            "ASHA": searched(folder, "asha", "hydra.sweeper.pruner=asha", *sys.argv[1:]),
         }
         for way, found in ways.items():
             print(
@@ -104,16 +156,10 @@ def main() -> None:
             f"{asha['best'] - whole['best']:+.4f}",
             flush=True,
         )
-        seeds = f"seed=range(0,{JOBS})"
-        two = ["sweep.name=short", "hydra.launcher.n_jobs=2"]
-        sweep = call(folder, "-m", "seglab.cli", "train", "-m", *SHORT, seeds, *two)
-        (folder / "application.py").write_text(APPLICATION)
-        fresh = call(folder, "application.py", "-m", f"+{seeds}")
-        print(
-            f"{JOBS} short jobs: {sweep:.1f} s as a sweep, {fresh:.1f} s as fresh runs of Hydra's "
-            f"basic launcher: {fresh / sweep:.1f} times"
-        )
-        keep("search", {**ways, "sweep_seconds": sweep, "fresh_seconds": fresh})
+        jobs = throughput(folder)
+        for way, seconds in jobs.items():
+            print(f"{JOBS} short jobs, {way}: {seconds:.1f} s, {seconds / jobs['sweep']:.1f} times")
+        keep("search", {**ways, "jobs": jobs})
 
 
 if __name__ == "__main__":

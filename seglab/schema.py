@@ -145,6 +145,7 @@ class StoreConfig:
     enabled: bool
     dir: str | None
     max_gb: Annotated[float, Bound(above=0)]
+    mode: Annotated[str, OneOf("complete", "progressive")] = "complete"
 
 
 @dataclass(frozen=True)

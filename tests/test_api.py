@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from seglab.cli import main
 from seglab.data.classes import SYNTHETIC_CLASSES
 from seglab.data.synthetic import SyntheticSpec, write_tree
 from seglab.drawing.pictures import overlay
+from seglab.run.status import FINISHED, status
 
 
 def process_state() -> dict[str, Any]:
@@ -72,6 +74,15 @@ def test_fit_and_load_leave_the_process_as_it_was(
     model = seglab.load(result.folder / "checkpoints/last.ckpt")
     model.predict(torch.zeros(3, 20, 30, dtype=torch.uint8))
     assert changed(before) == []
+
+
+def test_fit_works_off_the_main_thread_where_no_signals_are_handled(
+    tmp_path: Path, tiny: list[str]
+) -> None:
+    arguments = [*tiny, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}"]
+    with ThreadPoolExecutor(1) as pool:  # as Ray Tune calls it
+        result = pool.submit(seglab.fit, *arguments, quiet=True).result()
+    assert status(result.folder) == FINISHED
 
 
 def test_fit_shows_progress_and_metrics_unless_it_is_quiet(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seglab.data.background import BackgroundFilling
 from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.decode import checked
 from seglab.data.digests import Record
@@ -18,6 +20,7 @@ from seglab.data.layouts import PARTS, check_training_lists
 from seglab.data.prefetch import Progress, no_progress
 from seglab.data.records import usable_folder
 from seglab.data.sampling import EpochOrder, evaluation_batches
+from seglab.data.shards import free_bytes
 from seglab.data.store import Cached
 from seglab.data.transforms import Augmentation, JointTransform, generator, place
 from seglab.data.voc import Sample, Samples, open_dataset
@@ -137,6 +140,8 @@ class VOCDataModule(L.LightningDataModule):
             done.
         split: the split to validate on, as named on the command line.
         augmentation: for training samples; None: seglab's own, with the settings in ``config``.
+        progressive: do not decode the training split before the first step: its samples are checked
+            when they are used, and by :meth:`filling`.
     """
 
     def __init__(
@@ -149,8 +154,11 @@ class VOCDataModule(L.LightningDataModule):
         start: tuple[int, int] = (0, 0),
         split: str = "val",
         augmentation: Augmentation | None = None,
+        progressive: bool = False,
     ) -> None:
         super().__init__()
+        self.progressive = progressive
+        self._background: BackgroundFilling | None = None
         self.config, self.seed, self.progress = config, seed, progress
         self.augmentation = augmentation or JointTransform(
             config.crop_size, config.scale, config.flip, config.photometric
@@ -173,12 +181,23 @@ class VOCDataModule(L.LightningDataModule):
             )
             store, folder = self.config.store, usable_folder(self.config)
             if store.enabled:
-                cached = Cached(dataset, folder, int(store.max_gb * 1e9), self.progress)
+                progressive = self.progressive and name == self.train_split
+                cached = Cached(
+                    dataset,
+                    folder,
+                    int(store.max_gb * 1e9),
+                    self.progress,
+                    [other.path for other in self._cached().values()],
+                    progressive,
+                )
                 self.splits[name], self.records[name] = cached, cached.record
             else:
                 self.records[name] = checked(dataset, folder, self.progress)
                 self.splits[name] = dataset
         return self.splits[name]
+
+    def _cached(self) -> dict[str, Cached]:
+        return {name: data for name, data in self.splits.items() if isinstance(data, Cached)}
 
     def record(self, name: str) -> Record:
         """Return the record of a split, checking it on first use; see ``seglab.data.records``.
@@ -213,13 +232,8 @@ class VOCDataModule(L.LightningDataModule):
         check_batch_size(size, 1, self.train_split, length)
         self.split(self.val_split)
         train = self.split(self.train_split)
-        if isinstance(train, Cached) and not train.path.is_dir():
-            raise ConfigError(
-                f"data.store.max_gb={self.config.store.max_gb:g}: the store of the "
-                f"{self.val_split} split leaves no room for that of the "
-                f"{self.train_split} split; raise it, or give data.store.enabled=false"
-            )
-        check_foreground(self.config, train.classes, self.record(self.train_split))
+        if (record := self.record(self.train_split)).counts is not None:
+            check_foreground(self.config, train.classes, record)
         if not isinstance(self.augmentation, JointTransform):
             _ = TrainSet(train, self.augmentation, self.seed)[0, 0]  # a wrong one fails here
 
@@ -243,6 +257,54 @@ class VOCDataModule(L.LightningDataModule):
                 "and their masks fit either way: seglab data check lists them"
             )
         return lines
+
+    def storage(self) -> list[str]:
+        """Return one line on how much of the opened splits is stored; none if all of it is."""
+        cached = self._cached()
+        if all(data.stored == len(data) for data in cached.values()):
+            return []
+        if self.progressive and self.records[self.train_split].counts is None:
+            return [f"training starts while the store of {self.train_split} is filled"]
+        parts = [f"{data.stored:,} of {len(data):,} of {name}" for name, data in cached.items()]
+        folder = next(iter(cached.values())).path.parent
+        return [
+            f"the store keeps {' and '.join(parts)}; the others are decoded in each epoch "
+            f"(data.store.max_gb={self.config.store.max_gb:g}; {folder} has "
+            f"{max(0, free_bytes(folder)) / 1e9:.1f} GB for more)"
+        ]
+
+    def filling(self, report: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Return a block in which a progressive training split is checked and stored.
+
+        A problem is raised with the next batch, or at the end of the block.
+
+        Args:
+            report: takes the warnings about the split that only a whole check can give.
+        """
+        train = self._cached().get(self.train_split)
+        if train is None or not self.progressive:
+            return nullcontext()
+        known = [*self.warnings(), *self.storage()]
+
+        def finish() -> None:
+            self.records[self.train_split] = train.record
+            if train.record.counts is None:  # ended early
+                return
+            check_foreground(self.config, train.classes, train.record)
+            train.look()
+            for line in [*self.warnings(), *self.storage()]:
+                if line not in known:
+                    report(line)
+
+        keep = [other.path for other in self._cached().values()]
+        self._background = BackgroundFilling(train, keep, finish)
+        return self._background
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Raise the problem that :meth:`filling` met."""
+        if self._background is not None:
+            self._background.check()
+        return batch
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Return batches of augmented crops, in the order of the epoch."""

@@ -77,16 +77,16 @@ def exclusive(place: RecordFile) -> Iterator[None]:
     with ExitStack() as stack:
         with suppress(OSError):
             make_private(place.folder)
-            stack.enter_context(record_lock(place, place.folder))
+            stack.enter_context(store_lock(place.folder, place.name))
         yield
 
 
-def record_lock(place: RecordFile, folder: Path) -> FileLock:
-    """Return the lock for decoding a split.
+def store_lock(folder: Path, name: str) -> FileLock:
+    """Return the lock of a record or a store.
 
     Raises:
         DataError: it is a symbolic link, or other users may write to it.
     """
-    path = folder / f"{place.name}.lock"
+    path = folder / f"{name}.lock"
     check_inside(path)
     return FileLock(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seglab.data.files import MAX_FILE_BYTES
 from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.prefetch import prefetch
+from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.text_files import check_regular
 from seglab.errors import DataError
 
@@ -50,6 +50,12 @@ class Record:
 def presence_digits(files: SplitFiles) -> int:
     """Return the hex digits of a sample in ``Record.present``."""
     return -(-len(files.classes) // 4)
+
+
+def presence(files: SplitFiles, counts: Sequence[int]) -> str:
+    """Return the entry in ``Record.present`` of a sample, from the counts of its class map."""
+    present = sum(1 << label for label in range(len(files.classes)) if counts[label])
+    return f"{present:0{presence_digits(files)}x}"
 
 
 def digest_files(files: SplitFiles, index: int) -> list[str]:
@@ -110,8 +116,7 @@ class Tally:
             kind.append(digest[:SHORT])
         counts = pixels.counts if pixels is not None else counts
         if counts is not None:
-            present = sum(1 << label for label in range(len(self.files.classes)) if counts[label])
-            self.present.append(f"{present:0{presence_digits(self.files)}x}")
+            self.present.append(presence(self.files, counts))
         if pixels is not None:
             self.decoded += 1
             self.counts = [a + b for a, b in zip(self.counts, pixels.counts, strict=True)]
@@ -130,13 +135,14 @@ class Tally:
         )
 
 
-def hash_files(files: SplitFiles) -> Tally:
+def hash_files(files: SplitFiles, progress: Progress = no_progress) -> Tally:
     """Read the bytes of all files on all cores, without decoding them.
 
     Raises:
         DataError: a file that cannot be read.
     """
     tally = Tally(files)
-    for digests in prefetch(lambda index: digest_files(files, index), len(files)):
+    reading = prefetch(lambda index: digest_files(files, index), len(files))
+    for digests in progress(reading, len(files), f"reading {files.split}"):
         tally.add(digests)
     return tally

@@ -1,6 +1,6 @@
 """The identity of data: a digest of classes, ids and file bytes, stored next to the stores.
 
-A record is one JSON file, ``v2-KEY.json``, in the folder of the stores. KEY is a digest of classes,
+A record is one JSON file, ``v3-KEY.json``, in the folder of the stores. KEY is a digest of classes,
 ids, and the files' sizes and times (``SplitFiles.stat_keys``). It contains:
 
 - ``identity``: hex SHA-256 over classes, meaning of mask values, and for each sample its id and
@@ -34,7 +34,7 @@ from seglab.data.layout import SplitFiles
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
-FORMAT = 2
+FORMAT = 3
 """Of stores and records, and part of their names: others are rebuilt, never misread."""
 
 

@@ -1,12 +1,13 @@
 """COCO's average precision of instance masks, equal on any number of processes.
 
-faster-coco-eval does the counting, as for torchmetrics' MeanAveragePrecision, which is not used:
-it ignores detections in images without a true object, rounds thresholds and results to float32 (an
-IoU of 4/5 misses 0.8), and gathers as if every process had the same number of images.
+Each image is matched when it is added, so that 12 bytes per detection are kept, not the masks.
+torchmetrics' MeanAveragePrecision keeps all masks, ignores detections in images without a true
+object, rounds thresholds and results to float32 (an IoU of 4/5 misses 0.8), and gathers as if every
+process had the same number of images.
 
 Source: cocodataset.org, "Detection Evaluation": AP is the mean over classes, and over IoU
 thresholds 0.50 to 0.95 in steps of 0.05, of the precision at 101 recalls; AP50 at IoU 0.50 alone.
-The 100 detections of highest score per image are counted, which is the library's default too.
+The 100 detections of highest score per image and class are counted.
 
 Void pixels are ignored, as in mIoU: they are removed from a predicted mask before its IoU is
 computed, and a mask that becomes empty is neither a true nor a false positive. COCO has no void
@@ -17,53 +18,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval.core import mask as run_length
 from torch import Tensor
 
 from seglab.data.classes import VOID
 from seglab.data.instances import Detections, Instances
-from seglab.runtime.collective import gather
+from seglab.runtime.collective import Array, gather
 
 Floats = npt.NDArray[np.float64]
 
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+COUNTED = 100
+"""Detections per image and class."""
 
-@dataclass(frozen=True, slots=True)
-class ImageObjects:
-    """The objects of one image, as plain data of a few kilobytes.
-
-    Attributes:
-        index: the image's place in the split.
-        size: its height and width in pixels.
-        found: (class, score, run-length code) of each detection, without void pixels.
-        true: (class, run-length code) of each true one.
-    """
-
-    index: int
-    size: tuple[int, int]
-    found: list[tuple[int, float, bytes]]
-    true: list[tuple[int, bytes]]
-
-    def plain(self) -> list[Any]:
-        """Return JSON-compatible data; run-length codes are ASCII."""
-        found = [(label, score, code.decode("ascii")) for label, score, code in self.found]
-        return [self.index, self.size, found, [(x, code.decode("ascii")) for x, code in self.true]]
-
-    @classmethod
-    def of(cls, plain: Sequence[Any]) -> ImageObjects:
-        """Restore from the data that :meth:`plain` returned."""
-        index, (height, width), found, true = plain
-        return cls(
-            index,
-            (height, width),
-            [(label, score, code.encode("ascii")) for label, score, code in found],
-            [(label, code.encode("ascii")) for label, code in true],
-        )
+ROW = np.dtype([("image", "<i4"), ("label", "<i2"), ("score", "<f4"), ("hits", "<u2")])
+"""A detection: the image's place in the split, the class, the score, and a bit per threshold."""
 
 
 def encode(masks: Tensor) -> list[bytes]:
@@ -96,62 +69,49 @@ def without_void(found: Detections, void: Tensor) -> Detections:
     return Detections(masks[keep], found.labels[keep], found.scores[keep], found.boxes[keep])
 
 
-def average_precision(images: Sequence[ImageObjects], num_classes: int) -> Floats:
+def matches(ious: Floats) -> npt.NDArray[np.bool_]:
+    """Return which detections of an image and class are true positives: ``(10, D)`` bool.
+
+    At each threshold a detection takes the free true object of highest IoU (the last of equal
+    ones, as COCO's code does).
+
+    Args:
+        ious: ``(D, G)`` of the detections, by descending score, with the true objects.
+    """
+    found, true = ious.shape
+    least = np.minimum(THRESHOLDS, 1 - 1e-10)
+    every = np.arange(len(least))
+    free = np.ones((len(least), true), bool)
+    hits = np.zeros((len(least), found), bool)
+    for place, iou in enumerate(ious):
+        open_ious = np.where(free, iou, -1)
+        best = true - 1 - open_ious[:, ::-1].argmax(1)
+        hits[:, place] = hit = open_ious[every, best] >= least
+        free[every[hit], best[hit]] = False
+    return hits
+
+
+def average_precision(rows: np.ndarray, true: npt.NDArray[np.int64]) -> Floats:
     """Return the AP of each class at each IoU threshold: ``(10, K - 1)`` float64.
 
     Row 0 is IoU 0.50, row 9 is 0.95; column 0 is class 1. NaN for a class without a true object.
-    Objects of equal score are ranked in the order of ``images``.
+
+    Args:
+        rows: ``(N,)`` of :data:`ROW`; those of equal score are ranked as they come.
+        true: ``(K,)``, the number of true objects of each class.
     """
-    frames, true, found = [], [], []
-    for number, image in enumerate(images, 1):
-        height, width = image.size
-        frames.append({"id": number, "height": height, "width": width})
-        true += [_annotation(number, image.size, label, code) for label, code in image.true]
-        for label, score, code in image.found:
-            found.append({**_annotation(number, image.size, label, code), "score": score})
-    precision = np.full((10, num_classes - 1), math.nan)
-    if not true:
-        return precision
-    if not found:
-        precision[:, [one["category_id"] - 1 for one in true]] = 0
-        return precision
-    labels = range(1, num_classes)
-    evaluation = COCOeval_faster(
-        *(_dataset(frames, objects, labels) for objects in (true, found)),
-        iouType="segm",
-        print_function=_silent,
-        rle_iou_max_workers=1,
-    )
-    evaluation.evaluate()
-    evaluation.accumulate()
-    at_recalls = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # all areas, 100 objects
-    known = (at_recalls > -1).all((0, 1))
-    precision[:, known] = at_recalls[:, :, known].mean(1)
+    precision = np.full((len(THRESHOLDS), len(true) - 1), math.nan)
+    for label in np.flatnonzero(true[1:]) + 1:
+        own = rows[rows["label"] == label]
+        hits = own["hits"][np.argsort(-own["score"], kind="stable")]
+        ranks = np.arange(1, len(hits) + 1)
+        for number in range(len(THRESHOLDS)):
+            positives = np.cumsum(hits >> number & 1, dtype=np.float64)
+            envelope = np.maximum.accumulate((positives / ranks)[::-1])[::-1]
+            places = np.searchsorted(positives / true[label], RECALLS)
+            reached = places[places < len(hits)]
+            precision[number, label - 1] = envelope[reached].sum() / len(RECALLS)
     return precision
-
-
-def _annotation(image: int, size: tuple[int, int], label: int, code: bytes) -> dict[str, Any]:
-    segmentation = {"size": list(size), "counts": code}
-    return {
-        "image_id": image,
-        "category_id": label,
-        "segmentation": segmentation,
-        "area": int(run_length.area(segmentation)),
-        "iscrowd": 0,
-    }
-
-
-def _dataset(frames: list[Any], objects: list[Any], labels: Sequence[int]) -> COCO:
-    content = {
-        "images": frames,
-        "annotations": [{"id": number, **one} for number, one in enumerate(objects, 1)],
-        "categories": [{"id": label, "name": str(label)} for label in labels],
-    }
-    return COCO(content, print_function=_silent)
-
-
-def _silent(*_: object) -> None:
-    pass
 
 
 class MaskAP:
@@ -163,7 +123,13 @@ class MaskAP:
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
-        self.images: list[ImageObjects] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self.images: list[int] = []
+        self.rows = bytearray()
+        self.true = np.zeros(len(self.classes), np.int64)
 
     def update(self, found: Detections, truth: Instances, void: Tensor, index: int) -> None:
         """Add an image.
@@ -174,18 +140,28 @@ class MaskAP:
             void: ``(H, W)`` bool, :func:`void_pixels`.
             index: the image's place in the split.
         """
-        height, width = void.shape
         found = without_void(found, void)
-        scored = (found.labels.tolist(), found.scores.tolist(), encode(found.masks))
-        true = (truth.labels.tolist(), encode(truth.masks))
-        self.images.append(
-            ImageObjects(
-                index,
-                (height, width),
-                list(zip(*scored, strict=True)),
-                list(zip(*true, strict=True)),
-            )
+        size = list(void.shape)
+        codes, true_codes = (
+            [{"size": size, "counts": code} for code in encode(one.masks)] for one in (found, truth)
         )
+        labels, true_labels = found.labels.cpu().numpy(), truth.labels.cpu().numpy()
+        scores = found.scores.cpu().numpy()
+        for label in np.unique(labels):
+            places = np.flatnonzero(labels == label)[:COUNTED]
+            others = np.flatnonzero(true_labels == label)
+            rows = np.zeros(len(places), ROW)
+            rows["image"], rows["label"], rows["score"] = index, label, scores[places]
+            if len(others):
+                ious = run_length.iou(
+                    [codes[place] for place in places],
+                    [true_codes[place] for place in others],
+                    [0] * len(others),
+                )
+                rows["hits"] = (1 << np.arange(len(THRESHOLDS))) @ matches(np.asarray(ious))
+            self.rows += rows.tobytes()
+        self.true += np.bincount(true_labels, minlength=len(self.classes))
+        self.images.append(index)
 
     def compute(self) -> dict[str, float]:
         """Return the metrics of the images of all processes, fractions in 0..1.
@@ -196,22 +172,23 @@ class MaskAP:
         Raises:
             ValueError: an image was given twice.
         """
-        messages = gather([image.plain() for image in self.images])
-        images = [ImageObjects.of(plain) for message in messages for plain in message.value]
-        if len({image.index for image in images}) != len(images):
+        own: dict[str, Array] = {
+            "images": np.array(self.images, np.int64),
+            "rows": np.frombuffer(bytes(self.rows), np.uint8),
+            "true": self.true,
+        }
+        parts = [message.arrays for message in gather(None, own)]
+        images = np.concatenate([part["images"] for part in parts])
+        if len(np.unique(images)) != len(images):
             raise ValueError("an image was counted twice: each index may come once")
-        precision = average_precision(
-            sorted(images, key=lambda image: image.index), len(self.classes)
-        )
+        rows = np.concatenate([part["rows"].view(ROW) for part in parts])
+        rows = rows[np.argsort(rows["image"], kind="stable")]
+        precision = average_precision(rows, np.sum([part["true"] for part in parts], axis=0))
         result = {"val/mask_AP": _mean(precision), "val/mask_AP50": _mean(precision[0])}
         for name, column in zip(self.classes[1:], precision.T, strict=True):
             result[f"val/mask_AP/{name}"] = _mean(column)
             result[f"val/mask_AP50/{name}"] = float(column[0])
         return result
-
-    def reset(self) -> None:
-        """Forget all images."""
-        self.images = []
 
 
 def _mean(values: Floats) -> float:

@@ -30,7 +30,10 @@ def stop_requested() -> bool:
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Turn the signals into requests for the duration of a run."""
+    """Turn the signals into requests for the duration of a run. No-op off the main thread."""
+    if not signals.on_main_thread():
+        yield
+        return
 
     def note(number: int) -> None:
         name = signal.Signals(number).name

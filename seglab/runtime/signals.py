@@ -42,6 +42,11 @@ def exit_code(error: KeyboardInterrupt) -> int:
     return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
 
 
+def on_main_thread() -> bool:
+    """Return whether this is the only thread of the process that can handle signals."""
+    return threading.current_thread() is threading.main_thread()
+
+
 def install() -> None:
     """Handle both signals from now on, in a process that seglab owns."""
     global _received, _on_first, _handled
@@ -54,7 +59,7 @@ def install() -> None:
 def handlers() -> Iterator[None]:
     """Handle both signals in the block. No-op if already installed or not on the main thread."""
     global _received, _handled
-    if _handled or threading.current_thread() is not threading.main_thread():
+    if _handled or not on_main_thread():
         yield
         return
     before = [signal.getsignal(number) for number in SIGNALS]

@@ -49,6 +49,8 @@ def validate(
         config = session.config
         _check_division(session, origin(checkpoint, path)["data"].get(session.named_split), record)
         check_limits(config, session.data, session.split)
+        for line in session.data.storage():
+            print_plain(line, session.console)
         session.load(checkpoint, path)
         facts = {"data": {"val": record.identity}, "checkpoint": origin(checkpoint, path)}
         settings = {**asdict(config), **own}

@@ -145,4 +145,5 @@ def interruptible(trainer: L.Trainer) -> Iterator[None]:
             raise signals.interruption() from None
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        if signals.on_main_thread():
+            signal.signal(signal.SIGINT, before)

@@ -48,6 +48,8 @@ def fit(session: Session) -> tuple[dict[str, float], list[Path]]:
         check_limits(config, data)
         for line in data.warnings():
             print_plain(f"warning: {line}", console)
+        for line in data.storage():
+            print_plain(line, console)
         seed_everything(config.seed)
         _tell_where_it_starts(session)
         facts = {"data": {**data.identity, **_first_weights(session)}}
@@ -73,13 +75,17 @@ def fit(session: Session) -> tuple[dict[str, float], list[Path]]:
         session.check_memory(trainer, session.sizes(data.val_split))
         _tell_batches(session, trainer.world_size)
         full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
+
+        def report(line: str) -> None:
+            print_plain(f"warning: {line}", console)
+
         logged = session.tracking.run(trainer, task.net, data.records, weights_of_classes)
         with stop_on_signals(), reported(run, console), logged, full:
             run.history.rewind(resumed.position.step)
             run.write_splits(data.divided)
             if run.leads and resumed.note:
                 set_aside(run.checkpoints)
-            with failures.explained(), interruptible(trainer):
+            with failures.explained(), data.filling(report), interruptible(trainer):
                 trainer.fit(task, data, ckpt_path=resumed.path, weights_only=True)
                 if task.scored_at != trainer.global_step:
                     trainer.validate(task, data, verbose=False, weights_only=True)

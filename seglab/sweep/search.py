@@ -45,12 +45,11 @@ except ImportError:
     raise ConfigError("search=optuna needs Optuna: pip install 'seglab[optuna]'") from None
 
 
-PRUNERS = {
-    "asha": "optuna.pruners.SuccessiveHalvingPruner",
-    "hyperband": "optuna.pruners.HyperbandPruner",
-    "median": "optuna.pruners.MedianPruner",
-}
-"""Optuna's, with its own defaults; ASHA's smallest resource is then a hundredth of a full run."""
+FIRST = 1 / 8
+"""The share of a run before which the named pruners leave it alone; docs/sweeps.md has the reason.
+
+Optuna's own first decision comes after a hundredth of a run, or its first validation.
+"""
 
 MIN_VALIDATIONS = 3
 """A pruner that sees fewer numbers of a run cannot compare runs before they have ended."""
@@ -78,7 +77,7 @@ class Search:
         seed: of the sampler.
         sampler: ``tpe`` or ``random``.
         n_startup_trials: random trials before TPE starts.
-        pruner: a name of :data:`PRUNERS`, or a node of one of Optuna's; None: no trial is pruned.
+        pruner: a name of :func:`named_pruners`, or a node of one of Optuna's; None: none.
         retry: whether failed trials are run again by the next call; otherwise they are accepted.
 
     Raises:
@@ -118,7 +117,8 @@ class Search:
                 "hydra.sweeper.objective, or pruner=null"
             )
         self.sweep, self.n_trials, self.retry = sweep, n_trials, retry
-        self.pruner = None if pruner is None else build_pruner(pruner)
+        self.chosen = pruner
+        self.pruner: optuna.pruners.BasePruner | None = None
         self.space = {
             override.get_key_element(): distribution(override)
             for override in overrides
@@ -145,14 +145,16 @@ class Search:
     def run(self) -> None:
         """Run the missing trials; interrupted trials first, with their parameters."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        config = compose("train", TrainConfig, self.first).config
+        if self.chosen is not None:
+            self.pruner = build_pruner(self.chosen, config.trainer.max_epochs)
+            self._check_validations(config)
         if self.sweep.dry_run:
             self.sweep.say(f"would complete a study of {self.n_trials} trials in {self.storage}")
             for key, values in self.space.items():
                 self.sweep.say(f"    {key}: {values}")
             self.sweep.launch([self.first])
             return
-        config = compose("train", TrainConfig, self.first).config
-        self._check_validations(config)
         self.sweep.folder.mkdir(parents=True, exist_ok=True)
         self.study = self._study(config)
         objectives = dict(zip(self.objectives, self.directions, strict=True))
@@ -202,7 +204,10 @@ class Search:
         if self.pruner is None:
             return ""
         trial = self._trial(job)
-        reported = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        known = self.study.get_trials(deepcopy=False)[trial.number]
+        if PRUNED in known.user_attrs:
+            return str(known.user_attrs[PRUNED])  # decided, and the search killed before the end
+        reported = known.intermediate_values
         for epoch, value in validations(job.folder, self.objectives[0]):
             if epoch <= self.reported.get(job.number, 0):
                 continue
@@ -211,7 +216,7 @@ class Search:
                 trial.report(value, epoch)
             if epoch >= max(reported, default=0) and trial.should_prune():
                 trial.set_user_attr(
-                    ERROR,
+                    PRUNED,
                     reason := f"{self.objectives[0]} {value:.4f} after "
                     f"{epoch} epochs: {type(self.pruner).__name__}",
                 )
@@ -227,9 +232,7 @@ class Search:
         if outcome.status in (INTERRUPTED, SUBMITTED):
             return outcome  # the trial stays open
         trial = self._trial(outcome.job)
-        attributes = self.study.get_trials(deepcopy=False)[trial.number].user_attrs
-        reason = str(attributes.get(ERROR, "")) if outcome.status == PRUNED else ""
-        reason = reason or self.watch(outcome.job)
+        reason = self.watch(outcome.job)
         if outcome.status == FAILED and is_diverged(outcome.job.folder):
             reason = outcome.error
             trial.set_user_attr(ERROR, reason)
@@ -251,7 +254,7 @@ class Search:
 
     def _check_validations(self, config: TrainConfig) -> None:
         every = config.trainer.check_val_every_n_epoch
-        if self.pruner is not None and config.trainer.max_epochs // every < MIN_VALIDATIONS:
+        if config.trainer.max_epochs // every < MIN_VALIDATIONS:
             raise ConfigError(
                 f"trainer.check_val_every_n_epoch={every}: a pruner needs {MIN_VALIDATIONS} "
                 f"validations of a run at least, and trainer.max_epochs={config.trainer.max_epochs}"
@@ -356,28 +359,43 @@ class Search:
 
 
 ERROR = "error"
-"""The attribute of a trial that says why it failed or was pruned."""
+"""The attribute of a trial that says why it failed or diverged; ``pruned``, why it is pruned."""
 
 _STATES = {TrialState.COMPLETE: FINISHED, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
 
 
-def build_pruner(pruner: str | dict[str, Any]) -> optuna.pruners.BasePruner:
-    """Build one of Optuna's pruners from its name or node.
+def build_pruner(pruner: str | dict[str, Any], epochs: int) -> optuna.pruners.BasePruner:
+    """Build one of Optuna's pruners from its name or node, for runs of so many epochs.
 
     Raises:
         ConfigError: no such pruner, or an argument that it does not take.
     """
     key = "hydra.sweeper.pruner"
     if isinstance(pruner, str):
-        if pruner not in PRUNERS:
+        named = named_pruners(epochs)
+        if pruner not in named:
             raise ConfigError(
-                f"{key}={pruner}: must be one of {', '.join(PRUNERS)}, null, or a _target_"
+                f"{key}={pruner}: must be one of {', '.join(named)}, null, or a _target_"
             )
-        pruner = {"_target_": PRUNERS[pruner]}
+        return named[pruner]
     built = build(pruner, key)
     if not isinstance(built, optuna.pruners.BasePruner):
         raise ConfigError(f"{key}._target_={pruner['_target_']}: not one of Optuna's pruners")
     return built
+
+
+def named_pruners(epochs: int) -> dict[str, optuna.pruners.BasePruner]:
+    """Return Optuna's pruners for runs of so many epochs, with the first decision at FIRST.
+
+    Without the length of a run, ASHA and Hyperband wait for the first trial to end. Trials that run
+    beside it are then compared by a late validation where all others are by an early one.
+    """
+    first = max(1, math.ceil(epochs * FIRST))
+    return {
+        "asha": optuna.pruners.SuccessiveHalvingPruner(first),
+        "hyperband": optuna.pruners.HyperbandPruner(first, epochs),
+        "median": optuna.pruners.MedianPruner(n_warmup_steps=first),
+    }
 
 
 def lowest(values: BaseDistribution) -> Any:

@@ -46,8 +46,7 @@ def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = N
         samples = len(data.split(data.train_split))
         batches = samples // (config.data.batch_size * world_size())
         check_share("trainer.limit_train_batches", limits.limit_train_batches, batches)
-    images = data.split(split or data.val_split)
-    sizes = [images.size(index) for index in range(len(images))]
+    sizes = data.sizes(split or data.val_split)
     total = len(evaluation_batches(sizes, config.data.eval_batch_size))
     # A process without a batch gets an empty one.
     batches = max(1, total // world_size())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from seglab.data.classes import VOC_CLASSES
 from seglab.data.datamodule import Batch, VOCDataModule
+from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import open_files
 from seglab.data.sampling import EpochOrder, evaluation_batches
 from seglab.data.store import Cached
@@ -267,13 +268,69 @@ def test_a_split_is_checked_once(tree: Tree, data_config: Make) -> None:
     assert said == ["checking train", "checking val"]
 
 
-def test_a_store_without_room_for_both_splits(tree: Tree, data_config: Make) -> None:
+def bounded(config: DataConfig, max_bytes: float) -> DataConfig:
+    """Return the configuration with a store of its own, of so many bytes."""
+    store = replace(config.store, max_gb=max_bytes / 1e9, dir=f"{config.store.dir}-{max_bytes}")
+    return replace(config, store=store)
+
+
+SAMPLE = 48 * 36 * 4
+"""The bytes of a decoded sample of the synthetic tree."""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_same_with_a_full_a_bounded_and_no_store(
+    synth_root: Path, data_config: Make, workers: int
+) -> None:
+    config = data_config(synth_root, batch_size=3, photometric=1.0, num_workers=workers)
+    full = VOCDataModule(config, seed=1)
+    full.check()
+    assert full.storage() == []
+    for max_bytes in (1, 5.5 * SAMPLE, 15.5 * SAMPLE):
+        module = VOCDataModule(bounded(config, max_bytes), seed=1)
+        module.check()
+        counts = [cast("Cached", module.split(split)).stored for split in ("train", "val")]
+        assert sum(counts) == max_bytes // SAMPLE
+        (line,) = module.storage()
+        assert f"{counts[0]} of 11 of train and {counts[1]} of 9 of val" in line
+        assert module.identity == full.identity
+        assert same(full.train_dataloader(), module.train_dataloader())
+        assert same(full.val_dataloader(), module.val_dataloader())
+    off = VOCDataModule(without_store(config), seed=1)
+    off.check()
+    assert off.storage() == []
+    assert same(full.train_dataloader(), off.train_dataloader())
+    assert same(full.val_dataloader(), off.val_dataloader())
+
+
+@pytest.mark.parametrize("way", ["full", "bounded", "off"])
+def test_a_second_start_decodes_nothing(
+    tree: Tree, data_config: Make, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     config = data_config(tree.root, batch_size=2)
-    # The stores need 648 and 280 bytes of pixels, and headers beside them.
-    small = replace(config, store=replace(config.store, max_gb=1000e-9))
-    with pytest.raises(ConfigError, match=r"data\.store\.max_gb=1e-06: .* val .* train"):
-        VOCDataModule(small).check()
-    VOCDataModule(replace(config, store=replace(config.store, max_gb=1e-5))).check()
+    if way != "full":
+        config = bounded(config, 300) if way == "bounded" else without_store(config)
+    first = VOCDataModule(config)
+    first.check()
+    decoded = []
+    read = SplitFiles.read
+
+    def spy(files: SplitFiles, index: int) -> Pixels:
+        decoded.append(files.ids[index])
+        return read(files, index)
+
+    monkeypatch.setattr(SplitFiles, "read", spy)
+    for _ in range(2):
+        again = VOCDataModule(config)
+        again.check()
+        assert again.identity == first.identity
+        assert [again.record(split) for split in ("train", "val")] == [
+            first.record(split) for split in ("train", "val")
+        ]
+        assert decoded == []
+    tree.write_mask(tree.mask("b"), np.full((9, 6), 7))
+    VOCDataModule(config).check()
+    assert decoded[:3] == ["a", "b", "c"], "a changed file is checked again, with its split"
 
 
 def test_roots_that_are_not_there(data_config: Make, tmp_path: Path) -> None:

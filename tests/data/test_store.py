@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import pickle
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -21,13 +22,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from seglab.data import folders, store
+from seglab.data import folders, shards
 from seglab.data.decode import decode
 from seglab.data.digests import Tally
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.store import Cached
 from seglab.data.voc import Sample, VOCSegmentation
-from seglab.errors import ConfigError, DataError
+from seglab.errors import DataError
 
 if TYPE_CHECKING:
     from tests.data.conftest import Tree
@@ -132,18 +133,137 @@ def test_the_cache_folder_is_the_default(tree: Tree, monkeypatch: pytest.MonkeyP
     assert Cached(train(tree)).path.parent == tree.root / "cache" / "seglab" / "store"
 
 
-def test_a_data_set_larger_than_the_bound(tree: Tree, folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data\.store\.max_gb=1e-07: the train split needs"):
-        Cached(train(tree), folder, max_bytes=100)
-    assert not stores(folder)
-    Cached(train(tree), folder, max_bytes=3 * 6 * 9 * 4)
+def content(files: Iterable[Sample]) -> list[tuple[int, ...]]:
+    return [(*sample.image.flatten().tolist(), *sample.class_map.flatten()) for sample in files]
+
+
+@pytest.mark.parametrize("fitting", range(4))
+def test_what_fits_is_stored_and_the_rest_decoded(
+    tree: Tree, folder: Path, monkeypatch: pytest.MonkeyPatch, fitting: int
+) -> None:
+    for _ in range(2):
+        cached = Cached(train(tree), folder, max_bytes=fitting * 6 * 9 * 4)
+        assert cached.stored == fitting
+        for index, expected in enumerate(train(tree)):
+            assert_equal(cached[index], expected)
+            assert cached.size(index) == expected.size
+    forbid_decoding(monkeypatch)
+    again = Cached(train(tree), folder, max_bytes=fitting * 6 * 9 * 4)
+    for index in range(fitting):
+        assert_equal(again[index], cached[index])
+    for index in range(fitting, 3):
+        with pytest.raises(AssertionError, match="decoded"):
+            again[index]
+
+
+def test_a_store_grows_with_its_bound(
+    tree: Tree, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def progress(items: Any, total: int, text: str) -> Any:
+        said.append(f"{text} {total}")
+        return items
+
+    before = Cached(train(tree), folder, 6 * 9 * 4, progress)
+    first = before.path / "00000.safetensors"
+    inode = first.stat().st_ino
+    for _ in range(2):
+        grown = Cached(train(tree), folder, progress=progress)
+        assert (grown.stored, grown.path) == (3, before.path)
+    assert said == ["checking train 3", "storing train 2"]
+    assert first.stat().st_ino == inode, "what was stored stays"
+    assert sorted(path.name for path in grown.path.iterdir()) == [
+        "00000.safetensors",
+        "00001.safetensors",
+        "index.jsonl",
+    ]
+    for index, expected in enumerate(train(tree)):
+        assert_equal(grown[index], expected)
+        assert_equal(before[index], expected)
+
+
+def test_a_growing_store_deletes_no_other(tree: Tree, folder: Path) -> None:
+    val = Cached(VOCSegmentation(tree.root, 2007, "val"), folder, 600)  # all of it: 280 bytes
+    first = Cached(train(tree), folder, max_bytes=216, keep=[val.path])
+    assert (first.stored, val.path.is_dir()) == (0, True)
+    assert Cached(train(tree), folder, max_bytes=1200).stored < 3
+    assert val.path.is_dir()
+
+
+def test_a_store_that_a_killed_process_was_filling_is_continued(tree: Tree, folder: Path) -> None:
+    cached = Cached(train(tree), folder, 6 * 9 * 4)
+    (cached.path / "00001.safetensors").write_bytes(b"half")
+    with (cached.path / "index.jsonl").open("a") as index:
+        index.write('{"sizes": [[6,')
+    assert Cached(train(tree), folder, 6 * 9 * 4).stored == 1
+    grown = Cached(train(tree), folder)
+    assert grown.stored == 3
+    for index, expected in enumerate(train(tree)):
+        assert_equal(grown[index], expected)
+
+
+def test_a_store_deleted_while_it_is_used(synth_root: Path, folder: Path) -> None:
+    dataset = VOCSegmentation(synth_root, 2007, "train")
+    cached = Cached(dataset, folder)
+    shutil.rmtree(cached.path)
+    assert content(cached) == content(dataset)
+
+
+def test_content_that_changes_unseen_is_not_stored(tree: Tree, folder: Path) -> None:
+    Cached(train(tree), folder, max_bytes=1)
+    before = tree.mask("b").stat()
+    changed = bytearray(tree.mask("b").read_bytes())
+    changed[-20] ^= 1
+    tree.mask("b").write_bytes(changed)
+    os.utime(tree.mask("b"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    dataset = train(tree)
+    keys = train(tree).stat_keys()
+    (record,) = folder.glob("v*.json")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"changes": keys[1]}))
+    with pytest.raises(DataError, match=f"{tree.mask('b')}: its content changed .* run touch"):
+        Cached(dataset, folder)
 
 
 def test_no_room_on_the_disk(tree: Tree, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
-    with pytest.raises(DataError, match=r"0\.0 GB free, .* data\.store\.dir=DIR"):
-        Cached(train(tree), folder)
-    assert not stores(folder)
+    with monkeypatch.context() as patch:
+        usage = SimpleNamespace(free=10**9 + 300, total=10**12)
+        patch.setattr(shutil, "disk_usage", lambda path: usage)
+        assert Cached(train(tree), folder).stored == 1
+    assert Cached(train(tree), folder).stored == 3
+
+
+@pytest.mark.parametrize("number", [*shards.STOPS, errno.EIO])
+def test_a_disk_that_is_full_while_a_file_is_written(
+    tree: Tree, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1)
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.name == "00001.safetensors":
+            write(path, content[:10])
+            raise OSError(number, os.strerror(number))
+        return write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        if number == errno.EIO:
+            with pytest.raises(DataError, match="cannot be written: Input/output error; "):
+                Cached(train(tree), folder)
+            return
+        cached = Cached(train(tree), folder)
+        assert cached.stored == 1
+        assert len(list(cached.path.iterdir())) == 2
+        assert_equal(cached[1], train(tree)[1])
+    assert Cached(train(tree), folder).stored == 3
+
+
+def test_records_stay_when_stores_make_room(tree: Tree, folder: Path) -> None:
+    for max_bytes in (10**6, 1, 1):
+        for split in ("train", "val"):
+            Cached(VOCSegmentation(tree.root, 2007, split), folder, max_bytes)
+    assert len(list(folder.glob("v*.json"))) == 2
 
 
 def test_stores_used_longest_ago_make_room(synth_root: Path, folder: Path) -> None:
@@ -154,7 +274,7 @@ def test_stores_used_longest_ago_make_room(synth_root: Path, folder: Path) -> No
     first, second, third = (cached(offset) for offset in range(3))
     size = sum(path.stat().st_size for path in first.path.iterdir())
     for age, made in enumerate((first, third, second)):
-        os.utime(made.path / "index.json", ns=(0, age * 10**9))
+        os.utime(made.path / "index.jsonl", ns=(0, age * 10**9))
     cached(0)  # used again: now the newest
     before = first[0].image.clone()
     fourth = cached(3, max_bytes=3 * size + size // 2)
@@ -220,7 +340,7 @@ def test_decode_yields_the_good_samples_in_order_and_the_first_problem(tree: Tre
 
 def test_what_a_killed_maker_left_is_cleaned_away(tree: Tree, folder: Path) -> None:
     made = Cached(train(tree), folder).path
-    (made / "index.json").unlink()  # killed while it was being deleted
+    (made / "index.jsonl").unlink()  # killed while it was being deleted
     (record,) = folder.glob("v*.json")
     killed = folder / f".{record.stem}.4711"  # killed while it was being made
     killed.mkdir()
@@ -246,7 +366,7 @@ def test_a_damaged_store_says_which(tree: Tree, folder: Path) -> None:
     (cached.path / "00000.safetensors").write_bytes(b"\xff" * 20)
     with pytest.raises(DataError, match=rf"damaged store: .* delete {cached.path}"):
         Cached(train(tree), folder)[0]
-    (cached.path / "index.json").write_text("{")
+    (cached.path / "index.jsonl").write_text("{\n")
     with pytest.raises(DataError, match=f"{cached.path}: damaged store"):
         Cached(train(tree), folder)
 
@@ -264,10 +384,11 @@ def test_a_strangers_store_is_refused_and_runs_nothing(
 ) -> None:
     mark = tmp_path / "it-ran"
     cached = Cached(train(tree), folder)
-    index = cached.path / "index.json"
+    index = cached.path / "index.jsonl"
     whole = index.read_text()
-    for content in ("[]", "{}", '{"shards": [0]}', '{"shards": ["x"], "sizes": [[1]]}', "null"):
-        index.write_text(content)
+    sizes = json.dumps({"sizes": [[6, 9]] * 4})
+    for content in ("[]", "{}", '{"sizes": ["x"]}', '{"sizes": [[1]]}', "null", sizes):
+        index.write_text(f"{content}\n")
         with pytest.raises(DataError, match=f"{cached.path}: damaged store"):
             Cached(train(tree), folder)
     index.write_text(whole)
@@ -295,12 +416,15 @@ def test_what_is_no_store_is_never_deleted(tree: Tree, folder: Path) -> None:
 
 def test_several_shards(synth_root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = VOCSegmentation(synth_root, 2007, "train")
-    monkeypatch.setattr(store, "SHARD_BYTES", 2 * 48 * 36 * 4)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2 * 48 * 36 * 4)
     cached = Cached(dataset, folder)
-    files = [f"{number:05d}.safetensors" for number in range(max(cached.shards) + 1)]
+    lines = (cached.path / "index.jsonl").read_text().splitlines()
+    files = [f"{number:05d}.safetensors" for number in range(len(lines))]
     assert len(files) >= 4
-    assert sorted(path.name for path in cached.path.iterdir()) == [*files, "index.json"]
-    assert json.loads((cached.path / "index.json").read_text())["shards"] == cached.shards
+    assert sorted(path.name for path in cached.path.iterdir()) == [*files, "index.jsonl"]
+    assert [size for line in lines for size in json.loads(line)["sizes"]] == [
+        list(sample.size) for sample in dataset
+    ]
     for index in (10, 0, 5, 6, 7, 0):
         assert_equal(cached[index], dataset[index])
 

@@ -138,7 +138,6 @@ def test_spoiled_data_is_named_before_anything_is_made(
         ("trainer.precision=3", ["trainer", "3"]),
         ("loss.class_weights=[1,2]", ["loss.class_weights", "2 numbers for 21 classes"]),
         ("hydra.run.dir=data/VOC2007/Annotations/000001.xml", ["hydra.run.dir", "is a file"]),
-        ("data.store.max_gb=1e-6 data.store.dir=new", ["data.store.max_gb", "raise it"]),
         ("data.scale=[2,1]", ["data.scale"]),
         ("model.weights=DEFAULT", ["model.weights=DEFAULT", "PaddedCNN", "must be null"]),
         ("model.frozen=[feature.0]", ["model.frozen", "feature.0", "features.0"]),

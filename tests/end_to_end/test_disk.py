@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import pytest
+import torch
 from helpers.faults import armed
 
 from benchmarks.crash import differences
@@ -157,29 +158,56 @@ def test_a_report_that_has_no_place_changes_nothing(
     assert read_checkpoint(run / "checkpoints/last.ckpt")
 
 
-def test_a_store_and_predictions_without_space(
+@pytest.mark.parametrize("mode", ["complete", "progressive"])
+@pytest.mark.parametrize("told", [True, False], ids=["full", "quota"])
+def test_a_store_without_space_keeps_what_fits(
     seglab_cli: Callable[..., Any],
     tiny: list[str],
     tmp_path: Path,
     disk: Disk,
     monkeypatch: pytest.MonkeyPatch,
+    told: bool,
+    mode: str,
 ) -> None:
+    assert seglab_cli("train", *tiny, "hydra.run.dir=whole").code == 0
     disk.fill(left=40 * 2**10)
-    store = [f"data.store.dir={disk.path / 'store'}", "hydra.run.dir=run"]
-    answer = seglab_cli("train", *tiny, *store)
-    assert (answer.code, answer.err.count("\n")) == (1, 1), answer.err
-    assert "GB free, the store needs" in answer.err
-    with monkeypatch.context() as patch:  # a quota, of which the file system's size says nothing
-        patch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 2**40))  # type: ignore[attr-defined]
-        answer = seglab_cli("train", *tiny, *store)
-    assert (answer.code, answer.err.count("\n")) == (1, 1), answer.err
-    assert f"{disk.path / 'store'}: the store cannot be written: " in answer.err
-    assert "No space left on device" in answer.err
+    if not told:  # a quota, of which the file system's size says nothing
+        usage = shutil._ntuple_diskusage(2**50, 1, 2**50)  # type: ignore[attr-defined]
+        monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    store = [f"data.store.dir={disk.path / 'store'}", f"data.store.mode={mode}"]
+    answer = seglab_cli("train", *tiny, *store, "hydra.run.dir=run")
+    assert answer.code == 0, answer.err
+    (line,) = [line for line in answer.out.splitlines() if "the store keeps" in line]
+    assert "the store keeps 0 of " in line
     assert [path for path in disk.path.rglob("*") if path.suffix == ".safetensors"] == []
-    assert not (tmp_path / "run").exists()
+    whole, run = (
+        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("whole", "run")
+    )
+    assert all(value.equal(run[name]) for name, value in whole.items())
 
+
+def test_a_store_on_a_read_only_disk_serves(
+    seglab_cli: Callable[..., Any], tiny: list[str], disk: Disk
+) -> None:
+    store = f"data.store.dir={disk.path / 'store'}"
+    part = "data.store.max_gb=3e-5"
+    assert seglab_cli("train", *tiny, store, part, "hydra.run.dir=run").code == 0
+    disk.read_only()
+    for mode in ("complete", "progressive"):
+        settings = [store, f"data.store.mode={mode}", f"hydra.run.dir={mode}"]
+        answer = seglab_cli("train", *tiny, *settings)
+        assert answer.code == 0, answer.err
+        assert "the store keeps" in answer.out
+    other = seglab_cli("train", *tiny, store, "data.synth.seed=9", "hydra.run.dir=other")
+    assert (other.code, other.err.count("\n")) == (1, 1)
+    assert "data.store.dir=DIR, or data.store.enabled=false" in other.err
+
+
+def test_predictions_without_space(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path, disk: Disk
+) -> None:
     assert seglab_cli("train", *tiny, "hydra.run.dir=run").code == 0
-    disk.empty()
     disk.fill()
     (photo,) = list(Path(tmp_path / "run/samples/fixed").glob("*.jpg"))[:1]
     out = disk.path / "out"

@@ -57,7 +57,7 @@ def test_the_cache_is_closed_to_others_and_an_older_one_is_closed(
 ) -> None:
     assert train("hydra.run.dir=run").code == 0
     assert mode(cache) == mode(cache / "store") == 0o700
-    assert list((cache / "store").glob("v2-*/index.json"))
+    assert list((cache / "store").glob("v3-*/index.jsonl"))
     for folder in (cache, cache / "store"):
         folder.chmod(0o777)
     assert train("hydra.run.dir=again").code == 0
@@ -123,8 +123,8 @@ def test_what_belongs_to_somebody_else_is_refused(
     assert "theirs: belongs to another user" in answer.last_line
 
     assert train("hydra.run.dir=run").code == 0
-    store = next((cache / "store").glob("v2-*/index.json")).parent
-    for path in (store, store / "index.json", store / "00000.safetensors"):
+    store = next((cache / "store").glob("v3-*/index.jsonl")).parent
+    for path in (store, store / "index.jsonl", store / "00000.safetensors"):
         os.chown(path, STRANGER, STRANGER)
         answer = train("hydra.run.dir=again")
         assert answer.code == 1
@@ -154,17 +154,16 @@ def move_behind_a_link(path: Path, elsewhere: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("part", ["store", "index.json", "00000.safetensors", "record", "lock"])
+@pytest.mark.parametrize("part", ["store", "index.jsonl", "00000.safetensors", "record", "lock"])
 def test_links_in_the_store_folder_are_refused_and_what_they_name_stays(
     voc: Path, cache: Path, train: Callable[..., Any], tmp_path: Path, part: str
 ) -> None:
     assert train("hydra.run.dir=run").code == 0
-    store = next((cache / "store").glob("v2-*/index.json")).parent
-    path = {
-        "store": store,
-        "record": next((cache / "store").glob("v2-*.json")),
-        "lock": next((cache / "store").glob("v2-*.lock")),
-    }.get(part, store / part)
+    store = next((cache / "store").glob("v3-*/index.jsonl")).parent
+    record = next((cache / "store").glob("v3-*.json"))
+    path = {"store": store, "record": record, "lock": record.with_suffix(".lock")}.get(
+        part, store / part
+    )
     (tmp_path / "elsewhere").mkdir()
     target = move_behind_a_link(path, tmp_path / "elsewhere")
     if part == "lock":  # only who makes a store looks at it
@@ -187,7 +186,7 @@ def test_the_store_folder_and_the_data_may_lie_behind_links(
     move_behind_a_link(voc / "ImageSets/Segmentation/val.txt", tmp_path / "scratch")
     answer = train("data.store.dir=link", "hydra.run.dir=run")
     assert answer.code == 0, answer.err
-    assert list((tmp_path / "scratch").glob("v2-*/index.json"))
+    assert list((tmp_path / "scratch").glob("v3-*/index.jsonl"))
 
 
 def change_quietly(path: Path) -> None:

@@ -15,10 +15,10 @@ from helpers.fuzzing import check_line, fuzzed, trying
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seglab.data.folder import FolderFiles
 from seglab.data.records import RecordFile
 from seglab.data.store import Cached
 from seglab.data.synthetic import SyntheticSpec, write_tree
+from seglab.data.voc import VOCSegmentation
 from seglab.errors import DataError
 
 KINDS = ["whole", "damaged", "link", "dangling", "writable", "folder", "gone", "odd"]
@@ -34,7 +34,7 @@ class Planted:
 
     def __init__(self, folder: Path) -> None:
         write_tree(folder / "data", SyntheticSpec(train=3, val=1, width=32, height=32))
-        self.files = FolderFiles(folder / "data", 2007, "train")
+        self.files = VOCSegmentation(folder / "data", 2007, "train")
         self.whole, self.folder, self.precious = (
             folder / name for name in ("whole", "store", "precious")
         )
@@ -58,11 +58,11 @@ class Planted:
             path.mkdir()
         elif kind == "gone":
             path.unlink()
-        elif kind == "odd" and path.suffix == ".json":
+        elif kind == "odd" and path.suffix in (".json", ".jsonl"):
             content = json.loads(raw)
             key = draw(st.sampled_from(sorted(content)))
             content[key] = draw(VALUES)
-            path.write_text(json.dumps(content))
+            path.write_text(json.dumps(content) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_planted_stores(planted: Planted, data: st.DataObject) -> None:
     shutil.copytree(planted.whole, planted.folder)
     planted.folder.chmod(0o700)
     kinds = {}
-    for name in (planted.record, f"{planted.store}/index.json"):
+    for name in (planted.record, f"{planted.store}/index.jsonl"):
         kinds[name] = data.draw(st.sampled_from(KINDS))
         planted.spoil(name, kinds[name], data.draw)
     with trying("planted stores") as came_to:

@@ -177,11 +177,14 @@ def test_an_image_counts_once_and_reset_forgets() -> None:
     assert math.isnan(metric.compute()["val/mask_AP"])
 
 
-def test_an_image_is_kept_in_little_memory() -> None:
+def test_12_bytes_are_kept_of_each_detection() -> None:
     metric = MaskAP(CLASSES)
-    metric.update(*scene(1, 5, 20), NOWHERE, 0)
-    codes = [code for *_, code in metric.images[0].found + metric.images[0].true]
-    assert sum(map(len, codes)) < 25 * 40  # bytes, where a mask has 576 pixels
+    found, truth = scene(1, 5, 20)
+    for index in range(4):
+        metric.update(found, truth, NOWHERE, index)
+    assert len(metric.rows) == 12 * 4 * len(found)
+    (held,) = (one for one in vars(metric).values() if isinstance(one, list))
+    assert held == [0, 1, 2, 3], "and of an image its place"
 
 
 # Void pixels are ignored.

@@ -159,13 +159,15 @@ def test_two_objectives_have_a_front(tmp_path: Path) -> None:
 class Histories(Answers):
     """Jobs whose validations are written before they end: epoch E of rate r scores r * E."""
 
+    epochs = 4
+
     def answer(self, job: Job) -> Outcome:
         rate = float(dict(one.split("=") for one in job.overrides)["optimizer.lr"])
         job.folder.mkdir(parents=True, exist_ok=True)
-        rows = [f"{epoch},{epoch},{rate * (epoch + 1)}" for epoch in range(4)]
+        rows = [f"{epoch},{epoch},{rate * (epoch + 1)}" for epoch in range(self.epochs)]
         text = "\n".join(["step,epoch,val/mIoU", *rows])
         (job.folder / "metrics.csv").write_text(f"{text}\n")
-        return Outcome(job, FINISHED, {"val/mIoU": rate * 4}, 1.0, "")
+        return Outcome(job, FINISHED, {"val/mIoU": rate * self.epochs}, 1.0, "")
 
 
 def test_what_a_run_has_logged_decides_whether_it_is_pruned_not_when_it_was_seen(
@@ -181,8 +183,45 @@ def test_what_a_run_has_logged_decides_whether_it_is_pruned_not_when_it_was_seen
         assert trial.state.name == ("PRUNED" if worse else "COMPLETE"), trial.number
         complete_rates += [] if worse else [rate]
     (pruned, *_) = [trial for trial in study.trials if trial.state.name == "PRUNED"]
-    assert "val/mIoU" in pruned.user_attrs["error"]
-    assert "after 1 epochs: MedianPruner" in pruned.user_attrs["error"]
+    assert "val/mIoU" in pruned.user_attrs["pruned"]
+    assert "after 1 epochs: MedianPruner" in pruned.user_attrs["pruned"]
+
+
+class Killed(Histories):
+    """A search that is killed right after the first decision to prune."""
+
+    def __call__(self, sweep: Sweep, source: Source) -> None:
+        while (job := source.next()) is not None:
+            outcome = self.answer(job)
+            self.reason = source.watch(job)
+            if self.reason:
+                raise KeyboardInterrupt
+            source.end(outcome)
+
+
+def test_a_decision_to_prune_survives_a_kill(tmp_path: Path) -> None:
+    asha = {"_target_": "optuna.pruners.SuccessiveHalvingPruner", "min_resource": 1}
+    first = Killed(lambda values: 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        complete(tmp_path, first, 12, sampler="random", pruner=asha)
+    assert "after 1 epochs: SuccessiveHalvingPruner" in first.reason
+    study = complete(tmp_path, Histories(lambda values: 0.0), 12, sampler="random", pruner=asha)
+    undisturbed = complete(
+        tmp_path / "whole", Histories(lambda values: 0.0), 12, sampler="random", pruner=asha
+    )
+    for name in ("state", "user_attrs", "intermediate_values"):
+        found, expected = ([getattr(t, name) for t in s.trials] for s in (study, undisturbed))
+        assert found == expected, name
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
+def test_a_named_pruner_leaves_the_first_eighth_of_a_run_alone(tmp_path: Path, name: str) -> None:
+    answers = Histories(lambda values: 0.0)
+    answers.epochs = 16
+    more = ["trainer.max_epochs=16"]
+    study = complete(tmp_path, answers, 16, more, sampler="random", pruner=name)
+    pruned = [trial for trial in study.trials if trial.state.name == "PRUNED"]
+    assert min(max(trial.intermediate_values) for trial in pruned) == 2
 
 
 def test_pruners_need_three_validations_and_a_name_that_exists(tmp_path: Path) -> None:
