@@ -5,8 +5,9 @@
 Makes so many tiny images, each with a mask, or as many as the disk takes. Each start is a
 process of its own: opening the lists, the key of all files' stats, the digest of their bytes, the
 division by `data.val_fraction` (with made-up classes), the order of an epoch, and a training of one
-step and one validated batch: with nothing remembered, with the check and the store remembered, and
-with the check remembered and no store. Memory is the peak of the process (VmHWM).
+step and one validated batch: with nothing remembered and the store filled before or meanwhile
+(progressive), with the check and the store remembered, and with the check remembered and no store.
+Memory is the peak of the process (VmHWM).
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def divide(root: Path, send: Any) -> None:
     send.send(({"opening, key and division": time.perf_counter() - start}, peak()))
 
 
-def step(root: Path, name: str, stored: bool, send: Any) -> None:
+def step(root: Path, name: str, settings: list[str], send: Any) -> None:
     """Train one step, and validate one batch."""
     from benchmarks.measure import prepare
     from seglab.config.compose import compose
@@ -123,18 +124,19 @@ def step(root: Path, name: str, stored: bool, send: Any) -> None:
     from seglab.tasks.factories import build_task
 
     given = ["data=folder", f"data.root={root}", "data.classes=[a,b,c]", "data.crop_size=32"]
-    given += [f"data.store.dir={root.parent / 'store'}", f"data.store.enabled={stored}"]
+    given += [f"data.store.dir={root.parent / 'store'}", *settings]
     given += ["model=padded_cnn", "trainer=cpu", "trainer.max_epochs=1", "logger=csv"]
     given += ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1"]
     config = compose("train", TrainConfig, given).config
     prepare(None)
     start = time.perf_counter()
-    data = VOCDataModule(config.data)
+    data = VOCDataModule(config.data, progressive=config.data.store.mode == "progressive")
     data.check()
     checked = time.perf_counter()
-    data.warnings()
-    build_trainer(config.trainer, root.parent, []).fit(build_task(config), data)
-    end = time.perf_counter()
+    with data.filling(print):
+        data.warnings()
+        build_trainer(config.trainer, root.parent / name, []).fit(build_task(config), data)
+        end = time.perf_counter()
     send.send(({f"{name}: check": checked - start, f"{name}: one step": end - checked}, peak()))
 
 
@@ -158,16 +160,18 @@ def main(images: int, rounds: int, folder: str | None) -> None:
         images = make(root, images)
         print(f"{images:,} images, made in {time.perf_counter() - start:.0f} s", flush=True)
         measure("imports alone", nothing)
-        measure("first start", step, "first start", True)
+        behind = ["data.store.mode=progressive", f"data.store.dir={root.parent / 'other'}"]
+        for name, settings in (("progressive first start", behind), ("first start", [])):
+            measure(name, step, name, settings)
         for _ in range(rounds):
-            measure("later start", step, "later start", True)
-            measure("no store", step, "no store", False)
+            measure("later start", step, "later start", [])
+            measure("no store", step, "no store", ["data.store.enabled=false"])
             measure("looking", look)
         listing.remember(root)
         for _ in range(rounds):
             measure("division", divide)
-    for unit, rows in (("s", times), ("MB at the peak", peaks)):
-        for name, values in rows.items():
-            low, middle, high = min(values), statistics.median(values), max(values)
-            print(f"  {name:<28} {middle:9.2f} {unit} ({low:.2f} to {high:.2f})", flush=True)
+        for unit, rows in (("s", times), ("MB at the peak", peaks)):
+            for name, values in rows.items():
+                low, middle, high = min(values), statistics.median(values), max(values)
+                print(f"  {name:<28} {middle:9.2f} {unit} ({low:.2f} to {high:.2f})", flush=True)
     keep("scale/files", {"images": images, "seconds": times, "peak MB": peaks})
