@@ -161,5 +161,5 @@ def test_a_loaded_model_lays_the_class_map_of_seglab_predict_over_the_image(
     tiled = seglab.load(checkpoint, "evaluation.tile=32", "evaluation.flip=false")
     assert tiled.task.tiling is not None
     assert tiled.predict(path).shape == data[0].class_map.shape
-    with pytest.raises(seglab.errors.ConfigError, match="evaluation.tile"):
+    with pytest.raises(seglab.errors.ConfigError, match=r"evaluation\.tile"):
         seglab.load(checkpoint, "evaluation.tile=3")
