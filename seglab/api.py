@@ -96,14 +96,15 @@ class Predictor:
             image = read_image(Path(image), self.pixel_format)
         if isinstance(image, Image.Image):
             image = to_pixels(image, "image", self.pixel_format)
+        channels, axis = self.pixel_format.channels, -1 if isinstance(image, np.ndarray) else 0
+        shape, uint8 = tuple(image.shape), str(image.dtype).endswith("uint8")
+        if len(shape) != 3 or 0 in shape or shape[axis] != channels or not uint8:
+            raise ValueError(
+                f"image is {shape} {image.dtype}; must be uint8, a tensor ({channels}, H, W) or an "
+                f"array (H, W, {channels})"
+            )
         if isinstance(image, np.ndarray):
             image = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
-        channels = self.pixel_format.channels
-        if image.ndim != 3 or image.shape[0] != channels or image.dtype != torch.uint8:
-            raise ValueError(
-                f"image is {tuple(image.shape)} {image.dtype}; must be ({channels}, H, W) or "
-                f"(H, W, {channels}) uint8"
-            )
         return image
 
     def _answer(self, image: Picture) -> Output:
@@ -112,11 +113,12 @@ class Predictor:
             return self.task.predict(pixels[None].to(device))
 
 
-def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
+def load(checkpoint: str | Path, *overrides: str, trust: bool = False) -> Predictor:
     """Load a checkpoint that ``seglab train`` wrote, or a file of ``seglab export``.
 
     Args:
         checkpoint: the file.
+        overrides: of its settings, as ``seglab predict`` takes them: ``evaluation.tile=512``.
         trust: whether its configuration may build any target, or a ``.pt2`` file be opened; either
             can run any code.
 
@@ -125,8 +127,8 @@ def load(checkpoint: str | Path, *, trust: bool = False) -> Predictor:
         ConfigError: its configuration is wrong, or needs ``trust=True``.
     """
     path = Path(checkpoint)
-    content, stored = received_model(path, trust)
-    session = Session(override_stored(stored, []), "predict", path.parent)
+    content, stored = received_model(path, trust, overrides)
+    session = Session(override_stored(stored, overrides), "predict", path.parent)
     pixel_format = PixelFormat.configured(session.config.data)
     return Predictor(
         session.load(content, path).task, session.config.trainer.precision, pixel_format

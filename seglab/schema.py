@@ -459,6 +459,7 @@ class ScoreConfig:
 
     predictions: Annotated[str, Mark.NO_EFFECT]
     split: str
+    boundary: bool
     data: DataConfig
 
 

@@ -152,5 +152,14 @@ def test_a_loaded_model_lays_the_class_map_of_seglab_predict_over_the_image(
         expected = overlay(np.asarray(photo), np.asarray(written))
     assert np.array_equal(np.asarray(expected), np.asarray(picture))
     assert np.array_equal(np.asarray(model.overlay(data[0].image)), np.asarray(picture))
-    with pytest.raises(ValueError, match="must be"):
-        model.overlay(np.zeros((4, 5), np.uint8))
+    for wrong in (np.zeros((4, 5), np.uint8), np.zeros((3, 4, 5), np.uint8), torch.zeros(3, 4, 5)):
+        shape = ", ".join(map(str, wrong.shape))
+        with pytest.raises(ValueError, match=rf"image is \({shape}\) .*must be uint8"):
+            model.overlay(wrong)
+    with pytest.raises(ValueError, match="must be uint8"):
+        model.predict(np.zeros((0, 5, 3), np.uint8))
+    tiled = seglab.load(checkpoint, "evaluation.tile=32", "evaluation.flip=false")
+    assert tiled.task.tiling is not None
+    assert tiled.predict(path).shape == data[0].class_map.shape
+    with pytest.raises(seglab.errors.ConfigError, match=r"evaluation\.tile"):
+        seglab.load(checkpoint, "evaluation.tile=3")

@@ -13,7 +13,7 @@ from PIL import Image
 from seglab.data.datamodule import Batch
 from seglab.data.images import AHEAD, Images
 from seglab.data.instances import find_instances
-from seglab.drawing import OVERLAYS, PROBABILITIES
+from seglab.drawing import OVERLAYS, PREDICT, PROBABILITIES
 from seglab.drawing.layout import Pixels
 from seglab.drawing.objects import Found, ObjectFiles, object_panel
 from seglab.drawing.pictures import panel, prediction_sheet, save_class_map, viewable
@@ -171,7 +171,7 @@ class WritePredictions(L.Callback):
                 save_picture(sheet, self.overlays / f"{name}.png")
             if outputs.probabilities is not None:
                 save_probabilities(outputs.probabilities[index].cpu().numpy(), self.folder, name)
-            save_class_map(class_map, self.folder / f"{name}.png")
+            save_class_map(class_map, self.folder / f"{name}.png", PREDICT)
         return found
 
     def _sheet(

@@ -36,7 +36,7 @@ def main(overrides: list[str]) -> Path:
     # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.export.card import CARD, card
     from seglab.export.export import check_output, export, plain_config
-    from seglab.export.metadata import measured, metadata
+    from seglab.export.metadata import measured, metadata, published
     from seglab.export.reading import is_exported, received_model
     from seglab.loggers.wandb.artifacts import local_checkpoint
     from seglab.run.checkpoints import origin
@@ -70,6 +70,6 @@ def main(overrides: list[str]) -> Path:
         print_plain(f"{about}: kept; it exists already", console)
     else:
         with atomic(about) as file:
-            file.write(card(output.name, trained, source, metrics))
+            file.write(card(output.name, published(trained), source, metrics))
         print_plain(f"{about}: fill in the licences", console)
     return output

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
 
 from seglab.config.compose import compose_own, override_stored
-from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS, PROBABILITIES
+from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS, PREDICT, PROBABILITIES
 from seglab.errors import ConfigError, DataError, RunError
 from seglab.printing import print_plain
 from seglab.runtime.import_path import add_import_path
@@ -50,6 +51,12 @@ def main(overrides: list[str], *, probabilities: bool = False, no_overlays: bool
     path = local_checkpoint(composed.config.checkpoint)
     checkpoint, stored = received_model(path, composed.config.trust, rest)
     config = override_stored(stored, rest)
+    left = {
+        OVERLAYS: no_overlays,
+        PROBABILITIES: not probabilities,
+        INSTANCES: config.model.task == "semantic",
+    }
+    _check_earlier(output, [kind for kind, out in left.items() if out])
     if ranks(config.trainer) > 1:
         raise ConfigError(
             f"trainer.devices={config.trainer.devices}: predict runs in one process; must be 1"
@@ -66,9 +73,10 @@ def main(overrides: list[str], *, probabilities: bool = False, no_overlays: bool
         others = [f"overlays in {writing.overlays}, "] if writing.overlays else []
         others += [f"probabilities in {output / PROBABILITIES}, "] if probabilities else []
         objects = f"objects in {output / OBJECTS}, " if writing.objects.images else ""
+        maps = "1 class map" if written == 1 else f"{written} class maps"
         print_plain(
-            f"{written} class maps in {output}, {''.join(others)}{objects}{seconds:.1f} s, "
-            f"{written / seconds:.1f} images/s",
+            f"{maps} in {output}, {''.join(others)}{objects}{seconds:.1f} s, "
+            f"{written / seconds:.3g} images/s",
             console,
         )
         if unreadable:
@@ -111,11 +119,27 @@ def _check_output(output: Path, source: Path) -> None:
                 f"output={output}: contains photographs of input={source}, which class maps could "
                 "overwrite; give another folder"
             )
+    from seglab.drawing.pictures import written_by
+
     for name in sorted(f"{path.stem}.png" for path in files):
-        if (output / name).exists() and not (output / OVERLAYS / name).is_file():
+        if (output / name).exists() and not written_by(PREDICT, output / name):
             raise ConfigError(
-                f"output={output}: contains {name} without an overlay in {OVERLAYS}/, so it may "
-                "not be predict's own, and would be overwritten; give another folder"
+                f"output={output}: contains {name}, which predict did not write and would "
+                "overwrite; give another folder"
+            )
+
+
+def _check_earlier(output: Path, kinds: Sequence[str]) -> None:
+    """Check that no file of an earlier prediction would stay beside new class maps.
+
+    Raises:
+        ConfigError: there is a folder of a kind that is not written now.
+    """
+    for kind in kinds:
+        if (output / kind).is_dir():
+            raise ConfigError(
+                f"output={output}: {kind}/ is of an earlier prediction and would not fit the new "
+                "class maps; delete it, or give another folder"
             )
 
 

@@ -51,6 +51,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     from seglab.data.identity import data_identity
     from seglab.data.sampling import spread
     from seglab.data.voc import open_dataset
+    from seglab.metrics.boundary import BoundaryIoU
     from seglab.metrics.confusion import SegmentationMetrics
     from seglab.metrics.counts import miou, unreliable
     from seglab.report import reported
@@ -74,6 +75,7 @@ def main(overrides: list[str]) -> dict[str, float]:
             f"{predictions / missing[0]}.png: no such file, but {dataset.list_file} lists it{more}"
         )
     metrics = SegmentationMetrics(dataset.classes, per_image=True)
+    boundary = BoundaryIoU(dataset.classes)
     facts = {"data": {"val": data_identity(config.data, split, instances=False)}}
     run = Run(composed.folder, asdict(config), overrides, resume=False, facts=facts)
     shown = spread(len(dataset), SHOWN)
@@ -85,10 +87,12 @@ def main(overrides: list[str]) -> dict[str, float]:
         ):
             prediction = _read_prediction(predictions / f"{sample.id}.png", sample, dataset.classes)
             metrics.update(prediction[None], sample.class_map[None], index=torch.tensor([index]))
+            if config.boundary:
+                boundary.update(prediction[None], sample.class_map[None])
             miou_of_image = float(miou(metrics.latest.numpy())[0])
             pixels = sample.image, sample.class_map, prediction
             collected.offer(index, sample.id, miou_of_image, pixels)
-        scores = metrics.compute()
+        scores = {**metrics.compute(), **(boundary.compute() if config.boundary else {})}
         evaluation = metrics.evaluation
         assert evaluation is not None, "the metrics were computed"
         samples = [collected.samples[index] for index in sorted(collected.samples)]

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from seglab.data.classes import VOID, flat_palette
+from seglab.drawing import WRITER
 from seglab.drawing.layout import INK, PALETTE, PAPER, Pixels, Tag, draw_tags, fit, lay_out
 from seglab.runtime.files import atomic
 
@@ -162,18 +164,30 @@ def draw_sample(sample: Sample, title: str = "") -> Image.Image:
     return sample_sheet(image, sample.class_map.numpy(), instances, sample.classes, boxes, title)
 
 
-def save_class_map(class_map: Pixels, path: Path) -> None:
+def save_class_map(class_map: Pixels, path: Path, writer: str | None = None) -> None:
     """Write a class map (H, W) uint8 as a palette PNG whose pixel values are the class ids.
 
-    The file appears whole or not at all.
+    The file appears whole or not at all. ``writer`` is kept in it, for :func:`written_by`.
 
     Raises:
         OSError: the folder does not exist or cannot be written.
     """
     picture = Image.fromarray(class_map)
     picture.putpalette(flat_palette())
+    texts = PngInfo()
+    if writer is not None:
+        texts.add_text(WRITER, writer)
     with atomic(path, binary=True, durable=False) as file:
-        picture.save(file, format="PNG")
+        picture.save(file, format="PNG", pnginfo=texts)
+
+
+def written_by(writer: str, path: Path) -> bool:
+    """Return whether a file is a PNG that :func:`save_class_map` wrote for ``writer``."""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return bool(picture.info.get(WRITER) == writer)
+    except (OSError, ValueError, SyntaxError):  # of Pillow, for files that are no PNGs
+        return False
 
 
 @cache

@@ -13,6 +13,7 @@ import yaml
 
 from seglab.models.exported import OBJECTS, SEMANTIC
 from seglab.printing import printable
+from seglab.run.identity import WEIGHTS
 from seglab.run.provenance import version
 from seglab.schema import TrainConfig
 
@@ -23,7 +24,8 @@ FILL_IN = "to be filled in"
 SETTINGS = (
     *("seed", "model.name", "model.weights", "trainer.max_epochs", "trainer.precision"),
     *("data.batch_size", "data.crop_size", "data.scale", "optimizer.lr"),
-    *("optimizer.weight_decay", "evaluation.flip", "evaluation.scales", "evaluation.tile"),
+    *("optimizer.weight_decay", "trainer.limit_train_batches", "trainer.limit_val_batches"),
+    *("evaluation.flip", "evaluation.scales", "evaluation.tile"),
     "evaluation.score_threshold",
 )
 """The settings that a card names; all of them are in the file's metadata."""
@@ -50,11 +52,15 @@ def card(
         f"trained and exported by seglab {version()}. It takes RGB images of any size.",
         "## Data",
         f"`{_cell(config.data.name)}`, trained on `{_cell(config.data.train_split)}` and measured "
-        f"on `{_cell(config.data.val_split)}`. Digests of classes, ids and file bytes:",
-        "\n".join(f"- {_cell(k)}: `{_cell(v)}`" for k, v in source["data"].items())
+        f"on `{_cell(config.data.val_split)}`. SHA-256 of classes, ids and file bytes:",
+        "\n".join(
+            f"- {'weights that the training started from' if k == WEIGHTS else _cell(k)}: "
+            f"`{_cell(v)}`"
+            for k, v in source["data"].items()
+        )
         or f"- {FILL_IN}",
         "## Metrics",
-        "\n".join([_measured(metrics), "", "| metric | value |", "|---|---|", *rows])
+        "\n".join([_measured(config, metrics), "", "| metric | value |", "|---|---|", *rows])
         if rows
         else "Unknown: run `seglab evaluate` on this file.",
         "## Classes",
@@ -103,13 +109,15 @@ def _shown(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
     return [(name, metrics[name]) for name in names]
 
 
-def _measured(metrics: Mapping[str, float]) -> str:
+def _measured(config: TrainConfig, metrics: Mapping[str, float]) -> str:
     low, high = (metrics.get(f"val/mIoU_{end}", math.nan) for end in ("low", "high"))
+    limit = config.trainer.limit_val_batches
+    part = "" if limit is None else f" of a part of the split (`trainer.limit_val_batches={limit}`)"
     if math.isnan(low) or math.isnan(high):
-        return "Of the checkpoint, on whole images; see seglab's docs/metrics.md."
+        return f"Of the checkpoint, on whole images{part}; see seglab's docs/metrics.md."
     return (
-        f"Of the checkpoint, on whole images: mIoU {metrics['val/mIoU']:.3f}, 95 % interval over "
-        f"images {low:.3f} to {high:.3f}."
+        f"Of the checkpoint, on whole images{part}: mIoU {metrics['val/mIoU']:.3f}, 95 % interval "
+        f"over images {low:.3f} to {high:.3f}."
     )
 
 
@@ -118,9 +126,10 @@ def _snippet(file: str, outputs: tuple[str, ...]) -> str:
         f"""```python
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
-pixels = np.asarray(Image.open("photo.jpg").convert("RGB"))
+photo = ImageOps.exif_transpose(Image.open("photo.jpg"))  # upright, as seglab reads it
+pixels = np.asarray(photo.convert("RGB"))
 session = onnxruntime.InferenceSession("{file}")
 {", ".join(outputs)} = session.run(None, {{"image": pixels.transpose(2, 0, 1)[None]}})
 ```
@@ -147,7 +156,7 @@ def _value(config: TrainConfig, name: str) -> Any:
     value: Any = config
     for part in name.split("."):
         value = getattr(value, part)
-    return value
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else value
 
 
 def _cell(value: Any) -> str:

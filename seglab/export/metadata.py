@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from seglab.run.paths import LAST
 from seglab.run.provenance import version
 from seglab.run.untrusted import MAX_BYTES, parse_json
 from seglab.runtime.files import nan_to_null
-from seglab.schema import TrainConfig
+from seglab.schema import TrainConfig, is_published
 
 EXTRA = "extra/"
 """Where torch.export keeps further files in its archive."""
@@ -37,7 +37,7 @@ def metadata(
         metrics: measured on the checkpoint; empty if unknown.
     """
     mean, std = mean_and_std(config.model)
-    own = {"version": version(), "config": asdict(config), "checkpoint": source}
+    own = {"version": version(), "config": asdict(published(config)), "checkpoint": source}
     values = {
         "classes": config.data.classes,
         "mean": list(mean),
@@ -46,6 +46,26 @@ def metadata(
         KEY: own,
     }
     return {name: json.dumps(nan_to_null(value)) for name, value in values.items()}
+
+
+def published(config: TrainConfig) -> TrainConfig:
+    """Return a configuration without the paths of this machine, which nobody else can use.
+
+    Files are named without their folder; whoever evaluates the model gives ``data.root``.
+    """
+    weights, data = config.model.weights, config.data
+    if weights is not None and not is_published(weights):
+        weights = Path(weights).name
+    return replace(
+        config,
+        model=replace(config.model, weights=weights),
+        data=replace(
+            data,
+            root=None if data.root is None else Path(data.root).name,
+            splits=None,
+            store=replace(data.store, dir=None),
+        ),
+    )
 
 
 def measured(checkpoint: Path) -> dict[str, float]:

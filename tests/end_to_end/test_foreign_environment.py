@@ -60,7 +60,7 @@ def test_predict_overwrites_no_class_map_that_it_did_not_write(
     call = ["predict", "checkpoint=run/checkpoints/last.ckpt", f"input={folder / 'JPEGImages'}"]
     answer = seglab_cli(*call, f"output={folder / 'SegmentationClass'}")
     assert answer.code == 2
-    assert "without an overlay in overlays/, so it may not be" in answer.err
+    assert "which predict did not write and would overwrite" in answer.err
     assert {path: path.read_bytes() for path in (folder / "SegmentationClass").iterdir()} == truth
     for _ in range(2):  # its own it may replace
         assert seglab_cli(*call, "output=maps").code == 0

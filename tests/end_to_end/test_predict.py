@@ -86,6 +86,14 @@ def test_probabilities_and_maps_alone(
         assert np.abs(soft.astype(np.float32).sum(0) - 1).max() < 0.005
         chosen = np.take_along_axis(soft, class_map[None].astype(np.intp), 0)[0]
         assert (chosen == soft.max(0)).all()
+    again = seglab_cli(*call, "output=soft", "--probabilities", "--no-overlays")
+    assert again.code == 0, again.err  # its own files it replaces
+    for left in (["--no-overlays"], ["--probabilities", "--no-overlays"]):
+        folder = "soft" if len(left) == 1 else "both"
+        other = seglab_cli(*call, f"output={folder}", *left)
+        kind = "probabilities" if folder == "soft" else "overlays"
+        assert other.code == 2
+        assert f"output={folder}: {kind}/ is of an earlier prediction" in other.last_line
     again = seglab_cli(*call, "output=tiled", "--probabilities", "evaluation.tile=32")
     assert again.code == 0, again.err
     tiled = np.load(tmp_path / "tiled/probabilities/a.npz")["probabilities"]

@@ -50,11 +50,25 @@ def test_a_card_tells_what_was_exported(
     assert "- `seed`: `0`" in text
     assert 'onnxruntime.InferenceSession("model.onnx")' in text
 
+    assert "ImageOps.exif_transpose" in text
+    assert str(tmp_path) not in text
+    assert str(tmp_path).encode() not in (tmp_path / "out/model.onnx").read_bytes()
+
     (tmp_path / "out" / CARD).write_text("mine")
     answer = seglab_cli(*call, "output=out/again.onnx")
     assert answer.code == 0, answer.err
     assert "kept; it exists already" in answer.out
     assert (tmp_path / "out" / CARD).read_text() == "mine"
+
+
+def test_a_measurement_of_a_part_is_called_so() -> None:
+    config = compose("train", TrainConfig, ["debug=short"]).config
+    text = card("a.onnx", config, {"data": {}}, {"val/mIoU": 0.25})
+    limit = config.trainer.limit_val_batches
+    assert limit is not None
+    assert f"of a part of the split (`trainer.limit_val_batches={limit}`)" in text
+    assert f"- `trainer.limit_val_batches`: `{limit}`" in text
+    assert "- `evaluation.tile`: `null`" in text
 
 
 def test_names_cannot_become_markup() -> None:

@@ -95,3 +95,12 @@ def test_it_is_logged_and_the_same_on_any_number_of_processes(
     assert {"val/boundary_IoU", "val/boundary_IoU/background"} <= {*names}
     values = [{name: one[name] for name in names} for one in read]
     assert values[0] == values[1] == values[2]
+
+    root = ["data=synthetic", *(one for one in tiny if one.startswith("data."))]
+    assert seglab_cli("data", "synth", "data.root=d", *tiny[:4]).code == 0
+    call = ["checkpoint=run/checkpoints/last.ckpt", "input=d/VOC2007/JPEGImages", "output=maps"]
+    assert seglab_cli("predict", *call).code == 0
+    answer = seglab_cli("score", "predictions=maps", "boundary=true", *root, "hydra.run.dir=score")
+    assert answer.code == 0, answer.err
+    scored = json.loads((tmp_path / "score/metrics.json").read_text())
+    assert {name: scored[name] for name in names} == values[0]
