@@ -10,7 +10,7 @@ import pickle
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -238,16 +238,16 @@ def test_a_disk_that_is_full_while_a_file_is_written(
     tree: Tree, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(shards, "SHARD_BYTES", 1)
-    write = Path.write_bytes
+    write = shards._write
 
-    def full(path: Path, content: bytes) -> int:
+    def full(path: Path, arrays: Mapping[str, np.ndarray]) -> int:
         if path.name == "00001.safetensors":
-            write(path, content[:10])
+            path.write_bytes(b"half")
             raise OSError(number, os.strerror(number))
-        return write(path, content)
+        return write(path, arrays)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(shards, "_write", full)
         if number == errno.EIO:
             with pytest.raises(DataError, match="cannot be written: Input/output error; "):
                 Cached(train(tree), folder)
