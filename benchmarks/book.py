@@ -25,15 +25,17 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 import seglab
+from seglab.config.compose import compose
+from seglab.schema import TrainConfig
 
 BOOK = Path(__file__).parents[1] / "experiments"
 OVERRIDES = ".hydra/overrides.yaml"
 BEGIN, END = "<!-- results: begin, by python -m benchmarks.book -->", "<!-- results: end -->"
 PLACES = (
     *("experiments", "data.root", "hydra.run.dir", "model.weights", "logger", "trainer.threads"),
-    *("checkpoint", "hydra/launcher"),
+    *("checkpoint", "hydra/launcher", "trainer.check_val_every_n_epoch"),
 )
-"""Overrides that are told elsewhere, or are of no other machine."""
+"""Overrides that are told elsewhere, are of no other machine, or change no weights."""
 
 HEAD = {
     "recipe": "recipe",
@@ -69,7 +71,7 @@ def result(run: Path, evaluation: Path) -> dict[str, Any]:
     return {
         "recipe": given["experiments"],
         "seed": int(given.get("seed", 0)),
-        "overrides": [f"{key}={value}" for key, value in given.items() if key not in PLACES],
+        "overrides": changes(given),
         "evaluated": others,
         "metrics": scores,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
@@ -80,6 +82,14 @@ def result(run: Path, evaluation: Path) -> dict[str, Any]:
         "code": status["code"],
         "data": status["data"],
     }
+
+
+def changes(given: dict[str, str]) -> list[str]:
+    """Return the overrides that change the recipe as it is now."""
+    recipe = f"experiments={given['experiments']}"
+    texts = [f"{key}={value}" for key, value in given.items() if key not in PLACES]
+    plain = compose("train", TrainConfig, [recipe]).config
+    return [text for text in texts if compose("train", TrainConfig, [recipe, text]).config != plain]
 
 
 @torch.inference_mode()

@@ -8,6 +8,8 @@ import pytest
 
 import seglab
 from benchmarks import book
+from seglab.config.compose import compose
+from seglab.schema import TrainConfig
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -33,6 +35,14 @@ def test_seeds_of_one_recipe_are_one_row() -> None:
     assert rows[1]["val/mIoU"] == "0.5100 ± 0.0141"
     assert rows[1]["recipe"] == "[smoke](smoke.yaml) `trainer.max_epochs=2`"
     assert (rows[1]["parameters"], rows[1]["gmacs"]) == ("1.500", "2.50")
+
+
+def test_overrides_that_change_nothing_are_left_out() -> None:
+    given = {"experiments": "smoke", "seed": "0", "trainer.max_epochs": "3", "data.root": "d"}
+    epochs = compose("train", TrainConfig, ["experiments=smoke"]).config.trainer.max_epochs
+    assert epochs != 3
+    assert book.changes(given) == ["trainer.max_epochs=3"]
+    assert book.changes({**given, "trainer.max_epochs": str(epochs)}) == []
 
 
 def test_a_finished_run_is_taken_in(tmp_path: Path, tiny: list[str]) -> None:
