@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from seglab.data.classes import VOID
 from seglab.data.digests import Record
@@ -50,9 +51,10 @@ def absent_classes(config: DataConfig, classes: Sequence[str], train: Record) ->
 def equal_images(
     train_ids: Sequence[str], train: Record, val_ids: Sequence[str], val: Record
 ) -> list[tuple[str, str]]:
-    """Return id pairs of training and validation images with equal files but different ids.
+    """Return the validation images whose file a training image of another id has, each with one.
 
-    Equal means the same first 16 hex digits of SHA-256.
+    Equal means the same first 16 hex digits of SHA-256. One of its twins: of thousands of blank
+    images there would be millions of pairs.
     """
     train_digests, val_digests = train.digests(0), val.digests(0)
     shared = set(train_digests).intersection(val_digests)
@@ -62,9 +64,8 @@ def equal_images(
     for name, digest in zip(train_ids, train_digests, strict=True):
         if digest in shared:
             twins[digest].append(name)
-    return [
-        (twin, name)
-        for name, digest in zip(val_ids, val_digests, strict=True)
-        for twin in twins.get(digest, ())
-        if comparable(twin) != comparable(name)
-    ]
+    pairs = []
+    for name, digest in zip(val_ids, val_digests, strict=True):
+        others = (x for x in twins.get(digest, ()) if comparable(x) != comparable(name))
+        pairs += [(twin, name) for twin in islice(others, 1)]
+    return pairs

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from seglab.data.check import problems
+from seglab.data.coverage import equal_images
+from seglab.data.digests import Record
 from seglab.data.voc import VOCSegmentation
 
 if TYPE_CHECKING:
@@ -100,3 +102,13 @@ def test_progress_covers_every_sample(whole: Tree) -> None:
 
     assert not list(problems(VOCSegmentation(whole.root, 2007, "all"), progress))
     assert seen == [(5, "checking all")]
+
+
+def test_blank_images_do_not_make_pairs_of_all_with_all() -> None:
+    def record(count: int) -> Record:
+        return Record("0" * 64, "", None, ["ab" * 8 * count], [])
+
+    train, val = [f"t{number}" for number in range(900)], [f"v{number}" for number in range(30)]
+    pairs = equal_images(train, record(900), val, record(30))
+    assert pairs == [("t0", name) for name in val]
+    assert equal_images(train, record(900), train[:2], record(2)) == [("t1", "t0"), ("t0", "t1")]
