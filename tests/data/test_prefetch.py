@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from seglab.data import prefetch as prefetching
-from seglab.data import store
+from seglab.data import shards
 from seglab.data.check import DataCheck
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.layout import Pixels, SplitFiles
@@ -75,7 +75,7 @@ def test_large_photographs_do_not_pile_up_in_memory(
     (folder / "ImageSets/Segmentation/val.txt").write_text("\n".join(names[20:]))
     bound = 4 * 4 * 100 * 100
     monkeypatch.setattr(prefetching, "AHEAD_BYTES", bound)
-    monkeypatch.setattr(store, "SHARD_BYTES", 1)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1)
     watch = Watch(monkeypatch)
     config = data_config(tmp_path / "root")
     if how == "check":

@@ -30,10 +30,12 @@ def photos(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def example() -> str:
+def example(of: str) -> str:
+    """Return the Python of docs/export.md that uses ``of``."""
     page = Path(__file__).parents[2] / "docs/export.md"
-    (text,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
-    return text
+    shown = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    (text,) = (one for one in shown if of in one)
+    return str(text)
 
 
 def metrics(folder: Path) -> dict[str, float]:
@@ -79,6 +81,26 @@ def test_a_semantic_model_is_the_same_in_every_command(
         assert model.overlay(photo).size == other.shape[::-1]
 
 
+def test_the_probabilities_of_two_models_are_combined_as_shown(
+    seglab_cli: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    photos: list[Path],
+) -> None:
+    for seed, folder in enumerate(("first", "second")):
+        trained = seglab_cli("train", *tiny, f"seed={seed}", f"hydra.run.dir=run{seed}")
+        assert trained.code == 0, trained.err
+        call = [f"checkpoint=run{seed}/checkpoints/last.ckpt", "input=photos", f"output={folder}"]
+        assert seglab_cli("predict", *call, "--probabilities").code == 0
+    exec(example("probabilities"), {})
+    soft = [np.load(tmp_path / f"{name}/probabilities/a.npz") for name in ("first", "second")]
+    mean = sum(one["probabilities"].astype(np.float64) for one in soft) / 2
+    combined = np.asarray(Image.open(tmp_path / "mean/a.png"))
+    assert combined.shape == mean.shape[1:]
+    chosen = np.take_along_axis(mean, combined[None].astype(np.intp), 0)[0]
+    assert chosen == pytest.approx(mean.max(0), abs=1e-6)
+
+
 def test_any_program_with_onnxruntime_can_use_the_file(
     seglab_cli: Callable[..., Any],
     tiny: list[str],
@@ -103,7 +125,7 @@ def test_any_program_with_onnxruntime_can_use_the_file(
         assert logits.shape == (1, len(model.classes), *pixels.shape[:2])
         assert (logits.argmax(1) == class_map).all()
         values = {"pixels": pixels.transpose(2, 0, 1)}
-        exec(example(), values)
+        exec(example("onnxruntime"), values)
         assert (values["class_map"] == class_map).all()
         assert (class_map[0] == model.predict(photo).numpy()).mean() > 0.999
 
