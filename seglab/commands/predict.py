@@ -51,12 +51,12 @@ def main(overrides: list[str], *, probabilities: bool = False, no_overlays: bool
     path = local_checkpoint(composed.config.checkpoint)
     checkpoint, stored = received_model(path, composed.config.trust, rest)
     config = override_stored(stored, rest)
-    left = {
-        OVERLAYS: no_overlays,
-        PROBABILITIES: not probabilities,
-        INSTANCES: config.model.task == "semantic",
+    kinds = {
+        OVERLAYS: not no_overlays,
+        PROBABILITIES: probabilities,
+        INSTANCES: config.model.task == "instance",
     }
-    _check_earlier(output, [kind for kind, out in left.items() if out])
+    _check_earlier(output, [kind for kind, now in kinds.items() if not now])
     if ranks(config.trainer) > 1:
         raise ConfigError(
             f"trainer.devices={config.trainer.devices}: predict runs in one process; must be 1"

@@ -88,7 +88,7 @@ class ImageBatches(Dataset[Images]):
             except DataError as error:
                 unreadable.append(str(error))
         shape = (*self.sizes[paths[0]], self.pixel_format.channels)
-        # By numpy: torch would start threads of its own in the thread that decodes ahead, which
+        # By numpy: torch would start threads of its own in each thread that decodes, which then
         # take the cores from the net.
         pixels = np.stack([*images.values()]) if images else np.empty((0, *shape), np.uint8)
         # (B, H, W, C) pixels viewed as (B, C, H, W) are channels_last.

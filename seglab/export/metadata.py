@@ -61,7 +61,7 @@ def published(config: TrainConfig) -> TrainConfig:
         model=replace(config.model, weights=weights),
         data=replace(
             data,
-            root=None if data.root is None else Path(data.root).name,
+            root=None if data.root is None else Path(data.root).resolve().name,
             splits=None,
             store=replace(data.store, dir=None),
         ),

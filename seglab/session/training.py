@@ -73,6 +73,7 @@ def fit(session: Session) -> tuple[dict[str, float], list[Path]]:
         callbacks = [failures, FiniteNumbers(folder), extension, saving, record, progress]
         trainer = session.trainer(callbacks, [HistoryLogger(run), *session.tracking.loggers])
         session.check_memory(trainer, session.sizes(data.val_split))
+        check_processes(config, resumed.position, trainer.world_size)
         _tell_batches(session, trainer.world_size)
         full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
 
@@ -134,13 +135,8 @@ def _first_weights(session: Session) -> dict[str, str]:
 
 
 def _tell_batches(session: Session, processes: int) -> None:
-    """Tell how many images a step sees, and what changes by resuming on other processes.
-
-    Raises:
-        ConfigError: the run cannot be resumed on this number of processes.
-    """
+    """Tell how many images a step sees, and what changes by resuming on other processes."""
     config, data, reached = session.config, session.data, session.resumed.position
-    check_processes(config, reached, processes)
     if reached.processes not in (None, processes):
         print_plain(
             f"resumed on {processes} processes, before on {reached.processes}; "

@@ -12,6 +12,7 @@ import yaml
 
 from seglab.config.compose import compose
 from seglab.export.card import CARD, card
+from seglab.export.metadata import published
 from seglab.schema import TrainConfig
 
 pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -69,6 +70,15 @@ def test_a_measurement_of_a_part_is_called_so() -> None:
     assert f"of a part of the split (`trainer.limit_val_batches={limit}`)" in text
     assert f"- `trainer.limit_val_batches`: `{limit}`" in text
     assert "- `evaluation.tile`: `null`" in text
+
+
+def test_a_folder_is_published_by_its_name_however_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for root in (".", str(tmp_path)):
+        given = compose("train", TrainConfig, ["data=voc2007", f"data.root={root}"]).config
+        assert published(given).data.root == tmp_path.name
 
 
 def test_names_cannot_become_markup() -> None:
