@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "metrics of a checkpoint: checkpoint=FILE [split=val]",
     "predict": "class maps of photographs: checkpoint=FILE input=FILE_OR_DIR output=DIR",
     "export": "a model for other runtimes: checkpoint=FILE output=FILE.onnx|FILE.pt2",
+    "soup": "the mean weights of several checkpoints: A.ckpt B.ckpt … output=FILE.ckpt",
     "score": "metrics of PNG class maps, no model needed: predictions=DIR [data=… split=val]",
     "compare": "a table and a page of several runs: DIR [DIR …] [--output DIR] [--format …]",
     "data": "a data set: synth | show | check | stats | import | download",
@@ -57,7 +58,12 @@ the same images, and what each setting explains. Written: compare.html, which ne
 compare.csv. --format prints a table alone.
 """
 
-EPILOGS = {"init": None, "data": f"{ACTIONS}\n{OVERRIDES}", "compare": COMPARED}
+SOUP = """\
+The checkpoints must be of one model, such as the seeds of a recipe that starts from published
+weights. Weights of nets trained from nothing have no meaningful mean.
+"""
+
+EPILOGS = {"init": None, "soup": SOUP, "data": f"{ACTIONS}\n{OVERRIDES}", "compare": COMPARED}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -91,6 +97,9 @@ def parser(command: str) -> argparse.ArgumentParser:
         )
     if command == "init":
         built.add_argument("folder", metavar="DIR", help="a new folder, or an empty one")
+    elif command == "soup":
+        text = "checkpoints (or wandb:…), and output=FILE.ckpt, the file to write"
+        built.add_argument("files", nargs="*", metavar="FILE", help=text)
     elif command == "compare":
         text = "where compare.html and compare.csv go; without it, here"
         built.add_argument("folders", nargs="+", metavar="DIR", help="runs, or folders of them")

@@ -37,7 +37,7 @@ def test_help(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str
     assert err == ""
 
 
-ALL = "train, evaluate, predict, export, score, compare, data"
+ALL = "train, evaluate, predict, export, soup, score, compare, data"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""The best, the median and the worst validation images of a model, as a picture for the book.
+
+    python -m benchmarks.gallery EVALUATION CHECKPOINT OUTPUT.png [key=value …]
+
+EVALUATION is the folder of ``seglab evaluate checkpoint=CHECKPOINT [key=value …]``, whose
+``evaluation.npz`` has the counts of every image. Images are ordered by the mIoU of each by itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import seglab
+from seglab.config.compose import override_stored
+from seglab.data.voc import open_dataset
+from seglab.drawing.pictures import overlay
+from seglab.run.checkpoints import read_checkpoint, stored_config
+from seglab.run.evaluation import read_evaluation
+
+EACH, WIDTH, GAP, TOP = 3, 220, 8, 26
+COLUMNS = ("photograph", "truth", "class map")
+
+
+def chosen(mious: dict[str, float]) -> dict[str, list[str]]:
+    """Return the ids of the best, the median and the worst images, best first."""
+    known = {name: value for name, value in mious.items() if not np.isnan(value)}
+    order = sorted(known, key=lambda name: (-known[name], name))
+    middle = (len(order) - EACH) // 2
+    return {"best": order[:EACH], "median": order[middle:][:EACH], "worst": order[-EACH:]}
+
+
+def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
+    """Draw captioned rows of pictures of one height."""
+    height = TOP + sum(row[0].height + TOP + GAP for _, row in rows)
+    made = Image.new("RGB", (GAP + len(COLUMNS) * (WIDTH + GAP), height), "white")
+    draw, font = ImageDraw.Draw(made), ImageFont.load_default(size=14)
+    for column, heading in enumerate(COLUMNS):
+        draw.text((GAP + column * (WIDTH + GAP), 4), heading, fill="black", font=font)
+    y = TOP
+    for caption, row in rows:
+        draw.text((GAP, y + 4), caption, fill="black", font=font)
+        for column, one in enumerate(row):
+            made.paste(one, (GAP + column * (WIDTH + GAP), y + TOP))
+        y += row[0].height + TOP + GAP
+    return made
+
+
+def main(evaluation: str, checkpoint: str, output: str, *overrides: str) -> None:
+    measured = read_evaluation(Path(evaluation))
+    if measured is None:
+        raise SystemExit(f"{evaluation}: has no evaluation.npz; give the folder of evaluate")
+    mious = measured.mious()
+    config = override_stored(stored_config(read_checkpoint(Path(checkpoint))), [*overrides])
+    data = open_dataset(config.data, config.data.val_split)
+    model = seglab.load(checkpoint, *overrides)
+    rows = []
+    for kind, names in chosen(mious).items():
+        for name in names:
+            sample = data[data.ids.index(name)]
+            photo = sample.image.permute(1, 2, 0).numpy()
+            maps = [sample.class_map.numpy(), model.predict(sample.image).numpy()]
+            size = WIDTH, round(WIDTH * photo.shape[0] / photo.shape[1])
+            pictures = [Image.fromarray(photo), overlay(photo, maps[0]), overlay(photo, maps[1])]
+            shown = [one.resize(size, Image.Resampling.LANCZOS) for one in pictures]
+            values = np.unique(maps[0][maps[0] < len(measured.classes)])
+            classes = ", ".join(measured.classes[value] for value in values if value)
+            rows.append((f"{kind}: {name}, mIoU {mious[name]:.2f}, {classes}", shown))
+    sheet(rows).save(output)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
