@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seglab.data.classes import VOID
-from seglab.ops import cross_entropy_each
+from seglab.ops import cross_entropy_by_class
 from seglab.runtime.reduction import ALONE, Alone
 
 
@@ -52,7 +52,7 @@ def cross_entropy(
     else:
         weight = _pixel_weights(target.long(), class_weights).sum().to(total.dtype)
     weight = ranks.sum(weight)
-    return ranks.count * total / weight.where(weight > 0, math.inf)
+    return (ranks.count * total / weight.where(weight > 0, math.inf)).to(logits.dtype)
 
 
 def cross_entropy_sum(
@@ -61,14 +61,16 @@ def cross_entropy_sum(
     class_weights: Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Return the numerator of :func:`cross_entropy`: the sum of the pixels' weighted losses."""
+    """Return the numerator of :func:`cross_entropy`: the sum of the pixels' weighted losses.
+
+    Without a gradient it may be float64.
+    """
     target = target.long()
     if not (torch.is_grad_enabled() or label_smoothing or logits.is_cuda) and logits.stride(1) == 1:
-        losses = cross_entropy_each(logits.permute(0, 2, 3, 1), target, target != VOID)
-        if losses is not None and class_weights is not None:
-            losses = losses * _pixel_weights(target, class_weights)
-        if losses is not None:
-            return losses.sum()
+        pixels = logits.permute(0, 2, 3, 1).flatten(0, 2)
+        by_class = cross_entropy_by_class(pixels, target.flatten())
+        if by_class is not None:
+            return by_class.sum() if class_weights is None else by_class @ class_weights.double()
     if logits.is_contiguous(memory_format=torch.channels_last):
         # In channels_last order: torch would first transpose all logits, which costs as much
         # again, forward and backward.

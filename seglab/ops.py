@@ -68,24 +68,25 @@ def normalise_channels_last(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return normal.permute(0, 3, 1, 2)
 
 
-def cross_entropy_each(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor | None:
-    """Return the cross entropy of each pixel without a gradient; None where it needs a shift.
+def cross_entropy_by_class(logits: Tensor, target: Tensor) -> Tensor | None:
+    """Return the cross entropies of the pixels of each class, summed, without a gradient.
 
-    Equals ``F.cross_entropy`` up to rounding, in half its time: torch first subtracts the largest
-    logit of each pixel, which is unnecessary while no sum of exponentials overflows or underflows.
+    Equals ``F.cross_entropy`` up to rounding, in a fraction of its time: torch first subtracts the
+    largest logit of each pixel, which is unnecessary while no sum of exponentials overflows or
+    underflows. Class weights are then factors of K numbers, not of every pixel.
 
     Args:
-        logits: ``(B, H, W, K)`` floating point.
-        target: ``(B, H, W)`` int64.
-        valid: ``(B, H, W)`` bool, the pixels that count; the others are 0.
+        logits: ``(N, K)`` floating point, K <= 255.
+        target: ``(N,)`` int64, void 255.
 
     Returns:
-        ``(B, H, W)``.
+        ``(K,)`` float64; None where a pixel needs the shift.
     """
+    classes = logits.shape[1]
     with torch.autocast(logits.device.type, enabled=False):
-        sums = logits.exp().flatten(0, 2).mv(logits.new_ones(logits.shape[-1]))
-    sums = sums.log().view(target.shape).where(valid, 0)
+        sums = logits.exp().sum(1).log_()
     if not bool((sums.abs() < 80).all()):  # NaN is not less either
         return None
-    true_logits = logits.gather(-1, target.where(valid, 0)[..., None])[..., 0]
-    return (sums - true_logits).where(valid, 0)
+    true_logits = logits.gather(1, target.clamp_max(classes - 1)[:, None])[:, 0]
+    losses = sums.sub_(true_logits).double()
+    return target.bincount(losses, minlength=classes)[:classes]
