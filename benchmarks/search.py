@@ -8,9 +8,9 @@ built-in data, two at a time: without a pruner, and with ``asha``. Budgets: the 
 ``trainer.max_epochs=16``, too short for the runs to separate.
 
 Then 12 short jobs: as a sweep, two at a time; as a Hydra application that starts each as a fresh
-run, which its basic launcher does one after another; and, if it is installed, as trials of Ray
-Tune that call :func:`seglab.fit`, two at a time: each in a new process, Ray's default, or in
-processes that are reused.
+run, which its basic launcher does one after another and its joblib launcher two at a time; and, if
+it is installed, as trials of Ray Tune that call :func:`seglab.fit`, two at a time: each in a new
+process, Ray's default, or in processes that are reused.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ import hydra
 
 @hydra.main(version_base=None)
 def main(config):
-    job = [f"seed={{config.seed}}", f"hydra.run.dir=fresh/{{config.seed}}"]
+    job = [f"seed={{config.seed}}", f"hydra.run.dir={{config.to}}/{{config.seed}}"]
     command = [sys.executable, "-m", "seglab.cli", "train", *{SHORT!r}, *job]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
@@ -110,7 +110,17 @@ def throughput(folder: Path) -> dict[str, float]:
     two = ["sweep.name=short", "hydra.launcher.n_jobs=2"]
     seconds = {"sweep": call(folder, "-m", "seglab.cli", "train", "-m", *SHORT, seeds, *two)}
     (folder / "application.py").write_text(APPLICATION)
-    seconds["Hydra's basic launcher"] = call(folder, "application.py", "-m", f"+{seeds}")
+    launchers: dict[str, list[str]] = {"basic": []}
+    try:
+        import hydra_plugins.hydra_joblib_launcher  # noqa: F401
+
+        launchers["joblib"] = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    except ImportError:
+        print("Hydra's joblib launcher: not measured, it is not installed: make bench installs it")
+    for launcher, more in launchers.items():
+        application = ["application.py", "-m", f"+{seeds}", f"+to={launcher}"]
+        seconds[f"Hydra's {launcher} launcher"] = call(folder, *application, *more)
+        assert results_of(folder / launcher) == results_of(folder / "sweeps/short"), "other jobs"
     try:
         import ray.tune  # noqa: F401
     except ImportError:
