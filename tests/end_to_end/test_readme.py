@@ -123,6 +123,10 @@ def test_the_commands_work(seglab_cli: Callable[..., Any], stand_in: Path, tiny:
             arguments += [*fits, *extra, f"hydra.run.dir={folder}"]
         elif command == "train":
             arguments += ["--dry-run"]
+        elif command == "soup":
+            for name, path in zip(("last", "best"), arguments, strict=False):
+                shutil.copy(stand_in / f"run/checkpoints/{name}.ckpt", stand_in / path)
+            Path("soup.ckpt").unlink(missing_ok=True)
         elif command == "compare":
             arguments[0] = "."  # the runs are here rather than in runs/
         answer = seglab_cli(command, *arguments)
