@@ -3,10 +3,11 @@
     python -m benchmarks.book                   write the table of experiments/README.md anew
     python -m benchmarks.book RUN EVALUATION    first take a finished run in, and its evaluation
 
-RUN is the folder of ``seglab train experiments=NAME …``, EVALUATION that of ``seglab evaluate`` of
-its last checkpoint, which adds the interval. Both may be several seeds' in turn: RUN EVALUATION
-RUN EVALUATION …. A result is ``experiments/results/NAME-SEED.json``; an evaluation with overrides,
-such as ``evaluation.scales``, is a result of its own.
+RUN is the folder of ``seglab train experiments=NAME …``, or what ``seglab soup`` made of several;
+EVALUATION is the folder of ``seglab evaluate`` of its (last) checkpoint, which adds the interval.
+Several may be given in turn: RUN EVALUATION RUN EVALUATION …. A result is
+``experiments/results/NAME-SEED.json``; an evaluation with overrides, such as ``evaluation.scales``,
+is a result of its own.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import seglab
 from seglab.config.compose import compose
+from seglab.run.checkpoints import KEY, read_checkpoint
 from seglab.schema import TrainConfig
 
 BOOK = Path(__file__).parents[1] / "experiments"
@@ -53,35 +55,54 @@ HEAD = {
 
 
 def result(run: Path, evaluation: Path) -> dict[str, Any]:
-    """Read what the book says of a run."""
-    status = json.loads((run / "status.json").read_text())
-    if status["status"] != "finished":
-        raise SystemExit(f"{run}: {status['status']}; only finished runs are in the book")
+    """Read what the book says of a run, or of a soup of runs."""
+    if is_soup := run.suffix == ".ckpt":
+        runs = [Path(path).parents[1] for path in read_checkpoint(run)[KEY]["soup"]]
+    else:
+        runs = [run]
+    statuses = [finished(each) for each in runs]
     given, evaluated = (
         dict(one.split("=", 1) for one in yaml.safe_load((folder / OVERRIDES).read_text()))
-        for folder in (run, evaluation)
+        for folder in (runs[0], evaluation)
     )
     others = [f"{key}={value}" for key, value in evaluated.items() if key not in PLACES]
-    own = json.loads((run / "metrics.json").read_text())
     scores = json.loads((evaluation / "metrics.json").read_text())
-    if not others and scores["val/mIoU"] != own["val/mIoU"]:
-        raise SystemExit(f"{evaluation}: val/mIoU is not the run's own; evaluate its last.ckpt")
-    ended, started = (datetime.fromisoformat(status[key]) for key in ("ended", "started"))
-    net = seglab.load(run / "checkpoints/last.ckpt").task.net.eval()
+    if is_soup:
+        others.insert(0, f"soup of {len(runs)} seeds")
+    elif not others:
+        own = json.loads((run / "metrics.json").read_text())
+        if scores["val/mIoU"] != own["val/mIoU"]:
+            raise SystemExit(f"{evaluation}: val/mIoU is not the run's own; evaluate its last.ckpt")
+    net = seglab.load(run if is_soup else run / "checkpoints/last.ckpt").task.net.eval()
     return {
         "recipe": given["experiments"],
         "seed": int(given.get("seed", 0)),
+        "runs": len(runs),
         "overrides": changes(given),
         "evaluated": others,
         "metrics": scores,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "macs": macs(net),
-        "minutes": round((ended - started).total_seconds() / 60, 1),
-        "images_per_second": status["speed/images_per_second"],
-        "threads": status["history"][-1]["trainer.threads"],
-        "code": status["code"],
-        "data": status["data"],
+        "minutes": round(sum(map(minutes, statuses)), 1),
+        "images_per_second": statuses[0]["speed/images_per_second"],
+        "threads": statuses[0]["history"][-1]["trainer.threads"],
+        "code": statuses[0]["code"],
+        "data": statuses[0]["data"],
     }
+
+
+def finished(run: Path) -> dict[str, Any]:
+    """Return the status of a finished run."""
+    status: dict[str, Any] = json.loads((run / "status.json").read_text())
+    if status["status"] != "finished":
+        raise SystemExit(f"{run}: {status['status']}; only finished runs are in the book")
+    return status
+
+
+def minutes(status: dict[str, Any]) -> float:
+    """Return how long a run took, validations included."""
+    ended, started = (datetime.fromisoformat(status[key]) for key in ("ended", "started"))
+    return (ended - started).total_seconds() / 60
 
 
 def changes(given: dict[str, str]) -> list[str]:
@@ -126,7 +147,7 @@ def _row(recipe: str, others: tuple[str, ...], group: list[dict[str, Any]]) -> d
     low, high = (first["metrics"][f"val/mIoU_{end}"] for end in ("low", "high"))
     return {
         "recipe": " ".join([f"[{recipe}]({recipe}.yaml)", *(f"`{text}`" for text in others)]),
-        "seeds": str(len(group)),
+        "seeds": str(sum(one.get("runs", 1) for one in group)),
         **{name: mean(name) for name in HEAD if name.startswith("val/")},
         "interval": f"{low:.4f} to {high:.4f}",
         "parameters": f"{first['parameters'] / 1e6:.3f}",

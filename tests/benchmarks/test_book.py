@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import seglab
 from benchmarks import book
 from seglab.config.compose import compose
+from seglab.run.checkpoints import read_checkpoint
+from seglab.run.soup import soup
 from seglab.schema import TrainConfig
 
 REPOSITORY = Path(__file__).parents[2]
@@ -29,9 +32,9 @@ def test_seeds_of_one_recipe_are_one_row() -> None:
         "parameters": 1_500_000, "macs": 2_500_000_000, "minutes": 1.0, "images_per_second": 3.0,
     }  # fmt: skip
     other = {**one, "overrides": ["trainer.max_epochs=2"], "metrics": {**scores, "val/mIoU": 0.52}}
-    alone = {**one, "overrides": []}
+    alone = {**one, "overrides": [], "runs": 3}
     rows = book.rows([one, other, alone])
-    assert [row["seeds"] for row in rows] == ["1", "2"]
+    assert [row["seeds"] for row in rows] == ["3", "2"]
     assert rows[1]["val/mIoU"] == "0.5100 ± 0.0141"
     assert rows[1]["recipe"] == "[smoke](smoke.yaml) `trainer.max_epochs=2`"
     assert (rows[1]["parameters"], rows[1]["gmacs"]) == ("1.500", "2.50")
@@ -59,6 +62,13 @@ def test_a_finished_run_is_taken_in(tmp_path: Path, tiny: list[str]) -> None:
     assert taken["parameters"] > 0
     assert taken["macs"] > 0
     assert not any(str(tmp_path) in text for text in taken["overrides"])
+    paths = [run / f"checkpoints/{name}.ckpt" for name in ("last", "best")]
+    mean = soup({path: read_checkpoint(path) for path in paths})
+    torch.save(mean, tmp_path / "soup.ckpt")
+    mixed = book.result(tmp_path / "soup.ckpt", tmp_path)
+    assert mixed["evaluated"] == ["soup of 2 seeds", "evaluation.flip=true"]
+    assert mixed["minutes"] == pytest.approx(2 * taken["minutes"], abs=0.2)
+    assert mixed["runs"] == 2
     (run / "metrics.json").write_text('{"val/mIoU": -1}')
     (tmp_path / book.OVERRIDES).write_text("[checkpoint=a]")
     with pytest.raises(SystemExit, match=r"val/mIoU is not the run's own"):
