@@ -2,7 +2,7 @@
 # make test      set up, then everything that must hold
 # make test-slow the longer proofs
 # make fuzz      2,000 damaged or strange inputs, or as many as INPUTS=… says
-# make bench     speed and memory against named peers, a quarter of an hour on an idle machine;
+# make bench     speed and memory against named peers, about an hour on an idle machine;
 #                WEIGHTS=FILE, a trained Mask R-CNN, adds what depends on what it finds;
 #                RUN=DIR, of seglab evaluate, adds how often intervals contain the truth
 # make bench-gpu what docs/speed.md leaves open for want of a GPU, 15 minutes on a machine with one;
