@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import seglab
 from seglab.config.compose import override_stored
+from seglab.data.classes import VOID
 from seglab.data.voc import open_dataset
 from seglab.drawing.pictures import overlay
 from seglab.run.checkpoints import read_checkpoint, stored_config
@@ -63,6 +64,9 @@ def main(evaluation: str, checkpoint: str, output: str, *overrides: str) -> None
             sample = data[data.ids.index(name)]
             photo = sample.image.permute(1, 2, 0).numpy()
             maps = [sample.class_map.numpy(), model.predict(sample.image).numpy()]
+            counts = np.bincount(maps[1][maps[0] != VOID], minlength=len(measured.classes))
+            if not np.array_equal(counts, measured.counts[measured.ids.index(name), 1]):
+                raise SystemExit(f"{evaluation}: measured another model: {name} differs")
             size = WIDTH, round(WIDTH * photo.shape[0] / photo.shape[1])
             pictures = [Image.fromarray(photo), overlay(photo, maps[0]), overlay(photo, maps[1])]
             shown = [one.resize(size, Image.Resampling.LANCZOS) for one in pictures]

@@ -98,7 +98,8 @@ def parser(command: str) -> argparse.ArgumentParser:
     if command == "init":
         built.add_argument("folder", metavar="DIR", help="a new folder, or an empty one")
     elif command == "soup":
-        text = "checkpoints (or wandb:…), and output=FILE.ckpt, the file to write"
+        built.usage = "seglab soup FILE FILE … output=FILE.ckpt"
+        text = "checkpoints of seglab, or wandb:ENTITY/PROJECT/ARTIFACT:best"
         built.add_argument("files", nargs="*", metavar="FILE", help=text)
     elif command == "compare":
         text = "where compare.html and compare.csv go; without it, here"

@@ -35,17 +35,17 @@ def main(overrides: list[str]) -> Path:
             )
     # Imported here: torch takes seconds, and a wrong key should fail at once.
     from seglab.export.card import CARD, card
-    from seglab.export.export import check_output, export, plain_config
+    from seglab.export.export import export, plain_config
     from seglab.export.metadata import measured, metadata, published
-    from seglab.export.reading import is_exported, received_model
+    from seglab.export.reading import ONNX, PROGRAM, is_exported, received_model
     from seglab.loggers.wandb.artifacts import local_checkpoint
     from seglab.run.checkpoints import origin
-    from seglab.runtime.files import atomic
+    from seglab.runtime.files import atomic, check_new_file
     from seglab.runtime.process import computing
     from seglab.session import Session
 
     output, start = Path(own.output), time.perf_counter()
-    check_output(output)
+    check_new_file(output, ONNX, PROGRAM)
     if own.trust:
         add_import_path(Path.cwd())
     path = local_checkpoint(own.checkpoint)

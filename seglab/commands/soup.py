@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from seglab.errors import ConfigError, RunError
+from seglab.errors import ConfigError, RunError, one_line
 from seglab.printing import print_plain
+from seglab.runtime.files import check_new_file
 
-OUTPUT = "output="
+OUTPUT, SUFFIX = "output=", ".ckpt"
 
 
 def main(files: list[str]) -> Path:
@@ -15,32 +17,36 @@ def main(files: list[str]) -> Path:
 
     Raises:
         SeglabError: fewer than two files, no output or one that exists; a file that cannot be read,
-            or is of another model.
+            is of another model, or has the weights of another.
     """
     outputs = [Path(one.removeprefix(OUTPUT)) for one in files if one.startswith(OUTPUT)]
-    references = list(dict.fromkeys(one for one in files if not one.startswith(OUTPUT)))
-    if len(outputs) != 1 or outputs[0].suffix != ".ckpt":
-        raise ConfigError("output is not set: give output=FILE.ckpt, the file to write, once")
+    references = [one for one in files if not one.startswith(OUTPUT)]
+    if len(outputs) != 1:
+        raise ConfigError(f"output is given {len(outputs)} times: give output=FILE.ckpt once")
     if len(references) < 2:
-        raise ConfigError(f"{len(references)} checkpoints given: give at least two different ones")
-    if outputs[0].exists():
-        raise RunError(f"output={outputs[0]}: exists already; delete it or give another name")
+        raise ConfigError(f"{len(references)} checkpoints given: give at least two")
+    check_new_file(outputs[0], SUFFIX)
     # Imported here: torch takes seconds, and a wrong argument should fail at once.
     from rich.console import Console
 
     from seglab.loggers.wandb.artifacts import local_checkpoint
     from seglab.run.checkpoints import AtomicCheckpointIO, read_checkpoint
-    from seglab.run.soup import soup, trained_norms
+    from seglab.run.soup import doubts, soup
 
-    paths = [local_checkpoint(one) for one in references]
-    content = soup({path: read_checkpoint(path) for path in paths})
+    contents: dict[Path, dict[str, Any]] = {}
+    for path in map(local_checkpoint, references):
+        if path in contents:
+            raise ConfigError(f"{path}: given twice")
+        contents[path] = read_checkpoint(path)
     console = Console()
-    if trained_norms(content):
-        print_plain(
-            "warning: the batch norms were trained, and the mean of their statistics may not fit "
-            "the mean of the weights: evaluate it before use",
-            console,
-        )
+    try:
+        content = soup(contents)
+        warnings = [*doubts(contents)]
+    except (TypeError, ValueError, AttributeError, RecursionError, RuntimeError) as error:
+        names = ", ".join(map(str, contents))
+        raise RunError(f"{names}: one has a damaged configuration: {one_line(error)}") from None
+    for line in warnings:
+        print_plain(f"warning: {line}", console)
     AtomicCheckpointIO().save_checkpoint(content, outputs[0])
-    print_plain(f"{outputs[0]}: the mean of {len(paths)} checkpoints", console)
+    print_plain(f"{outputs[0]}: the mean of {len(contents)} checkpoints", console)
     return outputs[0]

@@ -49,7 +49,8 @@ def card(
         f"---\n{yaml.safe_dump(_front_matter(config, metrics), sort_keys=False)}---",
         f"# {_cell(config.model.name)} on {_cell(config.data.name)}",
         f"{'Instance' if objects else 'Semantic'} segmentation into {len(classes)} classes, "
-        f"trained and exported by seglab {version()}. It takes RGB images of any size.",
+        f"trained and exported by seglab {version()}. It takes RGB images of any size."
+        + _mean_of(source),
         "## Data",
         f"`{_cell(config.data.name)}`, trained on `{_cell(config.data.train_split)}` and measured "
         f"on `{_cell(config.data.val_split)}`. SHA-256 of classes, ids and file bytes:",
@@ -76,6 +77,16 @@ def card(
         _snippet(file, OBJECTS if objects else SEMANTIC),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _mean_of(source: Mapping[str, Any]) -> str:
+    count = source.get("mean_of")
+    if not count:
+        return ""
+    return (
+        f" Its weights are the mean of those of {count} runs; the settings below are those of the "
+        "first."
+    )
 
 
 def _front_matter(config: TrainConfig, metrics: Mapping[str, float]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from seglab.errors import ConfigError
 from seglab.export.checking import check_file
 from seglab.export.plain import plain_net
 from seglab.export.reading import ONNX, PROGRAM
@@ -32,21 +31,6 @@ def plain_config(config: TrainConfig) -> TrainConfig:
             config.trainer, precision="32-true", accelerator="cpu", devices=1, channels_last=False
         ),
     )
-
-
-def check_output(output: Path) -> None:
-    """Check that a model can be written to a file.
-
-    Raises:
-        ConfigError: another suffix, a file that exists, or a parent that is no folder.
-    """
-    if output.suffix not in (ONNX, PROGRAM):
-        raise ConfigError(f"output={output}: must end in {ONNX} or {PROGRAM}")
-    if output.exists() or output.is_symlink():
-        raise ConfigError(f"output={output}: exists already; give another file, or delete it")
-    for folder in output.parents:
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"output={output}: {folder} is a file, not a folder")
 
 
 def export(task: Task, output: Path, metadata: Mapping[str, str]) -> int:

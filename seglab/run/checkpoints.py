@@ -21,6 +21,9 @@ from seglab.runtime.files import PART, atomic
 KEY = "seglab"
 """The key of the configuration in a checkpoint."""
 
+SOUP = "soup"
+"""In that entry of a checkpoint of ``seglab soup``: the paths of those that it is the mean of."""
+
 DIGEST = re.compile(r"[0-9a-f]{64}")
 """The identity of a split; see ``seglab.data.identity``."""
 
@@ -133,7 +136,16 @@ def origin(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     data = checkpoint[KEY].get("data")
     digests = data.items() if isinstance(data, dict) else ()
     known = {str(name): value for name, value in digests if DIGEST.fullmatch(str(value))}
-    return {"name": path.name, "step": checkpoint.get("global_step"), "data": known}
+    facts = {"name": path.name, "step": checkpoint.get("global_step"), "data": known}
+    if (count := members(checkpoint)) > 0:
+        facts["mean_of"] = count
+    return facts
+
+
+def members(checkpoint: dict[str, Any]) -> int:
+    """Return of how many checkpoints a soup is the mean; 0 for any other checkpoint."""
+    own = checkpoint[KEY].get(SOUP)
+    return len(own) if isinstance(own, list) else 0
 
 
 def load_weights(task: torch.nn.Module, checkpoint: dict[str, Any], path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seglab.errors import RunError
-from seglab.run.checkpoints import KEY, read_checkpoint, stored_config
+from seglab.run.checkpoints import KEY, members, read_checkpoint, stored_config
 from seglab.run.paths import DAMAGED, LAST, PREVIOUS
 
 SAVING, EXTENSION = "BestAndLast", "Extension"
@@ -94,6 +94,11 @@ def position(checkpoint: dict[str, Any], path: Path) -> Position:
         RunError: it lacks a state that training needs, such as the optimiser's; Lightning would
             reset that part silently.
     """
+    if members(checkpoint):
+        raise RunError(
+            f"checkpoint={path}: the mean of several runs, which cannot be resumed; a new run can "
+            "start from it: model.weights=FILE"
+        )
     for key, kind in (("optimizer_states", list), ("lr_schedulers", list), ("callbacks", dict)):
         states = checkpoint.get(key)
         if not isinstance(states, kind) or not states:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import torch
 from torch import Tensor
 
 from seglab.errors import RunError
-from seglab.run.checkpoints import KEY, origin, stored_config
+from seglab.run.checkpoints import KEY, SOUP, origin, stored_config
 from seglab.run.settings import flatten
 
-MODEL = ("model.net.", "model.task", "model.mean", "model.std", "data.classes", "data.channels")
+MODEL = (
+    *("model.net.", "model.task", "model.mean", "model.std"),
+    *("data.classes", "data.channels", "data.value_range"),
+)
 """Settings in which the checkpoints must agree: they say what the weights compute."""
 
 
 def soup(checkpoints: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
-    """Average the weights of checkpoints, as in "uniform soup" of Wortsman et al., ICML 2022.
+    """Average the weights of checkpoints, the "uniform soup" of Wortsman et al., ICML 2022.
 
     The mean is computed in float64. Means and variances of batch norms are averaged as the weights
     are; integers, such as their counts, are the first one's.
@@ -32,46 +36,72 @@ def soup(checkpoints: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
         all of them as ``soup``, and the digests of the data in which they agree.
 
     Raises:
-        RunError: they are not of one model; names the file and the setting or the tensor.
+        RunError: two are not of one model, or have the same weights; names the file, and the
+            setting or the tensor.
     """
-    (first_path, first), *others = checkpoints.items()
-    for path, other in others:
-        _check_same(first_path, first, path, other)
-    states = [one["state_dict"] for one in checkpoints.values()]
+    for (path, content), (other_path, other) in itertools.combinations(checkpoints.items(), 2):
+        if (difference := _difference(content, other)) is not None:
+            raise RunError(f"{other_path}: not of the model of {path}: {difference}")
+        states = content["state_dict"], other["state_dict"]
+        if all(torch.equal(value, states[1][name]) for name, value in states[0].items()):
+            raise RunError(f"{other_path}: has the same weights as {path}; give one of them")
+    first, *others = checkpoints.values()
     sources = [origin(content, path) for path, content in checkpoints.items()]
     common = set.intersection(*({*one["data"].items()} for one in sources))
-    steps = {one["step"] for one in sources}
+    step = first.get("global_step")
     return {
-        "state_dict": {name: _mean([one[name] for one in states]) for name in states[0]},
-        "global_step": steps.pop() if len(steps) == 1 else None,
+        "state_dict": {
+            name: _mean([value, *(one["state_dict"][name] for one in others)])
+            for name, value in first["state_dict"].items()
+        },
+        "global_step": step if all(one.get("global_step") == step for one in others) else None,
         KEY: {
             "config": stored_config(first),
             "data": dict(sorted(common)),
-            "soup": [str(path) for path in checkpoints],
+            SOUP: [str(path) for path in checkpoints],
         },
     }
 
 
-def _check_same(
-    first_path: Path, first: Mapping[str, Any], path: Path, other: Mapping[str, Any]
-) -> None:
-    configs = [dict(flatten(one[KEY]["config"])) for one in (first, other)]
-    names = [name for config in configs for name in config if name.startswith(MODEL)]
-    for name in names:
-        values = [config.get(name) for config in configs]
-        if values[0] != values[1]:
-            raise RunError(
-                f"{path}: not of the model of {first_path}: {name} is {values[1]} here and "
-                f"{values[0]} there"
-            )
-    shapes = [{k: tuple(v.shape) for k, v in one["state_dict"].items()} for one in (first, other)]
-    for name in sorted({*shapes[0], *shapes[1]}):
-        sizes = [one.get(name, "missing") for one in shapes]
-        if sizes[0] != sizes[1]:
-            raise RunError(
-                f"{path}: not of the model of {first_path}: {name} is {sizes[1]} here and "
-                f"{sizes[0]} there"
-            )
+def doubts(checkpoints: Mapping[Path, dict[str, Any]]) -> Iterator[str]:
+    """Yield why the mean of checkpoints of one model may be a bad one."""
+    starts = [dict(_model(one)).get("model.weights") for one in checkpoints.values()]
+    if None in starts or any(start != starts[0] for start in starts):
+        yield (
+            "not all start from the same published weights (model.weights); nets that start apart "
+            "have no meaningful mean"
+        )
+    first, *others = (one["state_dict"] for one in checkpoints.values())
+    statistics = [name for name in first if name.endswith((".running_mean", ".running_var"))]
+    if any(not torch.equal(first[name], one[name]) for name in statistics for one in others):
+        yield (
+            "the statistics of batch norms were trained (model.frozen_norms), and their mean may "
+            "not fit the mean of the weights"
+        )
+
+
+def _model(checkpoint: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    config = checkpoint[KEY]["config"]
+    return (
+        (name, value) for name, value in flatten(config) if name.startswith(("model.", "data."))
+    )
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """Return in what two checkpoints are of different models, or None."""
+    configs = [dict(_model(checkpoint)) for checkpoint in (one, other)]
+    kinds = [
+        {name: f"{tuple(value.shape)} {value.dtype}" for name, value in each["state_dict"].items()}
+        for each in (one, other)
+    ]
+    names = [name for name in {**configs[0], **configs[1]} if name.startswith(MODEL)]
+    pairs = [(name, *(repr(each.get(name)) for each in configs)) for name in names]
+    tensors = {**kinds[0], **kinds[1]}
+    pairs += [(name, *(each.get(name, "missing") for each in kinds)) for name in tensors]
+    for name, there, here in pairs:
+        if here != there:
+            return f"{name} is {here} here and {there} there"
+    return None
 
 
 def _mean(tensors: Sequence[Tensor]) -> Tensor:
@@ -79,11 +109,3 @@ def _mean(tensors: Sequence[Tensor]) -> Tensor:
     if not first.is_floating_point():
         return first
     return torch.stack([one.double() for one in tensors]).mean(0).to(first.dtype)
-
-
-def trained_norms(checkpoint: Mapping[str, Any]) -> bool:
-    """Return whether the net has batch norms whose statistics were computed in training."""
-    names = checkpoint["state_dict"]
-    model = stored_config(dict(checkpoint)).get("model")
-    frozen = isinstance(model, dict) and model.get("frozen_norms")
-    return not frozen and any(name.endswith(".running_mean") for name in names)

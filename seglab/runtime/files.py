@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from seglab.errors import ConfigError
+
 PART = ".part"
 """How the name of a file ends that is still being written; it also begins with a dot."""
 
@@ -54,6 +56,27 @@ def atomic(path: Path, *, binary: bool = False, durable: bool = True) -> Iterato
         if isinstance(error, OSError) and error.errno is not None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def check_new_file(output: Path, *suffixes: str) -> None:
+    """Check that a command can write its result to ``output``, a new file.
+
+    Raises:
+        ConfigError: another suffix, a file that exists, a parent that is no folder, or a name that
+            the system does not take.
+    """
+    if output.suffix not in suffixes:
+        raise ConfigError(f"output={output}: must end in {' or '.join(suffixes)}")
+    try:
+        output.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        for folder in output.parents:
+            if folder.exists() and not folder.is_dir():
+                raise ConfigError(f"output={output}: {folder} is a file, not a folder") from None
+    except OSError as error:
+        raise ConfigError(f"output={output}: cannot be written: {error.strerror}") from None
+    else:
+        raise ConfigError(f"output={output}: exists already; give another file, or delete it")
 
 
 def sync_folder(folder: Path) -> None:
