@@ -77,6 +77,7 @@ def parser(command: str) -> argparse.ArgumentParser:
     """Build the parser of one command."""
     built = _Parser(
         prog=f"seglab {command}",
+        usage="seglab soup FILE FILE … output=FILE.ckpt" if command == "soup" else None,
         description=COMMANDS[command],
         epilog=EPILOGS.get(command, OVERRIDES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -98,7 +99,6 @@ def parser(command: str) -> argparse.ArgumentParser:
     if command == "init":
         built.add_argument("folder", metavar="DIR", help="a new folder, or an empty one")
     elif command == "soup":
-        built.usage = "seglab soup FILE FILE … output=FILE.ckpt"
         text = "checkpoints of seglab, or wandb:ENTITY/PROJECT/ARTIFACT:best"
         built.add_argument("files", nargs="*", metavar="FILE", help=text)
     elif command == "compare":

@@ -129,7 +129,8 @@ def test_the_commands_work(seglab_cli: Callable[..., Any], stand_in: Path, tiny:
             content = read_checkpoint(stand_in / "run/checkpoints/last.ckpt")
             for path in arguments[:2]:
                 torch.save(content, stand_in / path)
-                content["state_dict"] = {k: v * 1.5 for k, v in content["state_dict"].items()}
+                for value in content["state_dict"].values():
+                    value.copy_(value * 1.5)
             Path("soup.ckpt").unlink(missing_ok=True)
         elif command == "compare":
             arguments[0] = "."  # the runs are here rather than in runs/
