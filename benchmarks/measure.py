@@ -52,8 +52,11 @@ class Clock(L.Callback):
 
 def data_overrides(overrides: list[str]) -> list[str]:
     """Return what chooses the data: as given, or real photographs, or the built-in ones."""
-    if any(one.split("=")[0] in ("data", "data.root") for one in overrides):
+    given = {one.split("=")[0] for one in overrides}
+    if "data" in given:
         return overrides
+    if "data.root" in given:
+        return ["data=voc2007", *overrides]
     if (SHARED / "VOC2007").is_dir():
         return ["data=voc2007", f"data.root={SHARED}", *overrides]
     print("no photographs at hand (data.root=DIR): the built-in data set, larger than usual")
