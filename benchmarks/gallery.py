@@ -1,6 +1,6 @@
 """The best, the median and the worst validation images of a model, as a picture for the book.
 
-    python -m benchmarks.gallery EVALUATION CHECKPOINT OUTPUT.png [key=value …]
+    python -m benchmarks.gallery EVALUATION CHECKPOINT OUTPUT.jpg [key=value …]
 
 EVALUATION is the folder of ``seglab evaluate checkpoint=CHECKPOINT [key=value …]``, whose
 ``evaluation.npz`` has the counts of every image. Images are ordered by the mIoU of each by itself.
