@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import seglab
 from seglab.config.compose import compose
-from seglab.run.checkpoints import KEY, read_checkpoint
+from seglab.run.checkpoints import KEY, SOUP, read_checkpoint
 from seglab.schema import TrainConfig
 
 BOOK = Path(__file__).parents[1] / "experiments"
@@ -57,7 +57,7 @@ HEAD = {
 def result(run: Path, evaluation: Path) -> dict[str, Any]:
     """Read what the book says of a run, or of a soup of runs."""
     if is_soup := run.suffix == ".ckpt":
-        runs = [Path(path).parents[1] for path in read_checkpoint(run)[KEY]["soup"]]
+        runs = [Path(path).parents[1] for path in read_checkpoint(run)[KEY][SOUP]]
     else:
         runs = [run]
     statuses = [finished(each) for each in runs]

@@ -42,7 +42,7 @@ def main(files: list[str]) -> Path:
     try:
         content = soup(contents)
         warnings = [*doubts(contents)]
-    except (TypeError, ValueError, AttributeError, RecursionError, RuntimeError) as error:
+    except (TypeError, AttributeError, RecursionError) as error:
         names = ", ".join(map(str, contents))
         raise RunError(f"{names}: one has a damaged configuration: {one_line(error)}") from None
     for line in warnings:
