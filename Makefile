@@ -34,7 +34,7 @@ test: lint
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m slow -n 3 --dist worksteal
 
 test-lowest: $(READY)
 	$(PYTHON) -m venv --clear .venv/lowest

@@ -100,7 +100,7 @@ def attempt(overrides: list[str], folder: str, board: str) -> None:
     from seglab.config.compose import compose
     from seglab.run.checkpoints import AtomicCheckpointIO
     from seglab.schema import TrainConfig
-    from seglab.session import run_job
+    from seglab.sweep.start import run_job
 
     crash.BOARD = BOARD = Board(Path(board))
     save = AtomicCheckpointIO.save_checkpoint

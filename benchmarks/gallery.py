@@ -9,6 +9,7 @@ EVALUATION is the folder of ``seglab evaluate checkpoint=CHECKPOINT [key=value â
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +35,12 @@ def chosen(mious: dict[str, float]) -> dict[str, list[str]]:
     return {"best": order[:EACH], "median": order[middle:][:EACH], "worst": order[-EACH:]}
 
 
-def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
-    """Draw captioned rows of pictures of one height."""
+def sheet(headings: Sequence[str], rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
+    """Draw captioned rows of pictures, each WIDTH wide and as high as the others of its row."""
     height = TOP + sum(row[0].height + TOP + GAP for _, row in rows)
-    made = Image.new("RGB", (GAP + len(COLUMNS) * (WIDTH + GAP), height), "white")
+    made = Image.new("RGB", (GAP + len(headings) * (WIDTH + GAP), height), "white")
     draw, font = ImageDraw.Draw(made), ImageFont.load_default(size=14)
-    for column, heading in enumerate(COLUMNS):
+    for column, heading in enumerate(headings):
         draw.text((GAP + column * (WIDTH + GAP), 4), heading, fill="black", font=font)
     y = TOP
     for caption, row in rows:
@@ -73,7 +74,7 @@ def main(evaluation: str, checkpoint: str, output: str, *overrides: str) -> None
             values = np.unique(maps[0][maps[0] < len(measured.classes)])
             classes = ", ".join(measured.classes[value] for value in values if value)
             rows.append((f"{kind}: {name}, mIoU {mious[name]:.2f}, {classes}", shown))
-    sheet(rows).save(output)
+    sheet(COLUMNS, rows).save(output)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def measure(way: str, overrides: list[str]) -> Found:
 def ours(config: TrainConfig, folder: Path) -> float:
     """Train as ``seglab train`` does."""
     from seglab.runtime.memory import keep_memory
-    from seglab.session import run_job
+    from seglab.sweep.start import run_job
 
     keep_memory()  # as the command line does
     return run_job(config, folder / "run", console=Console(stderr=True)).metrics["val/mIoU"]

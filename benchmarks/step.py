@@ -29,7 +29,7 @@ from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.weights import balance
 from seglab.schema import TrainConfig
-from seglab.session import run_job
+from seglab.sweep.start import run_job
 from seglab.tasks.base import main_output
 from seglab.tasks.factories import build_task
 from seglab.tasks.semantic import SemanticSegmentation

@@ -14,9 +14,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 import seglab
+from benchmarks.gallery import WIDTH, sheet
 from seglab.commands import evaluate
 from seglab.config.compose import override_stored
 from seglab.data.voc import open_dataset
@@ -25,7 +26,7 @@ from seglab.run.checkpoints import read_checkpoint, stored_config
 
 FOLDER = Path("runs/strides")
 STRIDES, SEEDS = (32, 16, 8), (0, 1)
-SHOWN, WIDTH, GAP = 6, 200, 8
+SHOWN = 6
 
 
 def train(stride: int, seed: int, overrides: list[str]) -> dict[str, float]:
@@ -69,26 +70,11 @@ def picture() -> Image.Image:
     rows = []
     for index in np.linspace(0, len(data) - 1, SHOWN).round().astype(int).tolist():
         sample = data[index]
+        size = WIDTH, round(WIDTH * sample.size[0] / sample.size[1])
         maps = [sample.class_map, *(model.predict(sample.image) for model in models.values())]
-        height = round(WIDTH * sample.size[0] / sample.size[1])
-        rows.append(
-            [
-                Image.fromarray(colourise(one.numpy())).resize((WIDTH, height), Image.NEAREST)
-                for one in maps
-            ]
-        )
-    top = 24
-    total = top + sum(row[0].height + GAP for row in rows)
-    sheet = Image.new("RGB", ((WIDTH + GAP) * 4 + GAP, total), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
-    for column, heading in enumerate(["truth", *models]):
-        draw.text((GAP + column * (WIDTH + GAP), 3), heading, fill="black", font=font)
-    y = top
-    for row in rows:
-        for column, one in enumerate(row):
-            sheet.paste(one, (GAP + column * (WIDTH + GAP), y))
-        y += row[0].height + GAP
-    return sheet
+        pictures = [Image.fromarray(colourise(one.numpy())) for one in maps]
+        rows.append((sample.id, [one.resize(size, Image.Resampling.NEAREST) for one in pictures]))
+    return sheet(["truth", *models], rows)
 
 
 def main(overrides: list[str]) -> None:

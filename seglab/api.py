@@ -19,7 +19,8 @@ from seglab.drawing.pictures import overlay, viewable
 from seglab.export.reading import received_model
 from seglab.run.resume import check_run
 from seglab.schema import TrainConfig
-from seglab.session import JobResult, Session, start_job
+from seglab.session import Session
+from seglab.sweep.start import JobResult, start_job
 from seglab.tasks.base import Output, Task
 from seglab.tasks.precision import precision_plugin
 

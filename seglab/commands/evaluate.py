@@ -11,6 +11,7 @@ from rich.console import Console
 from seglab.config.compose import Composed, check_root, compose_own, override_stored
 from seglab.run.status import check_folder, splits_folder
 from seglab.runtime.import_path import add_import_path
+from seglab.runtime.import_torch import import_torch
 from seglab.runtime.rank import rank
 from seglab.schema import EvaluateConfig, TrainConfig
 
@@ -29,7 +30,8 @@ def main(overrides: list[str]) -> dict[str, float]:
     composed, rest = compose_own("evaluate", EvaluateConfig, overrides)
     check_folder(composed.folder, resume=False)
     check_root(rest)
-    # Imported here: torch takes seconds, and a wrong key should fail at once.
+    # Not before: it takes seconds, and a wrong key should fail at once.
+    import_torch()
     from seglab.commands.tables import show_metrics, show_paths
     from seglab.config.trusted_data import check_received_group, check_received_list
     from seglab.export.reading import received_model

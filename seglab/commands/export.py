@@ -12,6 +12,7 @@ from seglab.config.overrides import parse
 from seglab.errors import ConfigError
 from seglab.printing import print_plain
 from seglab.runtime.import_path import add_import_path
+from seglab.runtime.import_torch import import_torch
 from seglab.schema import ExportConfig
 
 VIEWS = tuple(f"evaluation.{name}" for name in ("flip", "scales", "tile", "overlap"))
@@ -33,7 +34,8 @@ def main(overrides: list[str]) -> Path:
                 f"{override.input_line}: not for export, which writes the plain net; give it to "
                 "predict or evaluate, with the exported file"
             )
-    # Imported here: torch takes seconds, and a wrong key should fail at once.
+    # Not before: it takes seconds, and a wrong key should fail at once.
+    import_torch()
     from seglab.export.card import CARD, card
     from seglab.export.export import export, plain_config
     from seglab.export.metadata import measured, metadata, published

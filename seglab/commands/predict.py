@@ -14,6 +14,7 @@ from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS, PREDICT, PROBABILITIES
 from seglab.errors import ConfigError, DataError, RunError
 from seglab.printing import print_plain
 from seglab.runtime.import_path import add_import_path
+from seglab.runtime.import_torch import import_torch
 from seglab.schema import PredictConfig
 
 
@@ -36,7 +37,8 @@ def main(overrides: list[str], *, probabilities: bool = False, no_overlays: bool
     composed, rest = compose_own("predict", PredictConfig, overrides)
     output = Path(composed.config.output)
     _check_output(output, Path(composed.config.input))
-    # Imported here: torch takes seconds, and a wrong key should fail at once.
+    # Not before: it takes seconds, and a wrong key should fail at once.
+    import_torch()
     from seglab.callbacks.predictions import WritePredictions
     from seglab.data.images import ImageBatches, find_images
     from seglab.data.pixels import PixelFormat

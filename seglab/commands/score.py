@@ -12,6 +12,7 @@ from seglab.config.compose import compose
 from seglab.errors import ConfigError, DataError
 from seglab.run.folder import Run
 from seglab.run.status import check_folder
+from seglab.runtime.import_torch import import_torch
 from seglab.runtime.links import refuse_outside
 from seglab.schema import ScoreConfig
 
@@ -44,7 +45,8 @@ def main(overrides: list[str]) -> dict[str, float]:
 
     split = config.data.split_name(config.split)
     check_lists(config.data, split)
-    # Imported here: torch takes seconds, and a wrong key should fail at once.
+    # Not before: it takes seconds, and a wrong key should fail at once.
+    import_torch()
     import torch
 
     from seglab.commands.tables import show_metrics, show_paths

@@ -8,6 +8,7 @@ from typing import Any
 from seglab.errors import ConfigError, RunError, one_line
 from seglab.printing import print_plain
 from seglab.runtime.files import check_new_file
+from seglab.runtime.import_torch import import_torch
 
 OUTPUT, SUFFIX = "output=", ".ckpt"
 
@@ -26,7 +27,8 @@ def main(files: list[str]) -> Path:
     if len(references) < 2:
         raise ConfigError(f"{len(references)} checkpoints given: give at least two")
     check_new_file(outputs[0], SUFFIX)
-    # Imported here: torch takes seconds, and a wrong argument should fail at once.
+    # Not before: it takes seconds, and a wrong argument should fail at once.
+    import_torch()
     from rich.console import Console
 
     from seglab.loggers.wandb.artifacts import local_checkpoint

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import yaml
 from rich.console import Console
 
+from seglab.commands.tables import show_metrics, show_paths
 from seglab.config.compose import compose
 from seglab.printing import print_plain, printable_lines
 from seglab.run.paths import CHECKPOINTS, LAST
+from seglab.run.required_miou import check_required_miou
 from seglab.run.resume import Start, check_run
 from seglab.run.status import INTERRUPTED, NONE, PRUNED, status
+from seglab.runtime.import_torch import import_torch
 from seglab.runtime.launch import warm
 from seglab.runtime.rank import is_launched, rank
 from seglab.schema import TrainConfig
 from seglab.sweep.command import sweep
-
-if TYPE_CHECKING:
-    from seglab.session import JobResult
+from seglab.sweep.start import JobResult, start_job
 
 
 def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) -> JobResult | None:
@@ -54,11 +53,9 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         print_plain(line, console)
     devices = config.trainer.devices
     if not (start.done or is_launched()) and isinstance(devices, int) and devices > 1:
-        warm()  # imports torch for the ranks while this process does
-    # Imported here: torch takes seconds, and a wrong key should fail at once.
-    from seglab.commands.tables import show_metrics, show_paths
-    from seglab.session import check_required_miou, start_job
-
+        warm()  # imports torch for the ranks, while this process does without it
+    elif not start.done:
+        import_torch()  # not before: it takes seconds, and a wrong key should fail at once
     try:
         result = start_job(start, composed.overrides)
     except KeyboardInterrupt as interruption:

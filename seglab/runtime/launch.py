@@ -38,8 +38,8 @@ from seglab.runtime.ranks import run_ranks
 from seglab.runtime.worker import detach
 from seglab.schema import TrainerConfig
 
-PRELOADED = ["seglab.session", "seglab.commands.evaluate", "seglab.runtime.preload"]
-"""What the server imports, so that no job has to."""
+PRELOADED = ["seglab.runtime.preload", "seglab.session", "seglab.commands.evaluate"]
+"""What the server imports, torch first, so that no job has to."""
 
 WANDB = ["wandb.sdk.launch", "requests"]
 """What a job that is logged to W&B imports, most of it not before its run starts."""

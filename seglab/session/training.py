@@ -18,6 +18,7 @@ from seglab.report import reported
 from seglab.run.folder import Run
 from seglab.run.identity import recorded_weights, weights_digest
 from seglab.run.last_checkpoint import set_aside
+from seglab.run.required_miou import check_required_miou
 from seglab.run.resume import check_processes
 from seglab.run.status import SPEED
 from seglab.runtime.disk import disk_errors
@@ -25,7 +26,6 @@ from seglab.runtime.nodes import everywhere
 from seglab.runtime.preemption import stop_on_signals
 from seglab.runtime.process import computing, seed_everything
 from seglab.schema import TrainConfig
-from seglab.session.required_miou import check_required_miou
 from seglab.session.session import ACTIVITY, Session
 from seglab.session.trainer import interruptible
 from seglab.tasks.batches import batch_sizes, check_limits

@@ -22,6 +22,7 @@ from seglab.run.status import (
     status,
 )
 from seglab.runtime import signals
+from seglab.runtime.import_torch import import_torch
 from seglab.sweep.board import (
     NOT_STARTED,
     SUBMITTED,
@@ -162,7 +163,8 @@ class Sweep:
 
     def preview(self, jobs: Sequence[Job]) -> None:
         """Print what would be done with each job, and the errors that a run would raise."""
-        from seglab.sweep.preflight import Checks  # torch takes seconds to import
+        import_torch()
+        from seglab.sweep.preflight import Checks
 
         checks = Checks()
         for job in jobs:

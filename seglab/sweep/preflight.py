@@ -30,7 +30,7 @@ HARMLESS = ("seed", "schedule", "optimizer.lr", "optimizer.weight_decay", "train
 
 
 def check_job(config: TrainConfig, folder: Path) -> None:
-    """Raise the errors that :func:`seglab.session.run_job` would raise before training.
+    """Raise the errors that :func:`seglab.sweep.start.run_job` would raise before training.
 
     Raises:
         SeglabError: names the wrong key or file, and what would be right.

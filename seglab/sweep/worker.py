@@ -13,6 +13,7 @@ from seglab.run.status import mark_failed
 from seglab.runtime.import_path import add_import_path
 from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
+from seglab.sweep.start import start_job
 
 
 def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: Path) -> None:
@@ -29,8 +30,6 @@ def work(config: TrainConfig, folder: Path, overrides: Sequence[str], modules: P
         KeyboardInterrupt: it was interrupted.
     """
     add_import_path(modules)
-    from seglab.session import start_job
-
     try:
         start_job(check_run(config, folder), overrides)
     except SeglabError as error:

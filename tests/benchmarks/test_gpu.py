@@ -35,21 +35,16 @@ def bench_gpu(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
 
 
 @pytest.mark.slow
-def test_a_line_trains_and_a_row_compares(tmp_path: Path) -> None:
-    kept, page = bench_gpu(tmp_path, "lines=precision", "rounds=2")
-    ways = kept["precision"]["ways"]
-    assert {name: len(notes) for name, notes in ways.items()} == {"32-true": 2, "bf16-mixed": 2}
-    assert all(note["rate"] > 0 for notes in ways.values() for note in notes)
-    assert "the numbers mean nothing" in page
-    assert "| precision | bf16-mixed | " in page
-
-
-@pytest.mark.slow
 def test_every_line_runs_on_a_cpu(tmp_path: Path) -> None:
     kept, page = bench_gpu(tmp_path)
     assert list(kept) == list(lines.LINES)
     assert {name: one for name, one in kept.items() if "failed" in one or "skipped" in one} == {}
     assert "seglab: error: out of memory during training" in page
+    ways = kept["precision"]["ways"]
+    assert {name: len(notes) for name, notes in ways.items()} == {"32-true": 1, "bf16-mixed": 1}
+    assert all(note["rate"] > 0 for notes in ways.values() for note in notes)
+    assert "the numbers mean nothing" in page
+    assert "| precision | bf16-mixed | " in page
 
 
 def test_a_line_that_fails_or_takes_too_long_costs_its_own_row() -> None:

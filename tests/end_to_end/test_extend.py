@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import lightning as L
 import pytest
 import torch
 from helpers.faults import armed
+from helpers.processes import command
 
 WARM_UP = ["schedule.warmup_steps=0"]
 STEPS = 2
@@ -188,12 +187,6 @@ def test_two_processes_extend_a_run_as_they_train_the_longer_one(
     more = [*WARM_UP, "schedule=constant", "trainer.devices=2", "data.batch_size=2", "resume=true"]
     for run, epochs in (("long", 2), ("run", 1), ("run", 2)):
         own = [*tiny, *more, f"trainer.max_epochs={epochs}", f"hydra.run.dir={run}"]
-        done = subprocess.run(
-            [sys.executable, "-m", "seglab.cli", "train", *own],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        done = command(tmp_path, "train", *own)
         assert done.returncode == 0, done.stderr
     assert same_weights(tmp_path / "run", tmp_path / "long")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.processes import command, processes_of
+from helpers.processes import command, fresh, processes_of
 from PIL import Image
 
 
@@ -164,7 +164,7 @@ def test_memory_that_runs_out_in_evaluation_and_prediction(
 def test_a_loading_process_that_is_killed_ends_the_run(tmp_path: Path, tiny: list[str]) -> None:
     long = ["data.num_workers=2", "trainer.max_epochs=5", poison("worker", 3)]
     start = time.monotonic()
-    done = command(tmp_path, "train", *tiny, *long, "hydra.run.dir=run")
+    done = fresh(tmp_path, "train", *tiny, *long, "hydra.run.dir=run")
     assert time.monotonic() - start < 90
     assert done.returncode == 1, done.stdout + done.stderr
     # The last line but for one that torch prints from the destructor of an iterator that it was

@@ -163,12 +163,12 @@ def test_weights_of_an_fcn_start_the_backbone(
 
 @pytest.mark.slow
 def test_masks_are_learned(tmp_path: Path) -> None:
-    """Within ten minutes on two cores, from scratch."""
+    """Within four minutes on two slow cores, from scratch; 40 epochs would come above 0.3."""
     run = seglab.fit(
         "model=mask_rcnn", "data.synth.train=128", "data.batch_size=8", "data.crop_size=96",
         "model.net.anchor_sizes=[[16,24],[32,40],[48,64]]", "model.net.channels=64",
-        "model.net.box_batch_size_per_image=64", "optimizer.lr=1e-3", "trainer.max_epochs=40",
-        "trainer.check_val_every_n_epoch=40", "trainer.accelerator=cpu",
+        "model.net.box_batch_size_per_image=64", "optimizer.lr=1e-3", "trainer.max_epochs=14",
+        "trainer.check_val_every_n_epoch=14", "trainer.accelerator=cpu",
         f"hydra.run.dir={tmp_path}/run",
     )  # fmt: skip
-    assert run.metrics["val/mask_AP50"] >= 0.3
+    assert run.metrics["val/mask_AP50"] >= 0.12  # 0.24 when this was written

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from helpers.processes import command
 
 from seglab.config.overrides import home
 
@@ -77,17 +78,17 @@ def test_an_experiment_beside_the_work_trains_a_sweep_and_evaluates(
         "data.batch_size=2",
     ]
     sweep = [*tiny, *two, "data.num_workers=1", "optimizer.lr=0.001,0.002", "sweep.name=s"]
-    done = seglab(own, "train", "-m", *sweep)
+    done = command(own, "train", "-m", *sweep)
     assert done.returncode == 0, done.stdout + done.stderr
     runs = sorted(path.parent for path in own.glob("sweeps/s/*/metrics.json"))
     assert [settings(run)["seed"] for run in runs] == [7, 7]
     assert all(settings(run)["loss"] == {"_target_": "own_half_loss.make"} for run in runs)
 
     checkpoint = f"checkpoint={runs[0]}/checkpoints/last.ckpt"
-    refused = seglab(own, "evaluate", checkpoint, "hydra.run.dir=refused")
+    refused = command(own, "evaluate", checkpoint, "hydra.run.dir=refused")
     assert refused.returncode == 2
     assert "trust=true" in refused.stderr
-    trusted = seglab(own, "evaluate", checkpoint, "trust=true", "hydra.run.dir=trusted")
+    trusted = command(own, "evaluate", checkpoint, "trust=true", "hydra.run.dir=trusted")
     assert trusted.returncode == 0, trusted.stderr
     now, before = (
         json.loads((run / "metrics.json").read_text()) for run in (own / "trusted", runs[0])
@@ -133,8 +134,8 @@ def test_a_name_that_seglab_has_is_an_error_that_names_both(
 ) -> None:
     (own / name).write_text("seed: 3\n")
     commands = [["train", *tiny], ["train", "-m", *tiny, "seed=0,1"], ["data", "check"]]
-    for command in commands:
-        answer = seglab_cli(*command)
+    for call in commands:
+        answer = seglab_cli(*call)
         assert answer.code == 2
         assert f"error: {name}: " in answer.last_line
         assert str(home() / name) in answer.last_line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,17 @@ def test_nothing_listens_beyond_the_loopback_interface(
     assert addresses, "the ranks do talk to each other"
     assert addresses <= {"127.0.0.1", "::1"}
     assert processes_of(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_command_imports_no_torch_where_others_train(tmp_path: Path, tiny: list[str]) -> None:
+    code = "import sys; sys.modules['torch'] = None; from seglab.cli import main; sys.exit(main())"
+    program = [sys.executable, "-c", code]
+    settings = [*tiny, "trainer.devices=2", "hydra.run.dir=run"]
+    process = start(tmp_path, "train", *settings, program=program)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    assert "val/mIoU" in out
 
 
 @pytest.mark.slow

@@ -6,7 +6,9 @@ import csv
 import json
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +49,15 @@ class Study:
         raise AssertionError("a process outlived its sweep")
 
     def trials(self) -> list[Any]:
-        if not (self.sweep / "study.db").is_file():
+        database = self.sweep / "study.db"
+        if not database.is_file():
             return []
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as known:
+            made = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+            if known.execute(made).fetchone() is None:
+                return []  # Optuna would make the tables too, and one of the two would fail
         try:
-            study = optuna.load_study(
-                study_name="study", storage=f"sqlite:///{self.sweep / 'study.db'}"
-            )
+            study = optuna.load_study(study_name="study", storage=f"sqlite:///{database}")
         except KeyError:  # begun a moment ago
             return []
         trials: list[Any] = study.trials

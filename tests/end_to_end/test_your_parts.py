@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.processes import command
 
 PAGE = Path(__file__).parents[2] / "docs/your-parts.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -115,14 +116,8 @@ def test_a_foreign_loss_and_metric_are_equal_to_the_bit_on_one_and_two_processes
     evaluate = ["evaluate", "checkpoint=run/checkpoints/last.ckpt", "logger=csv"]
     assert seglab_cli(*evaluate, "hydra.run.dir=one").code == 0
     for batch in (2, 7):  # the second process gets nothing of one batch of 7
-        command = [*evaluate, "trainer.devices=2", f"data.eval_batch_size={batch}"]
-        done = subprocess.run(
-            [sys.executable, "-m", "seglab.cli", *command, f"hydra.run.dir=two{batch}"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        two = [*evaluate, "trainer.devices=2", f"data.eval_batch_size={batch}"]
+        done = command(tmp_path, *two, f"hydra.run.dir=two{batch}")
         assert done.returncode == 0, done.stderr
         one, two = ((tmp_path / f / "metrics.json").read_text() for f in ("one", f"two{batch}"))
         assert two == one

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from helpers.warm import forked
+
 SEGLAB = (sys.executable, "-W", "error", "-m", "seglab.cli")
 
 
@@ -36,7 +38,12 @@ def start(
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``seglab`` in a process of its own."""
+    """Run ``seglab`` in a process of its own, which has imported torch already."""
+    return forked(folder, arguments)
+
+
+def fresh(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``seglab`` in a process that shares nothing with others, as a shell would."""
     process = start(folder, *arguments)
     try:
         out, err = process.communicate(timeout=300)

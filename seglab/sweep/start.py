@@ -1,4 +1,7 @@
-"""A training run as one call, here or on each process of a run on several devices."""
+"""A training run as one call, here or on each process of a run on several devices.
+
+Imports no torch itself: where other processes train, this one does without it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,6 @@ from seglab.run.status import mark_failed
 from seglab.runtime import launch
 from seglab.runtime.rank import rank
 from seglab.schema import TrainConfig
-from seglab.session.session import Session
-from seglab.session.training import fit
 
 
 @dataclass(frozen=True)
@@ -77,5 +78,7 @@ def run_job(
         SeglabError: names the wrong key or file, and what would be right.
         KeyboardInterrupt: the run was interrupted, and its status says so.
     """
+    from seglab.session import Session, fit
+
     metrics, pictures = fit(Session(config, "train", folder, overrides, console))
     return JobResult(folder, metrics, pictures)
