@@ -5,7 +5,6 @@ from __future__ import annotations
 import yaml
 from rich.console import Console
 
-from seglab.commands.tables import show_metrics, show_paths
 from seglab.config.compose import compose
 from seglab.printing import print_plain, printable_lines
 from seglab.run.paths import CHECKPOINTS, LAST
@@ -56,6 +55,8 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
         warm()  # imports torch for the ranks, while this process does without it
     elif not start.done:
         import_torch()  # not before: it takes seconds, and a wrong key should fail at once
+    from seglab.commands.tables import show_metrics, show_paths  # numpy
+
     try:
         result = start_job(start, composed.overrides)
     except KeyboardInterrupt as interruption:
