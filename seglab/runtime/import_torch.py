@@ -10,7 +10,7 @@ from importlib import import_module
 def import_torch() -> None:
     """Import torch, torchvision and Lightning, and collect no garbage meanwhile.
 
-    Their million objects stay. Python would look through them again and again, a fifth of the time.
+    What they make stays, and Python would look through it again and again.
     """
     if "torch" in sys.modules:
         return
