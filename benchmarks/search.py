@@ -104,6 +104,13 @@ def results_of(folder: Path) -> list[float]:
     return sorted(json.loads(file.read_text())["val/mIoU"] for file in files)
 
 
+def check(folder: Path, sweep: Path) -> None:
+    """Check that the same jobs were done; on other numbers of threads, sums round differently."""
+    one, other = results_of(folder), results_of(sweep)
+    assert len(one) == len(other), (one, other)
+    assert max(abs(a - b) for a, b in zip(one, other, strict=True)) < 0.01, (one, other)
+
+
 def throughput(folder: Path) -> dict[str, float]:
     """Run the short jobs each way; return the seconds."""
     seeds = f"seed=range(0,{JOBS})"
@@ -120,7 +127,7 @@ def throughput(folder: Path) -> dict[str, float]:
     for launcher, more in launchers.items():
         application = ["application.py", "-m", f"+{seeds}", f"+to={launcher}"]
         seconds[f"Hydra's {launcher} launcher"] = call(folder, *application, *more)
-        assert results_of(folder / launcher) == results_of(folder / "sweeps/short"), "other jobs"
+        check(folder / launcher, folder / "sweeps/short")
     try:
         import ray.tune  # noqa: F401
     except ImportError:
@@ -129,7 +136,7 @@ def throughput(folder: Path) -> dict[str, float]:
     (folder / "tuner.py").write_text(TUNE)
     for name in ("new", "reused"):
         seconds[f"Ray Tune, {name} processes"] = call(folder, "tuner.py", name)
-        assert results_of(folder / name) == results_of(folder / "sweeps/short"), "other jobs"
+        check(folder / name, folder / "sweeps/short")
     return seconds
 
 
