@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -36,15 +35,6 @@ class Answer(NamedTuple):
     def last_line(self) -> str:
         """The last line on stderr, where an error stands."""
         return self.err.strip().splitlines()[-1] if self.err.strip() else ""
-
-
-def pytest_collection_finish() -> None:
-    """Never look through the objects of modules and tests again: each time takes half a second."""
-    gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    gc.unfreeze()  # what is frozen is not freed at the end, of which triton complains
 
 
 @pytest.fixture(scope="session", autouse=True)

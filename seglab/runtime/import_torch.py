@@ -8,7 +8,7 @@ from importlib import import_module
 
 
 def import_torch() -> None:
-    """Import torch, torchvision and Lightning, and collect no garbage meanwhile.
+    """Import torch and torchmetrics, which imports torchvision, and collect no garbage meanwhile.
 
     What they make stays, and Python would look through it again and again.
     """
@@ -16,6 +16,6 @@ def import_torch() -> None:
         return
     gc.disable()
     try:
-        import_module("lightning")
+        import_module("torchmetrics")
     finally:
         gc.enable()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.processes import command
+from helpers.warm import command
 
 Steps = dict[str, set[tuple[str, ...]]]
 

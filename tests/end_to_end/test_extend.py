@@ -13,7 +13,7 @@ import lightning as L
 import pytest
 import torch
 from helpers.faults import armed
-from helpers.processes import command
+from helpers.warm import command
 
 WARM_UP = ["schedule.warmup_steps=0"]
 STEPS = 2

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.processes import command, fresh, processes_of
+from helpers.processes import fresh, processes_of
+from helpers.warm import command
 from PIL import Image
 
 

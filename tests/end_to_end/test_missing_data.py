@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from helpers.processes import WITHOUT_TORCH
 
 from seglab.data.synthetic import SyntheticSpec, write_tree
-
-WITHOUT_TORCH = """
-import sys
-from seglab.cli import main
-code = main(sys.argv[1:])
-assert "torch" not in sys.modules, "torch was imported"
-sys.exit(code)
-"""
 
 
 @pytest.fixture
@@ -30,7 +22,7 @@ def voc(tmp_path: Path) -> Path:
 
 def without_torch(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *arguments],
+        [*WITHOUT_TORCH, *arguments],
         cwd=folder,
         capture_output=True,
         text=True,

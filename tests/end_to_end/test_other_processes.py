@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers.processes import command
+from helpers.warm import command
 
 
 def train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

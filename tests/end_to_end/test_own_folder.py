@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from helpers.processes import command
+from helpers.warm import command
 
 from seglab.config.overrides import home
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.processes import command
+from helpers.warm import command
 
 from tests.conftest import Answer
 

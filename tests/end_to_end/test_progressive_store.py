@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.processes import command
+from helpers.warm import command
 
 from seglab.data.synthetic import SyntheticSpec, write_tree
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from helpers.processes import command, processes_in, processes_of, start
+from helpers.processes import WITHOUT_TORCH, processes_in, processes_of, start
 from helpers.sockets import listening
+from helpers.warm import command
 
 from seglab.runtime.cores import cores
 
@@ -141,10 +141,8 @@ def test_nothing_listens_beyond_the_loopback_interface(
 
 @pytest.mark.slow
 def test_a_command_imports_no_torch_where_others_train(tmp_path: Path, tiny: list[str]) -> None:
-    code = "import sys; sys.modules['torch'] = None; from seglab.cli import main; sys.exit(main())"
-    program = [sys.executable, "-c", code]
     settings = [*tiny, "trainer.devices=2", "hydra.run.dir=run"]
-    process = start(tmp_path, "train", *settings, program=program)
+    process = start(tmp_path, "train", *settings, program=WITHOUT_TORCH)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
     assert "val/mIoU" in out

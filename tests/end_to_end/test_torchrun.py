@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.processes import command, processes_of, start
+from helpers.processes import processes_of, start
+from helpers.warm import command
 
 WITNESS = "+callbacks.witness={_target_:helpers.witness.Witness}"
 TWO = ("trainer.num_nodes=2", "trainer.threads=1")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.processes import command
+from helpers.warm import command
 
 PAGE = Path(__file__).parents[2] / "docs/your-parts.md"
 TEXT = PAGE.read_text(encoding="utf-8")

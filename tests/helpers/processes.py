@@ -10,9 +10,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from helpers.warm import forked
-
 SEGLAB = (sys.executable, "-W", "error", "-m", "seglab.cli")
+
+ASSERT_NO_TORCH = """
+import sys
+from seglab.cli import main
+code = main(sys.argv[1:])
+assert "torch" not in sys.modules, "torch was imported"
+sys.exit(code)
+"""
+WITHOUT_TORCH = (sys.executable, "-c", ASSERT_NO_TORCH)
+"""``seglab``, which fails if it has imported torch."""
 
 
 def start(
@@ -35,11 +43,6 @@ def start(
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``seglab`` in a process of its own, which has imported torch already."""
-    return forked(folder, arguments)
 
 
 def fresh(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ OWN = {"COLUMNS", "LINES", "PYTHONPATH", "PYTHONSAFEPATH", "PYTEST_CURRENT_TEST"
 """What a process has otherwise than the server: ranks look at none of it."""
 
 
-def forked(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run ``seglab`` in a folder, with this environment, which a server hands to ranks and jobs."""
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``seglab`` in a folder, with the environment of this process, for ranks and jobs too."""
     server: Any = forkserver._forkserver  # type: ignore[attr-defined]
     runs = server._forkserver_pid is not None
     if runs and {name for name, _ in environment(server) ^ os.environ.items()} - OWN:
