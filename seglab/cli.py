@@ -184,6 +184,9 @@ def check_ranks(command: str, arguments: Sequence[str]) -> None:
 def _interrupted(error: KeyboardInterrupt) -> int:
     hint = f"; {error}" if error.args else ""
     print(printable(f"seglab: interrupted{hint}"), file=sys.stderr)
+    # After an interrupt inside exec() or eval() of a text, as where a dataclass is made, Python
+    # takes it for not handled, and `python -m` would end by the signal. Another eval() resets that.
+    eval("None")
     return signals.exit_code(error)
 
 

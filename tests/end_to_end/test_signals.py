@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.processes import processes_of, start
+from helpers.processes import fresh, processes_of, start
 
 SLEEPER = "+callbacks.sleeper={_target_:helpers.trouble.Sleeper}"
 
@@ -63,6 +63,16 @@ def test_a_signal_while_it_starts_is_one_line(
     assert process.returncode == 130, err
     assert err.strip().splitlines()[-1] == "seglab: interrupted"
     assert "Traceback" not in err
+
+
+def test_a_signal_while_a_class_is_made_from_text_is_one_line(
+    tmp_path: Path, tiny: list[str]
+) -> None:
+    (tmp_path / "made.py").write_text("exec('raise KeyboardInterrupt')\n")
+    made = "+callbacks.made={_target_:made.Callback}"
+    answer = fresh(tmp_path, "train", *tiny, made, "hydra.run.dir=run")
+    assert answer.returncode == 130
+    assert answer.stderr.strip().splitlines()[-1].startswith("seglab: interrupted")
 
 
 def test_ctrl_c_names_the_folder_and_how_to_resume_it(
