@@ -39,6 +39,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "seglab.models.MaskRCNN": (),
     "seglab.models.PadToMultiple": (),
     "seglab.models.PaddedCNN": (),
+    "seglab.models.PaddedHead": (),
     "lightning.pytorch.callbacks.EarlyStopping": (),
     "torch.optim.AdamW": (),
     "torch.optim.SGD": (),

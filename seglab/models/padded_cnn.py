@@ -22,6 +22,7 @@ class PaddedCNN(nn.Module):
         kernel_size: odd side of the kernels, in pixels.
         dilations: one hidden layer for each.
         norm: ``batch``, ``group`` (groups of 8 channels) or ``none``, after every hidden layer.
+        in_channels: of the input.
 
     Raises:
         ValueError: an even kernel, no layer, an unknown norm, or widths that do not fit.
@@ -34,6 +35,7 @@ class PaddedCNN(nn.Module):
         kernel_size: int = 3,
         dilations: Sequence[int] = (1, 1, 2, 4, 8, 1),
         norm: str = "batch",
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
@@ -48,7 +50,7 @@ class PaddedCNN(nn.Module):
         if min(widths) < 1 or (norm == "group" and any(width % 8 for width in widths)):
             raise ValueError(f"channels={widths}: must be positive, and multiples of 8 for groups")
         layers: list[nn.Module] = []
-        for before, width, dilation in zip([3, *widths], widths, dilations, strict=False):
+        for before, width, dilation in zip([in_channels, *widths], widths, dilations, strict=False):
             padding = dilation * (kernel_size - 1) // 2
             layers.append(
                 nn.Conv2d(
@@ -72,6 +74,6 @@ class PaddedCNN(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map normalised images ``(B, 3, H, W)`` to logits ``(B, K, H, W)``."""
+        """Map normalised images ``(B, in_channels, H, W)`` to logits ``(B, K, H, W)``."""
         logits: Tensor = self.classifier(self.features(image))
         return logits
