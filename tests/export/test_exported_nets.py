@@ -26,6 +26,7 @@ NETS = [
     ["model=fcn32s", SMALL],
     ["model=fcn16s", SMALL],
     ["model=fcn8s", SMALL, "model.net.context=true"],
+    ["model=padded_head"],
     ["model=fcn_resnet50"],
     ["model=smp_unet"],
     ["model=smp_segformer"],

@@ -30,6 +30,7 @@ LARGE = ("fcn8s", "fcn_resnet101", "maskrcnn_resnet50_fpn_v2")
 
 NETS = {
     "padded_cnn": [],
+    "padded_head": [],
     "fcn8s": ["model.net.context=true"],  # every layer that the others over VGG16 have, and one
     "fcn16s": LIGHT,
     "fcn32s": LIGHT,
