@@ -8,6 +8,7 @@ interrupted trials. Its keys and range syntax are kept.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 try:
     import optuna
     from optuna.trial import TrialState
+    from sqlalchemy.exc import DatabaseError
 except ImportError:
     raise ConfigError("search=optuna needs Optuna: pip install 'seglab[optuna]'") from None
 
@@ -53,6 +55,19 @@ Optuna's own first decision comes after a hundredth of a run, or its first valid
 
 MIN_VALIDATIONS = 3
 """A pruner that sees fewer numbers of a run cannot compare runs before they have ended."""
+
+
+def _opened(storage: str) -> optuna.storages.RDBStorage:
+    """Return the database of the studies; one that has no tables yet gets them.
+
+    A dashboard, or another search, that opens it at the same moment makes the same tables, and one
+    of the two fails. They are there a moment later.
+    """
+    try:
+        return optuna.storages.RDBStorage(storage)
+    except DatabaseError:
+        time.sleep(1)
+        return optuna.storages.RDBStorage(storage)
 
 
 def search(sweep: Sweep, overrides: Sequence[Override], **options: Any) -> None:
@@ -269,7 +284,7 @@ class Search:
             DataError: the data set cannot be used.
         """
         data = self.sweep.identities.of(config)
-        self.backend = optuna.storages.RDBStorage(self.storage)
+        self.backend = _opened(self.storage)
         for name in (self.sweep.folder.name, f"{self.sweep.folder.name}-{short_digest(data)}"):
             study = optuna.create_study(
                 study_name=name,

@@ -91,6 +91,22 @@ def test_a_second_call_completes_the_study(tmp_path: Path) -> None:
     assert third.seen == []
 
 
+def test_another_program_may_make_the_tables_at_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = optuna.storages._rdb.models.BaseModel.metadata
+    create = tables.create_all
+
+    def create_after_another(engine: Any) -> None:
+        monkeypatch.setattr(tables, "create_all", create)
+        create(engine)
+        create(engine, checkfirst=False)
+
+    monkeypatch.setattr(tables, "create_all", create_after_another)
+    study = complete(tmp_path, Answers(lambda values: 0.5), 2)
+    assert len(study.trials) == 2
+
+
 def test_failed_trials_pass_and_interrupted_ones_are_taken_up_with_their_values(
     tmp_path: Path,
 ) -> None:
