@@ -105,7 +105,7 @@ class Predictor:
                 f"array (H, W, {channels})"
             )
         if isinstance(image, np.ndarray):
-            image = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
+            image = torch.from_numpy(np.require(image, requirements=["C", "W"])).movedim(-1, 0)
         return image
 
     def _answer(self, image: Picture) -> Output:

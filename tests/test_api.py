@@ -152,6 +152,11 @@ def test_a_loaded_model_lays_the_class_map_of_seglab_predict_over_the_image(
         expected = overlay(np.asarray(photo), np.asarray(written))
     assert np.array_equal(np.asarray(expected), np.asarray(picture))
     assert np.array_equal(np.asarray(model.overlay(data[0].image)), np.asarray(picture))
+    torch.set_warn_always(True)
+    with Image.open(path) as photo:
+        read_only = np.asarray(photo)
+        assert np.array_equal(np.asarray(model.overlay(read_only)), np.asarray(picture))
+    torch.set_warn_always(False)
     for wrong in (np.zeros((4, 5), np.uint8), np.zeros((3, 4, 5), np.uint8), torch.zeros(3, 4, 5)):
         shape = ", ".join(map(str, wrong.shape))
         with pytest.raises(ValueError, match=rf"image is \({shape}\) .*must be uint8"):

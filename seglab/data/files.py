@@ -198,6 +198,16 @@ def turn_upright(picture: ImageFile.ImageFile) -> int:
     return turned
 
 
+def pixel_count(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> int:
+    """Return the number of pixels of a picture, from the file's header.
+
+    Raises:
+        DataError: the file is not a picture, or too large.
+    """
+    with open_picture(path, formats, checksums=False) as picture:
+        return picture.height * picture.width
+
+
 def image_size(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[int, int]:
     """Return (height, width) in pixels of the upright picture, from the file's header.
 
@@ -224,7 +234,8 @@ def read_oriented(
     """Decode a picture to upright ``(H, W, C)`` uint8; also return its EXIF orientation.
 
     Cameras store some pictures rotated and record that in EXIF. Labelling tools, browsers and
-    viewers show them upright, so masks are drawn on the upright picture.
+    viewers show them upright, so masks are drawn on the upright picture. The array may be
+    read-only.
 
     Raises:
         DataError: the file is missing, damaged, not a picture, too large, or not of this format.

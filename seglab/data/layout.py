@@ -13,7 +13,7 @@ from PIL import Image
 
 from seglab.data.classes import VOID
 from seglab.data.file_stats import BLOCK, StatDigests, file_stats
-from seglab.data.files import IMAGE_FORMATS, Box, image_size, read_oriented
+from seglab.data.files import IMAGE_FORMATS, Box, image_size, pixel_count, read_oriented
 from seglab.data.merging import merge_classes
 from seglab.data.paths import Paths
 from seglab.data.pixels import RGB, PixelFormat
@@ -27,7 +27,8 @@ class Pixels:
     """One decoded and checked sample, as arrays.
 
     Attributes:
-        image: ``(H, W, C)`` uint8, upright; RGB unless the data set has other channels.
+        image: ``(H, W, C)`` uint8, upright, maybe read-only; RGB unless the data set has other
+            channels.
         class_map: ``(H, W)`` uint8, class indices ``0..K-1`` and 255 for void.
         instance_map: ``(H, W)`` uint8, instance ids from 1, 0 background, 255 void; None unless
             the split was opened with ``instances=True``.
@@ -200,10 +201,9 @@ class SplitFiles(ABC):
         0 if the header is unreadable; decoding reports that.
         """
         try:
-            height, width = self.size(index)
+            return pixel_count(self.images[index], self.formats) * self.bytes_per_pixel
         except DataError:
             return 0
-        return height * width * self.bytes_per_pixel
 
     def read(self, index: int) -> Pixels:
         """Decode and check one sample.

@@ -55,7 +55,7 @@ RGB = PixelFormat()
 def to_pixels(
     picture: Image.Image, path: Path | str, pixel_format: PixelFormat = RGB
 ) -> np.ndarray:
-    """Return the pixels of an opened picture, upright: ``(H, W, C)`` uint8.
+    """Return the pixels of an opened picture, upright: ``(H, W, C)`` uint8, maybe read-only.
 
     Raises:
         DataError: names ``path``, the problem, and the key or the change that fixes it.
@@ -77,8 +77,8 @@ def to_pixels(
         # Pillow warns about transparency without this detour.
         transparent = "transparency" in picture.info
         picture = picture.convert("RGBA") if transparent else picture
-        # Converting RGB to RGB would copy.
-        return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+        # Converting RGB to RGB would copy, as np.array would.
+        return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     if picture.mode in ("1", "L") and pixel_format.channels == 1:
         return np.array(picture.convert("L"))[..., None]
     if picture.mode == "P" or len(picture.getbands()) != pixel_format.channels:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pkgutil import resolve_name
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -91,7 +92,7 @@ class Samples(SplitFiles, Dataset[Sample]):
         instances = pixels.instance_map
         return Sample(
             self.ids[index],
-            torch.from_numpy(pixels.image).permute(2, 0, 1),
+            torch.from_numpy(np.require(pixels.image, requirements="W")).permute(2, 0, 1),
             torch.from_numpy(pixels.class_map),
             None if instances is None else torch.from_numpy(instances),
             self.boxes(index) if self.instances else (),

@@ -49,6 +49,17 @@ def test_a_sample(tree: Tree) -> None:
     assert [sample.id for sample in dataset] == ["a", "b", "c"]
 
 
+def test_a_sample_may_be_changed(tree: Tree) -> None:
+    torch.set_warn_always(True)  # torch warns, else once, of a tensor over read-only memory
+    try:
+        sample = voc(tree)[1]
+    finally:
+        torch.set_warn_always(False)
+    sample.image.zero_()
+    sample.class_map.zero_()
+    assert voc(tree)[1].image.any()
+
+
 @pytest.mark.parametrize(
     "text",
     [
