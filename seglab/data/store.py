@@ -54,6 +54,9 @@ class _Index(NamedTuple):
     end: int
 
 
+NOTHING = _Index([], [], 0, 0)
+
+
 class Cached(Dataset[Sample]):
     """A data set whose samples are views of memory-mapped uint8 pixels.
 
@@ -99,7 +102,7 @@ class Cached(Dataset[Sample]):
                 self.record, self.path = self._filling.identify(progress)
             else:
                 self.record, self.path = self._filling.complete(keep, progress)
-        self._index = _Index([], [], 0, 0)
+        self._index = NOTHING
         self._open: dict[int, Any] = {}
         check_inside(self.path / INDEX)
         with suppress(OSError):  # a read-only store works as well
@@ -127,11 +130,22 @@ class Cached(Dataset[Sample]):
 
     def look(self) -> None:
         """Read the lines that the index has got since it was last read, from any thread."""
-        starts, sizes, stored, end = self._index
+        try:
+            self._index = self._extended(self._index)
+        except DataError:
+            if self._index is NOTHING:
+                raise
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Read the whole index: the store was deleted to make room, and then written anew."""
+        self._index, self._open = self._extended(NOTHING), {}
+
+    def _extended(self, known: _Index) -> _Index:
+        """Return the index with the lines that follow those known."""
+        starts, sizes, stored, end = known
         with suppress(FileNotFoundError):  # deleted to make room for another store
             lines = [*read_index(self.path, end)]
-            if not lines:
-                return
             starts, sizes = [*starts], [*sizes]
             for line in lines:
                 check_inside(self._file(len(starts)))
@@ -142,7 +156,7 @@ class Cached(Dataset[Sample]):
             raise DataError(
                 f"{self.path}: damaged store: {stored} samples of {len(self.ids)}; delete it"
             )
-        self._index = _Index(starts, sizes, stored, end)
+        return _Index(starts, sizes, stored, end) if end > known.end else known
 
     @property
     def stored(self) -> int:
@@ -163,9 +177,20 @@ class Cached(Dataset[Sample]):
         index = range(len(self))[index]  # negative indices and IndexError, as for a list
         if index >= self.stored and self._progressive:
             self.look()
-        if index >= self.stored:
+        sample = self._read(index)
+        if isinstance(sample, DataError):  # damaged, or not the files that the index was of
+            self._look_again()
+            sample = self._read(index)
+        if isinstance(sample, DataError):
+            raise sample
+        return sample
+
+    def _read(self, index: int) -> Sample | DataError:
+        """Return a sample, from the store where it is there; the error of a damaged store."""
+        starts, _, stored, _ = self._index
+        if index >= stored:
             return self.files[index]
-        shard = bisect(self._index.starts, index) - 1
+        shard = bisect(starts, index) - 1
         path = self._file(shard)
         try:
             if shard not in self._open:
@@ -180,7 +205,7 @@ class Cached(Dataset[Sample]):
         except FileNotFoundError:  # deleted to make room for another store
             return self.files[index]
         except (OSError, SafetensorError) as error:
-            raise DataError(f"{path}: damaged store: {error}; delete {self.path}") from None
+            return DataError(f"{path}: damaged store: {error}; delete {self.path}")
 
     def size(self, index: int) -> tuple[int, int]:
         """Return height and width of an image without reading its pixels."""

@@ -210,6 +210,24 @@ def test_a_store_deleted_while_it_is_used(synth_root: Path, folder: Path) -> Non
     assert content(cached) == content(dataset)
 
 
+@pytest.mark.parametrize("samples", [1, 3, 20])
+@pytest.mark.parametrize("read", [0, 5])
+def test_a_store_deleted_and_written_anew_while_it_is_used(
+    synth_root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, samples: int, read: int
+) -> None:
+    dataset = VOCSegmentation(synth_root, 2007, "train")
+    size = 48 * 36 * 4
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2 * size)
+    cached = Cached(dataset, folder)
+    for index in range(read):
+        assert_equal(cached[index], dataset[index])
+    shutil.rmtree(cached.path)
+    monkeypatch.setattr(shards, "SHARD_BYTES", samples * size)  # its files begin elsewhere
+    Cached(VOCSegmentation(synth_root, 2007, "train"), folder)
+    cached.look()
+    assert content(cached) == content(dataset)
+
+
 def test_content_that_changes_unseen_is_not_stored(tree: Tree, folder: Path) -> None:
     Cached(train(tree), folder, max_bytes=1)
     before = tree.mask("b").stat()
