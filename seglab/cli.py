@@ -126,7 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 finished, 2 wrong usage or config, 130 or 143 interrupted (SIGINT, SIGTERM), 1 anything else.
     """
     with signals.handlers():
-        return _run(arguments)
+        try:
+            return _run(arguments)
+        finally:
+            # After an interrupt inside exec() or eval() of a text, as where a dataclass is made,
+            # Python takes it for not handled, and `python -m` would end by the signal. Another
+            # eval() resets that.
+            eval("None")
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -184,9 +190,6 @@ def check_ranks(command: str, arguments: Sequence[str]) -> None:
 def _interrupted(error: KeyboardInterrupt) -> int:
     hint = f"; {error}" if error.args else ""
     print(printable(f"seglab: interrupted{hint}"), file=sys.stderr)
-    # After an interrupt inside exec() or eval() of a text, as where a dataclass is made, Python
-    # takes it for not handled, and `python -m` would end by the signal. Another eval() resets that.
-    eval("None")
     return signals.exit_code(error)
 
 

@@ -96,7 +96,7 @@ class Cached(Dataset[Sample]):
         self.classes = files.classes
         self.instances = files.instances
         self._filling = Filling(files, store_folder(folder), max_bytes)
-        self._progressive = progressive
+        self._grows = progressive
         with self._writing():
             if progressive:
                 self.record, self.path = self._filling.identify(progress)
@@ -140,6 +140,7 @@ class Cached(Dataset[Sample]):
     def _look_again(self) -> None:
         """Read the whole index: the store was deleted to make room, and then written anew."""
         self._index, self._open = self._extended(NOTHING), {}
+        self._grows = True
 
     def _extended(self, known: _Index) -> _Index:
         """Return the index with the lines that follow those known."""
@@ -175,7 +176,7 @@ class Cached(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """Return a sample; the tensors of a stored one are read-only views of the store."""
         index = range(len(self))[index]  # negative indices and IndexError, as for a list
-        if index >= self.stored and self._progressive:
+        if index >= self.stored and self._grows:
             self.look()
         sample = self._read(index)
         if isinstance(sample, DataError):  # damaged, or not the files that the index was of
@@ -209,9 +210,9 @@ class Cached(Dataset[Sample]):
 
     def size(self, index: int) -> tuple[int, int]:
         """Return height and width of an image without reading its pixels."""
-        if index >= self.stored:
+        starts, sizes, stored, _ = self._index
+        if index >= stored:
             return self.files.size(index)
-        starts, sizes, *_ = self._index
         shard = bisect(starts, index) - 1
         height, width = sizes[shard][index - starts[shard]].tolist()
         return height, width

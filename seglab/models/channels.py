@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +30,9 @@ def with_channels(net: nn.Module, channels: int) -> nn.Module:
     if first is None or first[1].in_channels != RGB or first[1].groups != 1:
         raise ValueError(f"does not begin with a convolution of {RGB} channels or of {channels}")
     name, old = first
-    new = type(old)(  # timm's pads by itself
+    # timm's TensorFlow padding is a class of its own, which takes no mode.
+    mode: dict[str, Any] = {} if old.padding_mode == "zeros" else {"padding_mode": old.padding_mode}
+    new = type(old)(
         channels,
         old.out_channels,
         old.kernel_size,  # type: ignore[arg-type]
@@ -36,7 +40,7 @@ def with_channels(net: nn.Module, channels: int) -> nn.Module:
         old.padding,  # type: ignore[arg-type]
         old.dilation,  # type: ignore[arg-type]
         bias=old.bias is not None,
-        padding_mode=old.padding_mode,
+        **mode,
     )
     with torch.no_grad():
         new.weight.copy_(adapt_channels(old.weight, channels))

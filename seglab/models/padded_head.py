@@ -28,10 +28,12 @@ class PaddedHead(nn.Module):
         kernel_size: odd side of the kernels, in pixels of stride 8.
         dilations: one hidden layer for each.
         norm: ``batch``, ``group`` (groups of 8 channels) or ``none``, after every hidden layer.
-        dropout: probability with which a whole channel of the sum is left out in training.
+        dropout: probability with which a whole channel of the sum is left out in training, and of
+            VGG's fc6 and fc7.
 
     Raises:
         ValueError: a backbone without maps of these strides, or as :class:`PaddedCNN`.
+        ImportError: timm is not installed.
     """
 
     def __init__(
@@ -45,10 +47,13 @@ class PaddedHead(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.backbone = build_backbone(backbone)
+        if not isinstance(channels, int) or channels < 1:
+            raise ValueError(f"channels={channels}: must be one positive number")
+        head = PaddedCNN(num_classes, channels, kernel_size, dilations, norm, channels)
+        self.backbone = build_backbone(backbone, dropout)
         self.project = nn.ModuleList(nn.Conv2d(n, channels, 1) for n in self.backbone.channels)
         self.dropout = nn.Dropout2d(dropout)
-        self.head = PaddedCNN(num_classes, channels, kernel_size, dilations, norm, channels)
+        self.head = head  # the net begins with the backbone: its first layer takes the image
 
     def forward(self, image: Tensor) -> Tensor:
         """Map normalised images ``(B, 3, H, W)`` of any size to logits ``(B, K, H, W)``."""

@@ -228,6 +228,28 @@ def test_a_store_deleted_and_written_anew_while_it_is_used(
     assert content(cached) == content(dataset)
 
 
+def test_a_store_that_is_being_written_anew_is_used_as_it_grows(
+    synth_root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = VOCSegmentation(synth_root, 2007, "train")
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2 * 48 * 36 * 4)
+    cached = Cached(dataset, folder)
+    assert_equal(cached[0], dataset[0])
+    whole = (cached.path / "index.jsonl").read_text()
+    monkeypatch.setattr(shards, "SHARD_BYTES", 48 * 36 * 4)
+    shutil.rmtree(cached.path)
+    Cached(VOCSegmentation(synth_root, 2007, "train"), folder)
+    index = cached.path / "index.jsonl"
+    lines = index.read_text()
+    assert lines != whole
+    index.write_text(lines.splitlines()[0] + "\n")  # the first file is written, no other yet
+    assert_equal(cached[5], dataset[5])
+    assert cached.stored == 1
+    index.write_text(lines)
+    monkeypatch.setattr(SplitFiles, "read", lambda *_: pytest.fail("decoded"))
+    assert len(content(cached)) == len(dataset)
+
+
 def test_content_that_changes_unseen_is_not_stored(tree: Tree, folder: Path) -> None:
     Cached(train(tree), folder, max_bytes=1)
     before = tree.mask("b").stat()

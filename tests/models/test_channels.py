@@ -33,6 +33,15 @@ def test_every_net_takes_the_channels_of_the_data(net: nn.Module, channels: int)
         assert other(torch.rand(1, channels, 33, 47)).shape == (1, 5, 33, 47)
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("name", ["timm/tf_efficientnet_lite0", "timm/resnet18"])
+def test_a_backbone_of_timm_takes_the_channels_of_the_data(name: str, channels: int) -> None:
+    pytest.importorskip("timm", reason="the extra timm is not installed")
+    net = with_channels(FCN(5, name), channels).eval()
+    with torch.inference_mode():
+        assert net(torch.rand(1, channels, 33, 47)).shape == (1, 5, 33, 47)
+
+
 def test_grey_gives_what_it_gave_as_rgb() -> None:
     torch.manual_seed(0)
     net = FCN(5, "mobilenet_v2", context=True).eval()

@@ -49,10 +49,18 @@ def test_maps_lie_on_one_grid() -> None:
     torch.testing.assert_close(net(image).flip(-1), net(image.flip(-1)))
 
 
+def test_dropout_governs_vgg_too() -> None:
+    net = PaddedHead(3, "vgg11", channels=8, dropout=0.25)
+    dropouts = [m.p for m in net.modules() if isinstance(m, nn.Dropout | nn.Dropout2d)]
+    assert dropouts == [0.25] * 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ({"channels": 12}, "multiples of 8"),
+        ({"channels": 0}, "channels=0: must be one positive number"),
+        ({"channels": [16, 16]}, r"channels=\[16, 16\]: must be one positive number"),
         ({"kernel_size": 2}, "kernel_size=2: must be odd"),
         ({"backbone": "no_net"}, "backbone=no_net: no such net"),
         ({"backbone": "vit_b_16"}, "has no feature maps"),
