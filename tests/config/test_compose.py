@@ -59,8 +59,8 @@ def test_every_experiment(name: str) -> None:
     chosen = {part: composed.plain[part]["name"] for part in ("model", "data")}
     assert composed.folder.parts[:3] == ("runs", chosen["model"], chosen["data"])
     if name != "smoke":
-        counts = [part for part in ("vgg16", "efficientnet") if part in name]  # backbones
-        model = "_".join([chosen["model"], *counts])
+        backbone = [part for part in ("vgg16", "efficientnet", "lite2") if part in name]
+        model = "_".join([chosen["model"], *backbone])
         assert f"{model}_{chosen['data']}" == name
 
 
