@@ -68,10 +68,12 @@ class FCN(nn.Module):
             score = self.upscore32(score) + self.score16(at16)
         if self.stride <= 8:
             score = self.upscore16(score) + self.score8(at8)
-        logits = F.interpolate(
-            score, scale_factor=float(self.stride), mode="bilinear", align_corners=False
-        )
-        return logits[..., :height, :width]
+        return upsampled(score, self.stride)[..., :height, :width]
+
+
+def upsampled(scores: Tensor, factor: int) -> Tensor:
+    """Return maps ``(B, C, H, W)`` ``factor`` times as high and wide, bilinearly."""
+    return F.interpolate(scores, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 def score_layer(channels: int, num_classes: int) -> nn.Conv2d:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seglab.models.backbones import STRIDES, build_backbone
+from seglab.models.fcn import upsampled
 from seglab.models.padded_cnn import PaddedCNN
 
 FINEST = STRIDES[0]
@@ -64,8 +65,3 @@ class PaddedHead(nn.Module):
         for scores, stride in zip(coarser, STRIDES[1:], strict=True):
             finest = finest + upsampled(scores, stride // FINEST)
         return upsampled(self.head(self.dropout(finest)), FINEST)[..., :height, :width]
-
-
-def upsampled(scores: Tensor, factor: int) -> Tensor:
-    """Return maps ``(B, C, H, W)`` ``factor`` times as high and wide, bilinearly."""
-    return F.interpolate(scores, scale_factor=float(factor), mode="bilinear", align_corners=False)
