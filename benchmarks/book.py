@@ -35,7 +35,7 @@ OVERRIDES = ".hydra/overrides.yaml"
 BEGIN, END = "<!-- results: begin, by python -m benchmarks.book -->", "<!-- results: end -->"
 PLACES = (
     *("experiments", "data.root", "hydra.run.dir", "model.weights", "logger", "trainer.threads"),
-    *("checkpoint", "hydra/launcher", "trainer.check_val_every_n_epoch"),
+    *("checkpoint", "hydra/launcher", "trainer.check_val_every_n_epoch", "resume"),
 )
 """Overrides that are told elsewhere, are of no other machine, or change no weights."""
 
