@@ -37,7 +37,7 @@ PLACES = (
     *("experiments", "data.root", "hydra.run.dir", "model.weights", "logger", "trainer.threads"),
     *("checkpoint", "hydra/launcher", "trainer.check_val_every_n_epoch", "resume"),
 )
-"""Overrides that are told elsewhere, are of no other machine, or change no weights."""
+"""Overrides that the book gives elsewhere, that name places, or that change no recipe."""
 
 HEAD = {
     "recipe": "recipe",
@@ -100,8 +100,8 @@ def finished(run: Path) -> dict[str, Any]:
 
 
 def minutes(status: dict[str, Any]) -> float:
-    """Return how long a run took, validations included."""
-    ended, started = (datetime.fromisoformat(status[key]) for key in ("ended", "started"))
+    """Return how long a run took, from its first start, with validations and interruptions."""
+    started, ended = map(datetime.fromisoformat, (status["history"][0]["started"], status["ended"]))
     return (ended - started).total_seconds() / 60
 
 

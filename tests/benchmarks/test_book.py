@@ -48,6 +48,16 @@ def test_overrides_that_change_nothing_are_left_out() -> None:
     assert book.changes({**given, "trainer.max_epochs": str(epochs)}) == []
 
 
+def test_the_minutes_of_a_resumed_run_count_from_its_first_start() -> None:
+    first, second = "2026-01-01T10:00:00+00:00", "2026-01-01T11:00:00+00:00"
+    status = {
+        "started": second,
+        "history": [{"started": first}, {"started": second}],
+        "ended": "2026-01-01T11:30:00+00:00",
+    }
+    assert book.minutes(status) == 90
+
+
 def test_a_finished_run_is_taken_in(tmp_path: Path, tiny: list[str]) -> None:
     rest = [text for text in tiny if not text.startswith(("data=", "model="))]
     run = seglab.fit("experiments=smoke", *rest, f"hydra.run.dir={tmp_path}/run", quiet=True).folder
