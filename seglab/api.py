@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from seglab.data.instances import Detections
 from seglab.data.pixels import RGB, PixelFormat, to_pixels
 from seglab.drawing.pictures import overlay, viewable
 from seglab.export.reading import received_model
+from seglab.printing import print_plain
+from seglab.run.checkpoints import origin
+from seglab.run.identity import checkpoint_code_change
 from seglab.run.resume import check_run
 from seglab.schema import TrainConfig
 from seglab.session import Session
@@ -130,6 +134,8 @@ def load(checkpoint: str | Path, *overrides: str, trust: bool = False) -> Predic
     path = Path(checkpoint)
     content, stored = received_model(path, trust, overrides)
     session = Session(override_stored(stored, overrides), "predict", path.parent)
+    for line in checkpoint_code_change(session.config, origin(content, path)["data"], path):
+        warnings.warn(line, stacklevel=2)
     pixel_format = PixelFormat.configured(session.config.data)
     return Predictor(
         session.load(content, path).task, session.config.trainer.precision, pixel_format
@@ -148,8 +154,10 @@ def fit(*overrides: str, quiet: bool = False) -> JobResult:
     """
     composed = compose("train", TrainConfig, overrides)
     start = check_run(composed.config, composed.folder)
-    result = start_job(start, composed.overrides, quiet=quiet)
     console = Console(quiet=quiet)
+    for line in start.changes:
+        print_plain(line, console)
+    result = start_job(start, composed.overrides, quiet=quiet)
     show_metrics(result.metrics, console)
     show_paths(result.folder, result.pictures, console)
     return result

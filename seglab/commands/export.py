@@ -55,12 +55,13 @@ def main(overrides: list[str]) -> Path:
         raise ConfigError(f"checkpoint={path}: is exported already; give the checkpoint itself")
     content, stored = received_model(path, own.trust, rest)
     trained = override_stored(stored, rest)
-    session = Session(plain_config(trained), "predict", output.parent).load(content, path)
+    console = Console()
+    session = Session(plain_config(trained), "predict", output.parent, console=console)
+    session.load(content, path)
     source, metrics = origin(content, path), measured(path)
     with computing(session.threads):
         facts = metadata(session.config, source, metrics)
         objects = export(session.task, output, facts)
-    console = Console()
     found = f", {objects} objects" if objects else ""
     print_plain(
         f"{output}: {output.stat().st_size / 1e6:.1f} MB, the same as {path} on images of several "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from seglab.errors import RunError
 from seglab.report.curves import Curves, read_curves
 from seglab.run.evaluation import StoredEvaluation, read_evaluation
 from seglab.run.folder import read_metrics
+from seglab.run.own_code import OWN_CODE
 from seglab.run.paths import (
     EVALUATION,
     HISTORY,
@@ -49,7 +50,7 @@ class RunRecord:
         step: of this checkpoint; None where unknown.
         weights: a distinguishing name of ``model.weights``; empty without weights.
         trained_on: the digests of the data that this checkpoint was trained on.
-        mixed: whether it was resumed with a different number of devices.
+        mixed: whether it was resumed on other devices, or with other code of the user's.
         objectives: of the search that it is a trial of, with their directions; otherwise empty.
     """
 
@@ -129,16 +130,25 @@ def _status(folder: Path, fields: Mapping[str, Any]) -> Fields:
     step = checkpoint.get("step")
     yield "step", step if isinstance(step, int) else None
     yield "trained_on", _texts(checkpoint.get("data"))
-    starts = entry.get("history") or []
+    starts = _kept(entry.get("history") or [])
     if isinstance(entry.get(SPEED), float):
         yield "metrics", {SPEED: entry[SPEED]}
     counts = [(one.get("trainer.devices"), one.get("trainer.num_nodes", 1)) for one in starts]
-    yield "mixed", len({str(count) for count in counts}) > 1
+    codes = [one.get(OWN_CODE) for one in starts]
+    yield "mixed", any(len({*map(str, values)}) > 1 for values in (counts, codes))
     try:
         state = status(folder)
     except OSError:  # another user's folder: its lock cannot be tested
         state = str(entry["status"])
     yield "state", state
+
+
+def _kept(starts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the starts of a run that left a step behind: a later one may begin before them."""
+    steps = [start.get("step", number) for number, start in enumerate(starts)]
+    return [
+        start for i, start in enumerate(starts) if all(step > steps[i] for step in steps[i + 1 :])
+    ]
 
 
 def _texts(values: Any) -> dict[str, str]:

@@ -13,7 +13,7 @@ from seglab.metrics.counts import Counts, unreliable
 from seglab.metrics.statistics import mean_interval, over_seeds_and_images
 from seglab.report.intervals import Interval, same_images
 from seglab.report.record import RunRecord
-from seglab.report.settings import CHECKPOINT, TRAIN_DATA, VAL_DATA, identity
+from seglab.report.settings import CHECKPOINT, CODE, TRAIN_DATA, VAL_DATA, identity
 from seglab.run.identity import WEIGHTS, result_settings
 from seglab.run.paths import BEST
 
@@ -92,9 +92,9 @@ def _all_but_the_seed(run: RunRecord) -> str | None:
     del settings["seed"]
     if weights := run.data.get(WEIGHTS) or run.trained_on.get(WEIGHTS):  # by content
         settings["model.weights"] = weights
-    if run.mixed:  # trained with several device counts, so several batch sizes
+    if run.mixed:  # trained with several batch sizes or codes
         settings["folder"] = str(run.folder)
-    data = [known.get(key) for key in (TRAIN_DATA, VAL_DATA, CHECKPOINT)]
+    data = [known.get(key) for key in (TRAIN_DATA, VAL_DATA, CODE, CHECKPOINT)]
     if run.checkpoint == BEST:  # the best epoch is at a different step for each seed
         data[-1] = BEST
     if VAL_DATA not in known:  # from an older seglab: only its folder is known

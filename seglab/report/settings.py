@@ -8,21 +8,26 @@ from pathlib import Path
 
 from seglab.printing import rounded
 from seglab.report.record import RunRecord
+from seglab.run.own_code import OWN_CODE
 from seglab.schema import Mark, has_mark
 
 TRAIN_DATA, VAL_DATA, CHECKPOINT = "train data", "val data", "checkpoint"
+CODE = "own code"
 
 DIGITS = 8
 """Of a digest that are shown."""
 
 
 def identity(run: RunRecord) -> dict[str, str]:
-    """Return the known digests of a run's training and validation data.
+    """Return the known digests of a run's training and validation data and of the user's own code.
 
     For an evaluation, also the training data, file name and step of its checkpoint.
     """
     trained_on = run.data.get("train") or run.trained_on.get("train")
-    known = {TRAIN_DATA: trained_on, VAL_DATA: run.data.get("val")}
+    # An evaluation may use other code than the training: then it is of both.
+    codes = [digests.get(OWN_CODE) for digests in (run.trained_on, run.data)]
+    code = "+".join(dict.fromkeys(filter(None, codes)))
+    known = {TRAIN_DATA: trained_on, VAL_DATA: run.data.get("val"), CODE: code}
     if run.kind == "evaluate":
         name = run.checkpoint or Path(str(run.settings["checkpoint"])).name
         known[CHECKPOINT] = name if run.step is None else f"{name}, step {run.step}"
@@ -32,7 +37,7 @@ def identity(run: RunRecord) -> dict[str, str]:
 def setting(run: RunRecord, key: str) -> str:
     """Return a setting of a run as text; for a group such as ``experiments``, the chosen option."""
     known = identity(run)
-    if key in (TRAIN_DATA, VAL_DATA):
+    if key in (TRAIN_DATA, VAL_DATA, CODE):
         return f"{known[key][:DIGITS]}…" if key in known else ""
     if key in known:
         return known[key]
@@ -95,7 +100,7 @@ def _different_data(runs: Sequence[RunRecord]) -> list[str]:
     """
     keys = [
         key
-        for key in (TRAIN_DATA, VAL_DATA, CHECKPOINT)
+        for key in (TRAIN_DATA, VAL_DATA, CHECKPOINT, CODE)
         if len({known for run in runs if (known := identity(run).get(key))}) > 1
     ]
     unknown = [run for run in runs if VAL_DATA not in identity(run)]

@@ -17,8 +17,10 @@ from filelock import FileLock, Timeout
 from seglab.data.text_files import list_text
 from seglab.errors import DivergedError, RunError, one_line
 from seglab.run.history import History
+from seglab.run.own_code import OWN_CODE
 from seglab.run.paths import (
     CHECKPOINTS,
+    CODE,
     HISTORY,
     LOCK,
     METRICS,
@@ -185,12 +187,22 @@ class Run:
             with atomic(path) as file:
                 file.write(list_text(ids))
 
+    def write_code(self, modules: Mapping[str, Path]) -> None:
+        """Copy the user's own modules into the run folder, which is to suffice for a repetition."""
+        for name, source in modules.items() if self.leads else ():
+            path = self.folder / CODE / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(path, binary=True) as file:
+                file.write(source.read_bytes())
+
     def _start(self, step: int) -> dict[str, Any]:
         trainer = self.config.get("trainer", {})
         machine = {key: trainer.get(key.removeprefix("trainer.")) for key in marked(Mark.MACHINE)}
         size = self.config.get("data", {}).get("batch_size")
         batch = {"processes": world_size(), "data.batch_size": size}
-        return {"started": self.started, "step": step, **machine, **batch}
+        own_code = {k: v for k, v in self.facts.get("data", {}).items() if k == OWN_CODE}
+        code = {"code": version(), **own_code}
+        return {"started": self.started, "step": step, **machine, **batch, **code}
 
     def _write_status(self, state: str, error: str | None = None) -> None:
         entry: dict[str, Any] = {"status": state, "started": self.started, "code": version()}

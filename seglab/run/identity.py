@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from seglab.errors import RunError
+from seglab.run.own_code import OWN_CODE, own_code_digest, own_modules
 from seglab.run.settings import flatten
 from seglab.run.status import read_status
 from seglab.schema import Mark, TrainConfig, has_mark
@@ -78,12 +80,21 @@ def weights_digest(config: TrainConfig) -> dict[str, str]:
 
 
 def file_digests(config: TrainConfig) -> dict[str, str]:
-    """Return the digests of all files that a result depends on: data, and weights to start from.
+    """Return the digests of all files that a result depends on: data, first weights, own code.
 
     Raises:
         ConfigError, DataError, RunError: they cannot be used.
     """
-    return {**data_digests(config), **weights_digest(config)}
+    return {**data_digests(config), **weights_digest(config), **code_digest(config)}
+
+
+def code_digest(config: TrainConfig) -> dict[str, str]:
+    """Return the digest of the user's own modules; empty where there are none.
+
+    Raises:
+        RunError: a file cannot be read.
+    """
+    return own_code_digest(own_modules(asdict(config)))
 
 
 def recorded_weights(folder: Path) -> dict[str, Any]:
@@ -92,33 +103,82 @@ def recorded_weights(folder: Path) -> dict[str, Any]:
     return {WEIGHTS: data[WEIGHTS]} if isinstance(data, dict) and WEIGHTS in data else {}
 
 
+def without_own_code(digests: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests of the files that a resumed run must share; code may be corrected."""
+    return {name: digest for name, digest in digests.items() if name != OWN_CODE}
+
+
 def same_files(recorded: Any, current: Mapping[str, str]) -> bool:
     """Return whether the recorded digests of a run equal the ``current`` ones.
 
-    Weights are compared only if both are known: a resumed run needs no weights file, and earlier
-    versions did not record it.
+    Weights and own code are compared only if both are known: a resumed run needs no weights file.
     """
     if not isinstance(recorded, dict):
         return False
-    names = {*recorded, *current} - {WEIGHTS}
-    names |= {WEIGHTS} & {*recorded} & {*current}
+    optional = {WEIGHTS, OWN_CODE}
+    names = {*recorded, *current} - optional
+    names |= optional & {*recorded} & {*current}
     return all(recorded.get(name) == current.get(name) for name in names)
+
+
+def own_code_change(
+    config: TrainConfig, recorded: Any, current: Mapping[str, str], *, finished: bool
+) -> list[str]:
+    """Return a line if the user's own code is not that of a run with otherwise the same files."""
+    if same_files(recorded, current):
+        return []
+    _, configured, there = describe_difference(config, recorded, current)
+    if finished:
+        left = "is left alone; for a new run give another hydra.run.dir"
+        return [f"{configured}; this run was trained with {there}, and {left}"]
+    return [f"{configured}; until here this run was trained with {there}"]
+
+
+def checkpoint_code_change(
+    config: TrainConfig, recorded: Mapping[str, str], path: Path
+) -> list[str]:
+    """Return a line if the user's own code is not that which a checkpoint was trained with.
+
+    Args:
+        config: of the checkpoint, with overrides.
+        recorded: the digests in the checkpoint.
+        path: of the checkpoint.
+    """
+    before = {name: digest for name, digest in recorded.items() if name == OWN_CODE}
+    if same_files(before, current := code_digest(config)):
+        return []
+    _, configured, there = describe_difference(config, before, current)
+    return [f"{configured}; checkpoint={path} was trained with {there}"]
+
+
+class Difference(NamedTuple):
+    """What :func:`same_files` tells apart, in words.
+
+    Attributes:
+        verb: what was done with the files: ``trained on``, ``started from`` or ``trained with``.
+        configured: the key or the files, and their digest.
+        recorded: the digest of the run.
+    """
+
+    verb: str
+    configured: str
+    recorded: str
 
 
 def describe_difference(
     config: TrainConfig, recorded: Any, current: Mapping[str, str]
-) -> tuple[bool, str, str]:
-    """Describe files that :func:`same_files` tells apart.
-
-    Returns:
-        Whether the data differs (not only the weights); the configured digest; the run's digest.
-    """
-    data = {name: digest for name, digest in current.items() if name != WEIGHTS}
-    if isinstance(recorded, dict) and same_files(recorded, data):
+) -> Difference:
+    """Describe files that :func:`same_files` tells apart: the data, the weights or the own code."""
+    before: Mapping[str, Any] = recorded if isinstance(recorded, dict) else {}
+    others = without_own_code(current)
+    if not same_files(recorded, {k: v for k, v in others.items() if k != WEIGHTS}):
+        configured = f"data.root={config.data.root or 'null'} has {abbreviate(current)}"
+        return Difference("trained on", configured, f"other data, {abbreviate(recorded)}")
+    if not same_files(recorded, others):
         configured = f"model.weights={config.model.weights} has {current[WEIGHTS][:8]}…"
-        return False, configured, f"other weights, {str(recorded[WEIGHTS])[:8]}…"
-    configured = f"data.root={config.data.root or 'null'} has {abbreviate(current)}"
-    return True, configured, f"other data, {abbreviate(recorded)}"
+        return Difference("started from", configured, f"other weights, {before[WEIGHTS]!s:.8}…")
+    configured = f"own code ({', '.join(own_modules(asdict(config)))}) has {current[OWN_CODE][:8]}…"
+    return Difference("trained with", configured, f"other code, {before[OWN_CODE]!s:.8}…")
 
 
 def abbreviate(recorded: Any) -> str:

@@ -32,6 +32,9 @@ PREDICTIONS = "predictions"
 SPLITS = "splits"
 """The folder of the lists of a data set that the run divided."""
 
+CODE = "code"
+"""The folder of the user's own modules that a run was trained with; nothing is imported from it."""
+
 EVALUATION = "evaluation.npz"
 
 FIXED, WORST = Path("samples/fixed"), Path("samples/worst")
@@ -53,7 +56,7 @@ LOG = "log.txt"
 WRITTEN = (
     Path(),
     SETTINGS.parent,
-    *map(Path, (CHECKPOINTS, PREDICTIONS, SPLITS, BAD_BATCH)),
+    *map(Path, (CHECKPOINTS, PREDICTIONS, SPLITS, CODE, BAD_BATCH)),
     *(FIXED, WORST),
 )
 """The folders in which a run writes files, each whole or not at all."""

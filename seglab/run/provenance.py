@@ -24,9 +24,30 @@ def version(package: Path = PACKAGE) -> str:
         return name
     parts = (".", "../conf", "../experiments")
     changes = _git(package, "diff", "HEAD", "--", *parts)
-    changes += _git(package, "ls-files", "--others", "--exclude-standard", "--", *parts)
+    added = _git(package, "ls-files", "--others", "--exclude-standard", "--", *parts).splitlines()
+    changes += "".join(f"{path} {_digest(package / path)}\n" for path in added)
     dirty = f", changed {sha256(changes.encode()).hexdigest()[:8]}" if changes else ""
     return f"{name} ({commit}{dirty})"
+
+
+def version_change(made: str, *, finished: bool) -> list[str]:
+    """Return a line if a run, finished or to be resumed, was made by another version of seglab.
+
+    Args:
+        made: the version that it recorded.
+        finished: whether it is left alone.
+    """
+    if made == version():
+        return []
+    what = "finished by other code, {}, and left alone" if finished else "started by other code, {}"
+    return [f"{what.format(made)}; this is {version()}"]
+
+
+def _digest(file: Path) -> str:
+    try:
+        return sha256(file.read_bytes()).hexdigest()
+    except OSError:  # removed in the meantime, or a broken link
+        return "unreadable"
 
 
 def _git(folder: Path, *arguments: str) -> str:

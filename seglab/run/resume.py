@@ -15,11 +15,14 @@ from seglab.errors import ConfigError
 from seglab.run.identity import (
     describe_difference,
     file_digests,
+    own_code_change,
     result_settings,
     same_files,
     with_class_weights,
+    without_own_code,
 )
 from seglab.run.paths import CHECKPOINTS, LAST, PREVIOUS, STATUS
+from seglab.run.provenance import version_change
 from seglab.run.settings import read_settings
 from seglab.run.status import FINISHED, NONE, check_folder, status
 from seglab.run.untrusted import read_json
@@ -52,7 +55,7 @@ class Start(NamedTuple):
         folder: the run folder.
         status: of the folder.
         config: as given, with ``trainer.threads=null`` replaced by the run's recorded number.
-        changes: machine settings that differ from those of the run.
+        changes: machine settings and code that differ from those of the run.
         extended_from: ``trainer.max_epochs`` of the finished run if ``config`` has more; else None.
     """
 
@@ -102,18 +105,22 @@ def check_run(config: TrainConfig, folder: Path) -> Start:
             f"hydra.run.dir={folder}: this run has {listed}; resume=true changes no settings: for "
             f"a new run give another hydra.run.dir{weights}"
         )
-    data, files = read_json(folder / STATUS).get("data"), file_digests(config)
-    if not same_files(data, files):
+    entry, files = read_json(folder / STATUS), file_digests(config)
+    data = entry.get("data")
+    if not same_files(data, without_own_code(files)):
         _, configured, other = describe_difference(config, data, files)
         raise ConfigError(
             f"hydra.run.dir={folder}: this run is of {other}; {configured}: give another "
             "hydra.run.dir"
         )
     changes = [f"{key}={_text(now, key)}, was {_text(before, key)}" for key in changed]
-    if state == FINISHED and extended_from is None:
+    done = state == FINISHED and extended_from is None
+    if done:
         fewer = before.get(EPOCHS) != now[EPOCHS]
         epochs = f"{EPOCHS}={now[EPOCHS]}: the run has finished {_text(before, EPOCHS)} epochs"
         changes = [f"{epochs} and keeps them"] if fewer else []
+    changes += version_change(str(entry.get("code", "")), finished=done)
+    changes += own_code_change(config, data, files, finished=done)
     return Start(folder, state, config, changes, extended_from)
 
 

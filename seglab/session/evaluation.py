@@ -16,6 +16,7 @@ from seglab.printing import print_plain
 from seglab.report import reported
 from seglab.run.checkpoints import origin
 from seglab.run.folder import Run
+from seglab.run.identity import code_digest
 from seglab.runtime.process import computing
 from seglab.session.session import ACTIVITY, Session
 from seglab.tasks.batches import check_limits
@@ -52,7 +53,8 @@ def validate(
         for line in session.data.storage():
             print_plain(line, session.console)
         session.load(checkpoint, path)
-        facts = {"data": {"val": record.identity}, "checkpoint": origin(checkpoint, path)}
+        digests = {"val": record.identity, **code_digest(config)}
+        facts = {"data": digests, "checkpoint": origin(checkpoint, path)}
         settings = {**asdict(config), **own}
         run = Run(session.folder, settings, session.overrides, resume=False, facts=facts)
         failures = Failures(config, ACTIVITY[session.kind])

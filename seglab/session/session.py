@@ -23,8 +23,9 @@ from seglab.data.sampling import spread
 from seglab.data.weights import balance, is_auto
 from seglab.loggers.track import Tracking, track
 from seglab.printing import print_plain
-from seglab.run.checkpoints import AtomicCheckpointIO, load_weights
+from seglab.run.checkpoints import AtomicCheckpointIO, load_weights, origin
 from seglab.run.folder import Run
+from seglab.run.identity import checkpoint_code_change
 from seglab.run.last_checkpoint import Resumed, find_last
 from seglab.run.paths import CHECKPOINTS
 from seglab.run.samples import NUMBER_OF_WORST, SampleWriter
@@ -141,12 +142,14 @@ class Session:
         )
 
     def load(self, checkpoint: dict[str, Any], path: Path) -> Session:
-        """Load the weights of a checkpoint into the task.
+        """Load the weights of a checkpoint into the task, and warn if own code has changed.
 
         Raises:
             RunError: they belong to another model.
         """
         load_weights(self.task, checkpoint, path)
+        for line in checkpoint_code_change(self.config, origin(checkpoint, path)["data"], path):
+            print_plain(f"warning: {line}", self.console)
         return self
 
     def weigh_classes(self) -> dict[str, Any]:

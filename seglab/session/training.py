@@ -18,6 +18,7 @@ from seglab.report import reported
 from seglab.run.folder import Run
 from seglab.run.identity import recorded_weights, weights_digest
 from seglab.run.last_checkpoint import set_aside
+from seglab.run.own_code import own_code_digest, own_modules
 from seglab.run.required_miou import check_required_miou
 from seglab.run.resume import check_processes
 from seglab.run.status import SPEED
@@ -52,7 +53,9 @@ def fit(session: Session) -> tuple[dict[str, float], list[Path]]:
             print_plain(line, console)
         seed_everything(config.seed)
         _tell_where_it_starts(session)
-        facts = {"data": {**data.identity, **_first_weights(session)}}
+        modules = own_modules(asdict(config))
+        own_code = own_code_digest(modules)
+        facts = {"data": {**data.identity, **_first_weights(session), **own_code}}
         task = session.task
         task.check_optimizer()  # a wrong argument fails here
         run = Run(
@@ -80,10 +83,13 @@ def fit(session: Session) -> tuple[dict[str, float], list[Path]]:
         def report(line: str) -> None:
             print_plain(f"warning: {line}", console)
 
-        logged = session.tracking.run(trainer, task.net, data.records, weights_of_classes)
+        logged = session.tracking.run(
+            trainer, task.net, data.records, {**weights_of_classes, **own_code}
+        )
         with stop_on_signals(), reported(run, console), logged, full:
             run.history.rewind(resumed.position.step)
             run.write_splits(data.divided)
+            run.write_code(modules)
             if run.leads and resumed.note:
                 set_aside(run.checkpoints)
             with failures.explained(), data.filling(report), interruptible(trainer):

@@ -19,7 +19,7 @@ from seglab.run.identity import (
     short_digest,
 )
 from seglab.run.paths import OVERRIDES
-from seglab.run.provenance import version
+from seglab.run.provenance import version_change
 from seglab.run.resume import is_trained
 from seglab.run.settings import read_overrides, read_settings
 from seglab.run.status import FINISHED, INTERRUPTED, NONE, PRUNED, STARTED, read_status, status
@@ -141,19 +141,24 @@ def _choose_folder(job: Job, candidates: Sequence[Path], identities: Identities)
     others: dict[Path, Any] = {}
     for folder in candidates:
         recorded, state = read_status(folder).get("data"), status(folder)
-        if recorded is None and not is_trained(folder, state):
+        trained = is_trained(folder, state)
+        if recorded is None and not trained:
             continue  # it ended before it read any data
         if same_files(recorded, identities.of(job.config)):
             return replace(job, folder=folder)
-        others[folder] = recorded
+        if trained or state == STARTED:  # otherwise it has nothing to keep
+            others[folder] = recorded
+    if not others:
+        return job
+    digests = identities.of(job.config)
+    other = job.folder if job.folder in others else next(iter(others))
+    verb, here, there = describe_difference(job.config, others[other], digests)
+    note = f"{here}; {other.name} was {verb} {there}, and is left alone"
     if job.folder in others:
-        digests = identities.of(job.config)
-        of_data, here, there = describe_difference(job.config, others[job.folder], digests)
-        verb = "was trained on" if of_data else "started from"
-        note = f"{here}; {job.folder.name} {verb} {there}, and is left alone"
-        folder = job.folder.with_name(f"{job.folder.name}-{short_digest(digests)}")
-        return replace(job, folder=folder, notes=(note,))
-    return job
+        job = replace(
+            job, folder=job.folder.with_name(f"{job.folder.name}-{short_digest(digests)}")
+        )
+    return replace(job, notes=(note,))
 
 
 def readable(axes: Sequence[str]) -> str:
@@ -169,10 +174,9 @@ def readable(axes: Sequence[str]) -> str:
 
 def changes(job: Job, plain: Mapping[str, Any], sweep: Path) -> list[str]:
     """Return what has changed since this job, or one of the same overrides, was finished here."""
-    if job.state == FINISHED:
-        made = read_status(job.folder).get("code", "")
-        if made != version():
-            return [f"finished by other code, {made}, and left alone; this is {version()}"]
+    if job.config is not None and is_trained(job.folder, job.state):
+        made = str(read_status(job.folder).get("code", ""))
+        return version_change(made, finished=job.state == FINISHED)
     if job.state != NONE or job.notes:
         return []
     now = result_settings(plain)

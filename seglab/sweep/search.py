@@ -26,7 +26,7 @@ from seglab.config.compose import compose
 from seglab.config.instantiate import build
 from seglab.errors import ConfigError
 from seglab.run.history import validations
-from seglab.run.identity import abbreviate, same_files, short_digest
+from seglab.run.identity import describe_difference, same_files, short_digest
 from seglab.run.paths import METRICS, OBJECTIVES
 from seglab.run.status import FAILED, FINISHED, INTERRUPTED, NONE, PRUNED, is_diverged
 from seglab.runtime.files import write_json
@@ -302,10 +302,8 @@ class Search:
                 study.set_user_attr("data", data)
             if same_files(recorded := study.user_attrs.get("data"), data):
                 break
-            self.sweep.say(
-                f"study {name}: of other data, {abbreviate(recorded)}, and left alone; this is "
-                f"{abbreviate(data)}"
-            )
+            _, here, there = describe_difference(config, recorded, data)
+            self.sweep.say(f"study {name}: of {there}, and left alone; {here}")
         return self._load(name, len(study.get_trials(deepcopy=False)))
 
     def _load(self, name: str, number: int) -> optuna.Study:

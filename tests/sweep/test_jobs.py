@@ -111,7 +111,8 @@ def test_a_job_of_other_data_is_left_alone_and_this_one_gets_its_own_folder(
     first = plan(1, ["seed=1"], tmp_path, ["seed"])
     theirs = {"train": "0" * 64, "val": "1" * 64}
     for state in ("finished", "interrupted", "failed"):
-        first.folder.mkdir(exist_ok=True)
+        (first.folder / "checkpoints").mkdir(exist_ok=True, parents=True)
+        (first.folder / "checkpoints/last.ckpt").touch()
         write_json(first.folder / "status.json", {"status": state, "data": theirs})
         other = plan(1, ["seed=1"], tmp_path, ["seed"])
         assert other.plan == "would start"
@@ -123,6 +124,17 @@ def test_a_job_of_other_data_is_left_alone_and_this_one_gets_its_own_folder(
     write_json(other.folder / "status.json", {"status": "finished", "data": data()})
     again = plan(1, ["seed=1"], tmp_path, ["seed"])
     assert (again.folder, again.plan) == (other.folder, "would skip")
+
+
+def test_a_job_that_failed_before_it_had_trained_is_tried_again_in_its_folder(
+    tmp_path: Path,
+) -> None:
+    first = plan(1, ["seed=1"], tmp_path, ["seed"])
+    first.folder.mkdir()
+    theirs = {"train": "0" * 64, "val": "1" * 64}
+    write_json(first.folder / "status.json", {"status": "failed", "data": theirs})
+    again = plan(1, ["seed=1"], tmp_path, ["seed"])
+    assert (again.folder, again.plan, again.notes) == (first.folder, "would retry", ())
 
 
 def test_the_data_of_all_jobs_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,153 @@
+"""A result belongs to the user's own code too: another net under the same name is not its seed."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seglab
+
+NET = """
+from torch import nn
+from depth import layers
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.body = layers(num_classes)
+
+    def forward(self, image):
+        return self.body(image)
+"""
+DEPTH = """
+from torch import nn
+
+def layers(num_classes):
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.{name}(), nn.Conv2d(8, num_classes, 1))
+"""
+OWN = ("model.net._target_=mine.Net", *(f"~model.net.{key}" for key in ("kernel_size", "norm")))
+LOST = ("~model.net.dilations", "~model.net.channels")
+
+
+class Folder:
+    """A user's folder, whose modules a new process would import anew."""
+
+    def __init__(self, path: Path, call: Callable[..., Any], tiny: list[str]) -> None:
+        self.path, self.call = path, call
+        small = [one for one in tiny if not one.startswith("model.net.")]
+        self.settings = [*OWN, *LOST, *small]
+        (path / "mine.py").write_text(NET)
+        self.edit("ReLU")
+
+    def edit(self, name: str) -> None:
+        (self.path / "depth.py").write_text(DEPTH.replace("{name}", name))
+        self.forget()
+
+    def forget(self) -> None:
+        for name in ("mine", "depth"):
+            sys.modules.pop(name, None)
+
+    def train(self, *arguments: str) -> Any:
+        self.forget()
+        return self.call("train", *self.settings, *arguments)
+
+    def status(self, run: str) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads((self.path / run / "status.json").read_text())
+        return status
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, tiny: list[str], seglab_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Folder]:
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = Folder(tmp_path, seglab_cli, tiny)
+    yield mine
+    mine.forget()
+
+
+def test_a_run_keeps_its_code_and_a_changed_one_is_told(folder: Folder, tmp_path: Path) -> None:
+    assert folder.train("hydra.run.dir=run").code == 0
+    assert (tmp_path / "run/code/mine.py").read_text() == NET
+    assert "ReLU" in (tmp_path / "run/code/depth.py").read_text()
+    digest = folder.status("run")["data"]["own_code"]
+    assert folder.status("run")["history"][0]["own_code"] == digest
+    same = folder.train("hydra.run.dir=run", "resume=true")
+    assert "finished before" in same.out
+    assert "own code" not in same.out
+
+    folder.edit("Tanh")
+    again = folder.train("hydra.run.dir=run", "resume=true")
+    line = "own code (depth.py, mine.py) has "
+    assert line in again.out
+    assert f"this run was trained with other code, {digest[:8]}…, and is left alone" in again.out
+    assert folder.status("run")["data"]["own_code"] == digest
+    dry = folder.call("train", *folder.settings, "hydra.run.dir=run", "resume=true", "--dry-run")
+    assert f"# {line}" in dry.out
+
+    evaluate = ["evaluate", "checkpoint=run/checkpoints/last.ckpt", "trust=true"]
+    answer = folder.call(*evaluate, "hydra.run.dir=e")
+    assert answer.code == 0
+    assert f"warning: {line}" in answer.out
+    assert "checkpoint=run/checkpoints/last.ckpt was trained with other code" in answer.out
+    assert folder.status("e")["data"]["own_code"] != digest
+    folder.forget()
+    with pytest.warns(UserWarning, match=r"was trained with other code"):
+        seglab.load(tmp_path / "run/checkpoints/last.ckpt", trust=True)
+
+    longer = folder.train("hydra.run.dir=run", "resume=true", "trainer.max_epochs=3")
+    assert longer.code == 0
+    assert f"until here this run was trained with other code, {digest[:8]}…" in longer.out
+    codes = [start["own_code"] for start in folder.status("run")["history"]]
+    assert codes == [digest, folder.status("run")["data"]["own_code"]]
+    assert codes[0] != codes[1]
+
+
+def test_a_sweep_trains_a_changed_net_anew_and_compare_does_not_take_both_for_seeds(
+    folder: Folder, tmp_path: Path
+) -> None:
+    sweep = ["-m", "sweep.name=study"]
+    assert folder.train(*sweep, "seed=0").code == 0
+    assert "other code" not in folder.train(*sweep, "seed=0").out
+    folder.edit("Tanh")
+    other = folder.train(*sweep, "seed=0,1")
+    assert other.code == 0, other.err
+    assert "was trained with other code" in other.out
+    runs = sorted(path.parent.name for path in tmp_path.glob("sweeps/study/*/status.json"))
+    assert len(runs) == 3
+    compared = folder.call("compare", "sweeps/study", "--output", "page")
+    assert "own code" in compared.out
+    table = (tmp_path / "page/compare.csv").read_text()
+    assert "own code" in table.splitlines()[0]
+    assert "2 seeds" in compared.out
+    assert "3 seeds" not in compared.out
+    third = folder.train(*sweep, "seed=0,1")
+    assert "2 jobs, 2 finished before" in third.out
+
+
+def test_a_run_resumed_with_other_code_is_no_seed_of_others(folder: Folder, tmp_path: Path) -> None:
+    from seglab.report.record import read_run
+
+    for seed in (0, 1):
+        assert folder.train(f"hydra.run.dir=runs/{seed}", f"seed={seed}").code == 0
+    folder.edit("Tanh")
+    more = ["resume=true", "trainer.max_epochs=3"]
+    for seed in (0, 1):
+        assert folder.train(f"hydra.run.dir=runs/{seed}", f"seed={seed}", *more).code == 0
+    assert read_run(tmp_path / "runs/0", "0").mixed
+    assert "seeds" not in folder.call("compare", "runs").out
+
+
+def test_a_net_that_is_mended_before_it_has_trained_is_no_mixture(
+    folder: Folder, tmp_path: Path
+) -> None:
+    from seglab.report.record import read_run
+
+    (tmp_path / "depth.py").write_text(DEPTH.replace("{name}", "ReLU").replace("(8, ", "(9, "))
+    assert folder.train("hydra.run.dir=run").code == 1
+    folder.edit("ReLU")
+    assert folder.train("hydra.run.dir=run", "resume=true").code == 0
+    assert not read_run(tmp_path / "run", "run").mixed
