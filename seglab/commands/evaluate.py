@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from seglab.config.compose import Composed, check_root, compose_own, override_stored
+from seglab.config.compose import (
+    Composed,
+    check_root,
+    compose_own,
+    override_stored,
+    stored_classes,
+)
+from seglab.config.stored_classes import renamed_classes
+from seglab.printing import print_plain
 from seglab.run.status import check_folder, splits_folder
 from seglab.runtime.import_path import add_import_path
 from seglab.runtime.import_torch import import_torch
@@ -44,6 +52,9 @@ def main(overrides: list[str]) -> dict[str, float]:
     _, stored = received_model(path, composed.config.trust, rest)
     stored["trainer"]["limit_val_batches"] = None  # a run may validate on a part
     config = override_stored(stored, rest)
+    console = Console(quiet=rank() != 0)
+    if warning := renamed_classes(stored_classes(stored), config.data.classes or ()):
+        print_plain(f"warning: {warning}", console)
     if not composed.config.trust:
         check_received_list(config.data, composed.config.split, path, rest)
     if config.data.val_fraction is not None and config.data.splits is None:
@@ -54,7 +65,6 @@ def main(overrides: list[str]) -> dict[str, float]:
     if not composed.config.trust:
         check_received_group(config.data, composed.config.split, path, rest)
     measured: EvaluationResult = run(measure, config.trainer, config, path, composed, overrides)
-    console = Console(quiet=rank() != 0)
     show_metrics(measured.scores, console, measured.unreliable)
     show_paths(composed.folder, measured.pictures, console)
     return measured.scores

@@ -33,6 +33,7 @@ from seglab.config.overrides import (
     unknown,
     wrong_type,
 )
+from seglab.config.stored_classes import check_classes
 from seglab.data.class_lists import class_names
 from seglab.data.merging import merge_classes
 from seglab.errors import ConfigError, one_line
@@ -156,7 +157,8 @@ def override_stored(stored: dict[str, Any], overrides: Sequence[str]) -> TrainCo
     ``trainer.threads=null`` means the recorded number.
 
     Raises:
-        ConfigError: an unknown key, group or option, a wrong type or an impossible value.
+        ConfigError: an unknown key, group or option, a wrong type or an impossible value; data with
+            another number or order of classes.
     """
     parsed = parse(overrides)
     check_options(parsed)
@@ -184,7 +186,17 @@ def override_stored(stored: dict[str, Any], overrides: Sequence[str]) -> TrainCo
         OmegaConf.update(config, key, value.value(), force_add=value.is_add())
     if OmegaConf.select(config, "trainer.threads") is None:
         OmegaConf.update(config, "trainer.threads", stored["trainer"]["threads"])
-    return _checked(config, TrainConfig, overrides, Path()).config
+    checked = _checked(config, TrainConfig, overrides, Path()).config
+    given = [str(o.input_line) for o in parsed if o.key_or_group.split(".")[0] == "data"]
+    if given and stored_classes(stored) and checked.data.classes:
+        check_classes(stored_classes(stored), checked.data.classes, " ".join(given))
+    return checked
+
+
+def stored_classes(stored: dict[str, Any]) -> list[str]:
+    """Return the classes of the configuration that a checkpoint holds; empty where unknown."""
+    names = stored["data"].get("classes")
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _checked(

@@ -77,6 +77,12 @@ class Comparison:
         return any(interval.unreliable for interval in self.intervals)
 
     @property
+    def unpaired(self) -> list[RunRecord]:
+        """The finished runs that cannot be compared with the best on the same images."""
+        results = [run for run in self.runs if not math.isnan(run.miou)]
+        return [run for run in results[1:] if not same_images([results[0], run])]
+
+    @property
     def swept(self) -> list[str]:
         """The settings to name, but the seed."""
         return [key for key in self.differing[: self.named] if key != "seed"]

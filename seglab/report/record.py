@@ -85,6 +85,12 @@ class RunRecord:
         return math.nan if points is None or self.state == FINISHED else float(points[-1, 1])
 
     @property
+    def partial(self) -> bool:
+        """Whether the scores are those of a part of the split."""
+        limit = self.settings.get("trainer.limit_val_batches")
+        return limit is not None and not (isinstance(limit, float) and limit == 1)
+
+    @property
     def kind(self) -> str:
         """The command that made it: train, evaluate or score."""
         made = {"checkpoint": "evaluate", "predictions": "score"}

@@ -27,7 +27,11 @@ def identity(run: RunRecord) -> dict[str, str]:
     # An evaluation may use other code than the training: then it is of both.
     codes = [digests.get(OWN_CODE) for digests in (run.trained_on, run.data)]
     code = "+".join(dict.fromkeys(filter(None, codes)))
-    known = {TRAIN_DATA: trained_on, VAL_DATA: run.data.get("val"), CODE: code}
+    validated_on = run.data.get("val")
+    if validated_on and run.partial:
+        images = len(run.evaluation.ids) if run.evaluation else "some"
+        validated_on = f"{validated_on}, {images} images of it"
+    known = {TRAIN_DATA: trained_on, VAL_DATA: validated_on, CODE: code}
     if run.kind == "evaluate":
         name = run.checkpoint or Path(str(run.settings["checkpoint"])).name
         known[CHECKPOINT] = name if run.step is None else f"{name}, step {run.step}"
@@ -38,7 +42,8 @@ def setting(run: RunRecord, key: str) -> str:
     """Return a setting of a run as text; for a group such as ``experiments``, the chosen option."""
     known = identity(run)
     if key in (TRAIN_DATA, VAL_DATA, CODE):
-        return f"{known[key][:DIGITS]}…" if key in known else ""
+        digest, comma, part = known.get(key, "").partition(", ")
+        return f"{digest[:DIGITS]}…{comma}{part}" if digest else ""
     if key in known:
         return known[key]
     if key in run.settings:

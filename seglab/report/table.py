@@ -95,6 +95,7 @@ def lines(comparison: Comparison) -> Iterator[str]:
         yield from _differences(comparison.group_pairs, comparison.group_label, "over seeds and")
     else:
         yield from _differences(comparison.pairs, comparison.run_label, "paired over")
+    yield from _unpaired(comparison)
     if comparison.front is not None:
         yield f"Pareto front of {', '.join(comparison.front.objectives)}:"
         yield from (f"  {comparison.run_label(run)}" for run in comparison.front.runs)
@@ -130,6 +131,21 @@ def _differences(pairs: Sequence[Pair[T]], name: Callable[[T], str], over: str) 
             f"p {p_text(pair.p_value)}  {name(pair.other)}"
         )
     yield from _more(pairs)
+
+
+def _unpaired(comparison: Comparison) -> Iterator[str]:
+    """Yield why runs have no paired difference, and which are measured on a part of a split."""
+    if part := [run.name for run in comparison.runs if run.partial and run.state == FINISHED]:
+        yield f"measured on a part of the split (trainer.limit_val_batches): {_names(part)}"
+    if comparison.unpaired:
+        names = _names([run.name for run in comparison.unpaired])
+        best = comparison.run_label(comparison.runs[0])
+        yield f"no paired difference to {best}, on other images or with none recorded: {names}"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def p_text(p_value: float) -> str:

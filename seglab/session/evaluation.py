@@ -49,7 +49,8 @@ def validate(
         logged = {**own, **session.weigh_classes()}
         config = session.config
         _check_division(session, origin(checkpoint, path)["data"].get(session.named_split), record)
-        check_limits(config, session.data, session.split)
+        for line in check_limits(config, session.data, session.split):
+            print_plain(f"warning: {line}", session.console)
         for line in session.data.storage():
             print_plain(line, session.console)
         session.load(checkpoint, path)

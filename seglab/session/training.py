@@ -29,7 +29,7 @@ from seglab.runtime.process import computing, seed_everything
 from seglab.schema import TrainConfig
 from seglab.session.session import ACTIVITY, Session
 from seglab.session.trainer import interruptible
-from seglab.tasks.batches import batch_sizes, check_limits
+from seglab.tasks.batches import batch_sizes, check_limits, within_warmup
 
 
 def fit(session: Session) -> tuple[dict[str, float], list[Path]]:
@@ -46,8 +46,7 @@ def fit(session: Session) -> tuple[dict[str, float], list[Path]]:
         _check_shared(session)
         weights_of_classes = session.weigh_classes()
         config, data = session.config, session.data
-        check_limits(config, data)
-        for line in data.warnings():
+        for line in [*check_limits(config, data), *data.warnings()]:
             print_plain(f"warning: {line}", console)
         for line in data.storage():
             print_plain(line, console)
@@ -149,8 +148,11 @@ def _tell_batches(session: Session, processes: int) -> None:
             f"data.batch_size={config.data.batch_size}, before {reached.batch_size}",
             session.console,
         )
-    for line in batch_sizes(config, len(data.split(data.train_split)), processes):
+    samples = len(data.split(data.train_split))
+    for line in batch_sizes(config, samples, processes):
         print_plain(line, session.console)
+    for line in within_warmup(config, samples, processes):
+        print_plain(f"warning: {line}", session.console)
 
 
 def _check_shared(session: Session) -> None:

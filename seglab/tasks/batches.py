@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from seglab.data.datamodule import VOCDataModule
@@ -10,7 +11,7 @@ from seglab.errors import ConfigError
 from seglab.inference.memory import untiled_bytes
 from seglab.runtime.rank import world_size
 from seglab.schedules import lr_factor
-from seglab.schema import TrainConfig
+from seglab.schema import ScheduleConfig, TrainConfig
 
 
 def batch_sizes(config: TrainConfig, samples: int, processes: int) -> list[str]:
@@ -30,13 +31,39 @@ def batch_sizes(config: TrainConfig, samples: int, processes: int) -> list[str]:
     return lines
 
 
-def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = None) -> None:
+def within_warmup(config: TrainConfig, samples: int, processes: int) -> list[str]:
+    """Return a line if the run ends before its warm-up, so that its learning rate is never reached.
+
+    Args:
+        config: the checked configuration.
+        samples: of the training split.
+        processes: that train.
+    """
+    trainer, schedule = config.trainer, config.schedule
+    if not isinstance(schedule, ScheduleConfig):
+        return []
+    batches, limit = samples // (config.data.batch_size * processes), trainer.limit_train_batches
+    if limit is not None:
+        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+    steps = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
+    if steps > schedule.warmup_steps:
+        return []
+    return [
+        f"schedule.warmup_steps={schedule.warmup_steps}: the run has {steps} steps, so it ends "
+        "within the warm-up and never reaches its learning rate"
+    ]
+
+
+def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = None) -> list[str]:
     """Check that a share of the batches, such as 0.01, is at least one batch of each process.
 
     Args:
         config: the checked configuration.
         data: its data.
         split: the evaluated split; None for training, which has both.
+
+    Returns:
+        A line if the scores will be those of a part of the split.
 
     Raises:
         ConfigError: names the key and the smallest share.
@@ -50,7 +77,15 @@ def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = N
     total = len(evaluation_batches(sizes, config.data.eval_batch_size))
     # A process without a batch gets an empty one.
     batches = max(1, total // world_size())
-    check_share("trainer.limit_val_batches", limits.limit_val_batches, batches)
+    limit = limits.limit_val_batches
+    check_share("trainer.limit_val_batches", limit, batches)
+    share = limit if isinstance(limit, float) else (limit or math.inf) * world_size() / total
+    if share >= 1:
+        return []
+    return [
+        f"trainer.limit_val_batches={limit}: the scores are those of a part of the validation "
+        "images, and are not to be compared with those of all"
+    ]
 
 
 def check_memory(

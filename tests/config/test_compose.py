@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from seglab.config.compose import compose, compose_own, override_stored
 from seglab.config.overrides import home
+from seglab.data.classes import VOC_CLASSES
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataCommandConfig, EvaluateConfig, ScoreConfig, TrainConfig
 
@@ -224,6 +225,7 @@ def test_one_value_of_a_stored_configuration(stored: dict[str, Any]) -> None:
 
 
 def test_a_group_choice_replaces_the_stored_group(stored: dict[str, Any]) -> None:
+    stored = {**stored, "data": {**stored["data"], "classes": [*VOC_CLASSES]}}
     config = override_stored(stored, ["data=voc2012", "data.root=/voc", "optimizer=adamw"])
     assert (config.data.name, config.data.year, config.data.synth) == ("voc2012", 2012, None)
     assert (config.data.root, config.data.crop_size) == ("/voc", 320)

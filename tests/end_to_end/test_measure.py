@@ -250,6 +250,30 @@ def test_evaluate_names_a_checkpoint_that_is_none(
     assert not (tmp_path / "runs").exists()
 
 
+def test_evaluate_tells_data_of_other_classes(
+    seglab_cli: Callable[..., Any], trained: Path
+) -> None:
+    common = ["evaluate", f"checkpoint={trained}/checkpoints/last.ckpt", "logger=csv"]
+    other = seglab_cli(*common, "data=voc2007", "data.root=.")
+    assert other.code == 2
+    assert other.last_line.startswith(
+        "seglab: error: data=voc2007 data.root=.: 21 classes (background, aeroplane, "
+    )
+    assert "the checkpoint was trained on " in other.last_line
+    names = json.loads((trained / "metrics.json").read_text())
+    classes = [name.removeprefix("val/IoU/") for name in names if name.startswith("val/IoU/")]
+    swapped = [*classes[:-2], classes[-1], classes[-2]]
+    answer = seglab_cli(*common, f"data.classes=[{','.join(swapped)}]")
+    assert answer.code == 2
+    assert "the order must be the checkpoint's" in answer.last_line
+    renamed = seglab_cli(*common, f"data.classes=[{','.join([*classes[:-1], 'pony'])}]")
+    assert renamed.code == 0, renamed.err
+    assert (
+        f"warning: the data has other classes than the checkpoint: it measures {classes[-1]}"
+        in (renamed.out)
+    )
+
+
 def test_evaluate_refuses_a_checkpoint_of_another_model(
     seglab_cli: Callable[..., Any], trained: Path
 ) -> None:

@@ -339,6 +339,26 @@ def test_other_images_are_not_paired(made_run: Made, tmp_path: Path) -> None:
     assert compare(read_runs([tmp_path])).pairs == []
 
 
+def test_runs_measured_on_a_part_of_a_split_are_told_from_whole_ones(
+    made_run: Made, tmp_path: Path
+) -> None:
+    made_run(tmp_path / "whole", skill=0.6)
+    for seed in (0, 1):
+        limit = {"trainer": {"limit_val_batches": 2}}
+        made_run(tmp_path / f"part{seed}", skill=0.8, images=12, seed=seed, settings=limit)
+    made_run(tmp_path / "all", skill=0.5, settings={"trainer": {"limit_val_batches": 1.0}})
+    result = compare(read_runs([tmp_path]))
+    assert result.differing[0] == "val data"
+    shown = {run.name: setting(run, "val data") for run in result.runs}
+    assert shown["part0"] == "1b1b1b1b…, 12 images of it"
+    assert shown["whole"] == shown["all"] == "1b1b1b1b…"
+    text = "\n".join(lines(result))
+    assert "measured on a part of the split (trainer.limit_val_batches): part" in text
+    (why,) = [line for line in text.splitlines() if line.startswith("no paired difference")]
+    assert why.endswith("on other images or with none recorded: whole, all")
+    assert [group.seeds for group in result.groups] == [2]
+
+
 def test_what_cannot_be_read_is_listed_with_its_reason(made_run: Made, tmp_path: Path) -> None:
     made_run(tmp_path / "good")
     spoiled = {
