@@ -28,6 +28,7 @@ from seglab.config.overrides import (
     home,
     is_group,
     is_open,
+    option_names,
     parse,
     searchpath,
     unknown,
@@ -117,7 +118,14 @@ def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]
             master = hydra.compose_config("train", [*overrides], run_mode=RunMode.MULTIRUN)
         except REFUSALS as error:
             raise _diagnose("train", TrainConfig, parsed, error) from None
+        for kind in ("launcher", "sweeper"):
+            node: Any = master.hydra[kind]
+            if not isinstance(node, DictConfig):
+                names = ", ".join(option_names(f"hydra/{kind}"))
+                raise ConfigError(f"hydra.{kind}={node}: give hydra/{kind}=NAME, one of {names}")
         params = master.hydra.sweeper.get("params") or {}
+        if not isinstance(params, DictConfig | dict):
+            raise ConfigError(f"hydra.sweeper.params={params}: must be a group of keys")
         lines = [*(f"{key}={value}" for key, value in params.items()), *master.hydra.overrides.task]
         overridden = parse(lines, several=True, loader=hydra.config_loader)
     return master, list({override.get_key_element(): override for override in overridden}.values())

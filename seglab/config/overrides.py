@@ -153,6 +153,10 @@ def is_group(key: str) -> bool:
     return (home() / group_folder(key)).is_dir()
 
 
+SWEEP_GROUPS = ("hydra/launcher", "hydra/sweeper")
+"""Groups of Hydra's to which seglab adds options."""
+
+
 def check_options(parsed: Sequence[Override]) -> None:
     """Check that every chosen option exists.
 
@@ -161,7 +165,7 @@ def check_options(parsed: Sequence[Override]) -> None:
     """
     for override in parsed:
         key, value = override.key_or_group, override.value()
-        if not is_group(key) or override.is_delete():
+        if not (is_group(key) or key in SWEEP_GROUPS) or override.is_delete():
             continue
         names = option_names(key)
         if str(value) not in names:
@@ -200,10 +204,10 @@ def check_type(key: str, old: Any, new: Any) -> None:
         raise ConfigError(f"{key}={new}: must be a whole number, such as {old}")
 
 
-def wrong_type(error: OmegaConfBaseException) -> ConfigError:
+def wrong_type(error: OmegaConfBaseException, prefix: str = "") -> ConfigError:
     """Return the error for a wrong type; it names the key, its value and the allowed types."""
-    key, owner = str(error.full_key), error.object_type
-    if not key:
+    key, owner = f"{prefix}{error.full_key}", error.object_type
+    if not error.full_key:
         return ConfigError(one_line(error.msg or error))
     if error.value is None:
         return ConfigError(f"{key} is not set: give {key}=…")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
-from inspect import signature
 from itertools import product
 from pathlib import Path
 from pkgutil import resolve_name
@@ -18,12 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from seglab.config.compose import compose_sweep
-from seglab.config.overrides import option_names
 from seglab.errors import ConfigError, RunError
 from seglab.runtime.links import refuse_links
 from seglab.schema import SweepConfig, check_values
 from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import LOCK
+from seglab.sweep.options import checked_options
 
 
 def sweep(overrides: list[str], dry_run: bool = False) -> None:
@@ -40,9 +39,6 @@ def sweep(overrides: list[str], dry_run: bool = False) -> None:
     check_values(SweepConfig(str(master.sweep.name)), "sweep.")
     folder, params = Path(master.hydra.sweep.dir), master.hydra.sweeper.get("params") or ()
     keys = [o.key_or_group for o in given if o.is_sweep_override() or o.key_or_group in params]
-    n_jobs = master.hydra.launcher.get("n_jobs")
-    if n_jobs is not None and not (isinstance(n_jobs, int) and n_jobs >= 1):
-        raise ConfigError(f"hydra.launcher.n_jobs={n_jobs}: must be a whole number, at least 1")
     launcher, search = (_part(master, kind) for kind in ("launcher", "sweeper"))
     refuse_links(folder)
     jobs = Sweep(folder, keys, console, launcher, dry_run)
@@ -61,22 +57,12 @@ def _part(master: DictConfig, kind: str) -> Callable[..., Any]:
     Hydra's plugin discovery, which scans every installed package, is not used.
 
     Raises:
-        ConfigError: it is one of Hydra's own, needs a package that is not installed, or does not
-            take a key.
+        ConfigError: it is one of Hydra's own, needs a package that is not installed, or an option
+            is unknown or wrong.
     """
-    node = master.hydra[kind]
-    content: Any = OmegaConf.to_container(node, resolve=True)
-    settings = {str(key): value for key, value in content.items() if key != "params"}
-    target = str(settings.pop("_target_"))
-    if not target.startswith("seglab.sweep."):
-        names = ", ".join(option_names(f"hydra/{kind}"))
-        raise ConfigError(f"hydra/{kind}: {target} is not one of seglab's; available: {names}")
-    function = resolve_name(target)
-    try:
-        signature(function).bind_partial(**settings)
-    except TypeError as error:
-        raise ConfigError(f"hydra.{kind}: {error}") from None
-    return partial(function, **settings)
+    target, options = checked_options(kind, master.hydra[kind])
+    options.pop("params", None)
+    return partial(resolve_name(target), **options)
 
 
 def grid(sweep: Sweep, overrides: Sequence[Override]) -> None:

@@ -40,6 +40,9 @@ INTERVAL = 0.02
 WATCH = 1.0
 """Seconds between two looks at the numbers of the running jobs."""
 
+LISTED = 3
+"""How many different errors a line lists if no job is right."""
+
 GRACE = 60.0
 """Seconds that interrupted jobs get to end."""
 
@@ -139,7 +142,9 @@ class Sweep:
         """
         jobs = [self.plan(number, overrides) for number, overrides in enumerate(batch, 1)]
         if jobs and all(job.config is None for job in jobs):
-            raise ConfigError(jobs[0].error)
+            errors = [*dict.fromkeys(job.error for job in jobs)]
+            more = f"; and {len(errors) - LISTED} more" if len(errors) > LISTED else ""
+            raise ConfigError(f"{'; '.join(errors[:LISTED])}{more}")
         if self.dry_run:
             self.preview(jobs)
             return

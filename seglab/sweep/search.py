@@ -105,8 +105,8 @@ class Search:
         overrides: Sequence[Override],
         *,
         n_trials: int,
-        direction: str | Sequence[str],
-        objective: str | Sequence[str],
+        direction: str | list[str],
+        objective: str | list[str],
         storage: str | None,
         seed: int,
         sampler: str,
@@ -114,8 +114,11 @@ class Search:
         pruner: str | dict[str, Any] | None,
         retry: bool,
     ) -> None:
-        self.directions = [direction] if isinstance(direction, str) else list(direction)
-        self.objectives = [objective] if isinstance(objective, str) else list(objective)
+        self.directions = direction if isinstance(direction, list) else [direction]
+        self.objectives = objective if isinstance(objective, list) else [objective]
+        for name in self.objectives:
+            if not isinstance(name, str):
+                raise ConfigError(f"hydra.sweeper.objective={name}: must be the name of a metric")
         for name in self.directions:
             if name not in ("maximize", "minimize"):
                 raise ConfigError(f"hydra.sweeper.direction={name}: must be maximize or minimize")
@@ -124,8 +127,6 @@ class Search:
                 f"hydra.sweeper.direction: {len(self.directions)} for {len(self.objectives)} "
                 "objectives; give one for each: direction=[maximize,minimize]"
             )
-        if sampler not in ("tpe", "random"):
-            raise ConfigError(f"hydra.sweeper.sampler={sampler}: must be tpe or random")
         if pruner is not None and len(self.objectives) > 1:
             raise ConfigError(
                 f"hydra.sweeper.pruner={pruner}: Optuna prunes by one objective only; give one "
@@ -391,6 +392,8 @@ def build_pruner(pruner: str | dict[str, Any], epochs: int) -> optuna.pruners.Ba
                 f"{key}={pruner}: must be one of {', '.join(named)}, null, or a _target_"
             )
         return named[pruner]
+    if not isinstance(pruner, dict):
+        raise ConfigError(f"{key}={pruner}: must be a name, null, or a _target_")
     built = build(pruner, key)
     if not isinstance(built, optuna.pruners.BasePruner):
         raise ConfigError(f"{key}._target_={pruner['_target_']}: not one of Optuna's pruners")
