@@ -122,11 +122,14 @@ def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]
             node: Any = master.hydra[kind]
             if not isinstance(node, DictConfig):
                 names = ", ".join(option_names(f"hydra/{kind}"))
-                raise ConfigError(f"hydra.{kind}={node}: give hydra/{kind}=NAME, one of {names}")
-        params = master.hydra.sweeper.get("params") or {}
-        if not isinstance(params, DictConfig | dict):
-            raise ConfigError(f"hydra.sweeper.params={params}: must be a group of keys")
-        lines = [*(f"{key}={value}" for key, value in params.items()), *master.hydra.overrides.task]
+                raise ConfigError(f"hydra.{kind}={node!r}: give hydra/{kind}=NAME, one of {names}")
+        params = master.hydra.sweeper.get("params")
+        if params is not None and not isinstance(params, DictConfig):
+            raise ConfigError(
+                "hydra.sweeper.params: must be a group of keys, such as {seed: '0,1'}"
+            )
+        values = [f"{key}={value}" for key, value in (params or {}).items()]
+        lines = [*values, *master.hydra.overrides.task]
         overridden = parse(lines, several=True, loader=hydra.config_loader)
     return master, list({override.get_key_element(): override for override in overridden}.values())
 

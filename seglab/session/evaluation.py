@@ -17,6 +17,7 @@ from seglab.report import reported
 from seglab.run.checkpoints import origin
 from seglab.run.folder import Run
 from seglab.run.identity import code_digest
+from seglab.runtime.environment import environment
 from seglab.runtime.process import computing
 from seglab.session.session import ACTIVITY, Session
 from seglab.tasks.batches import check_limits
@@ -62,6 +63,7 @@ def validate(
         pictures, watching = session.watching(run, every_n_epochs=0)
         progress = Progress(session.console, "evaluating", len(session.data.split(session.split)))
         trainer = session.trainer([failures, watching, progress])
+        run.facts["environment"] = environment(trainer.strategy.root_device)
         session.check_memory(trainer, session.sizes(session.split))
         with (
             reported(run, session.console),

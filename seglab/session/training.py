@@ -23,6 +23,7 @@ from seglab.run.required_miou import check_required_miou
 from seglab.run.resume import check_processes
 from seglab.run.status import SPEED
 from seglab.runtime.disk import disk_errors
+from seglab.runtime.environment import environment
 from seglab.runtime.nodes import everywhere
 from seglab.runtime.preemption import stop_on_signals
 from seglab.runtime.process import computing, seed_everything
@@ -77,6 +78,7 @@ def fit(session: Session) -> tuple[dict[str, float], list[Path]]:
         session.check_memory(trainer, session.sizes(data.val_split))
         check_processes(config, resumed.position, trainer.world_size)
         _tell_batches(session, trainer.world_size)
+        run.facts["environment"] = environment(trainer.strategy.root_device)
         full = disk_errors(folder, ", and give resume=true to resume from the last checkpoint")
 
         def report(line: str) -> None:

@@ -46,16 +46,13 @@ class Output(NamedTuple):
     probabilities: list[Tensor] | None = None
 
 
-"""Of the RGB values in 0..1, as torchvision's weights take them."""
-
-
 class Task(L.LightningModule):
     """A net, and what is optimised and measured with it.
 
     Scaling and normalisation happen here, on the device: a task takes plain uint8.
 
     Args:
-        net: maps normalised images ``(B, C, H, W)`` to whatever :meth:`class_map` understands.
+        net: maps normalised images ``(B, C, H, W)`` to what the task's steps take.
         classes: the names of the K classes, in the order of their values.
         optimizer: makes the optimiser of the net; None: AdamW with torch's defaults.
         schedule: makes the schedule of an optimiser, given the number of steps of the run; None:

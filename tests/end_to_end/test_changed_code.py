@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import seglab
 
@@ -75,6 +76,7 @@ def test_a_run_keeps_its_code_and_a_changed_one_is_told(folder: Folder, tmp_path
     assert "ReLU" in (tmp_path / "run/code/depth.py").read_text()
     digest = folder.status("run")["data"]["own_code"]
     assert folder.status("run")["history"][0]["own_code"] == digest
+    assert folder.status("run")["environment"]["torch"] == torch.__version__
     same = folder.train("hydra.run.dir=run", "resume=true")
     assert "finished before" in same.out
     assert "own code" not in same.out

@@ -62,8 +62,8 @@ def test_a_glob_sweeps_over_the_options_of_a_group(tmp_path: Path) -> None:
         ("+hydra.launcher.foo=1", "unknown key 'hydra.launcher.foo': "),
         ("hydra.launcher.n_jobs=0", "hydra.launcher.n_jobs=0: must be at least 1"),
         ("hydra.launcher.n_jobs=1.5", "hydra.launcher.n_jobs=1.5: must be a whole number"),
-        ("hydra.sweeper.params=3", "hydra.sweeper.params=3: must be a group of keys"),
-        ("hydra.sweeper.params=[1]", r"hydra.sweeper.params=\[1\]: must be a group of keys"),
+        ("hydra.sweeper.params=3", "hydra.sweeper.params: must be a group of keys"),
+        ("hydra.sweeper.params=[1]", "hydra.sweeper.params: must be a group of keys"),
     ],
 )
 def test_what_a_sweep_cannot_do_is_refused_by_name(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -12,9 +11,8 @@ from torch import nn
 
 from seglab.data.digests import Record
 from seglab.run import provenance
+from seglab.runtime.environment import versions
 from seglab.schema import Mark, has_mark
-
-_PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "wandb")
 
 _UNNAMED = ("search", "split", "model", "data", "model.name", "data.name")
 """Keys besides those that the schema marks: they change no result, or the name has them."""
@@ -90,7 +88,7 @@ def facts(net: nn.Module, device: torch.device, data: Mapping[str, Record]) -> d
         "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
         "model.parameters": sum(p.numel() for p in net.parameters()),
         "model.trained_parameters": sum(p.numel() for p in net.parameters() if p.requires_grad),
-        "versions.python": platform.python_version(),
-        **{f"versions.{name}": version(name) for name in _PACKAGES},
+        "versions.wandb": version("wandb"),
+        **{f"versions.{name}": number for name, number in versions().items()},
         **{f"data.fingerprint.{name}": split.identity for name, split in data.items()},
     }
