@@ -123,8 +123,8 @@ def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, list[Override]]
             if not isinstance(node, DictConfig):
                 names = ", ".join(option_names(f"hydra/{kind}"))
                 raise ConfigError(f"hydra.{kind}={node!r}: give hydra/{kind}=NAME, one of {names}")
-        params = master.hydra.sweeper.get("params")
-        if params is not None and not isinstance(params, DictConfig):
+        params: Any = master.hydra.sweeper.get("params")
+        if params is not None and not OmegaConf.is_dict(params):
             raise ConfigError(
                 "hydra.sweeper.params: must be a group of keys, such as {seed: '0,1'}"
             )

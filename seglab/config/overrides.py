@@ -169,7 +169,8 @@ def check_options(parsed: Sequence[Override]) -> None:
             continue
         names = option_names(key)
         if str(value) not in names:
-            raise ConfigError(f"{override.input_line}: no such {key}; {options(str(value), names)}")
+            given = _short(str(override.input_line))
+            raise ConfigError(f"{given}: no such {key}; {options(str(value), names)}")
 
 
 def is_open(key: str) -> bool:

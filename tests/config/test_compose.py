@@ -176,9 +176,9 @@ def test_composing_leaves_nothing_behind() -> None:
         ("sweep.name=a/b", "sweep.name=a/b: must be a name without slashes"),
         # What a fuzz test found: Hydra and OmegaConf let Python's own errors through.
         ("~callbacks=1", "Config group override deletion value must be a string"),
-        ("hydra/launcher=int(3)", "Config group override must be a string or a list"),
+        ("hydra/launcher=int(3)", "hydra/launcher=int(3): no such hydra/launcher"),
         ("hydra=null", "Config group override must be a string or a list"),
-        (f"hydra/launcher={'a' * 5000}", "[Errno 36] File name too long"),
+        (f"hydra/launcher={'a' * 5000}", "hydra/launcher=aaa"),
         (f"{'a' * 5000}=1", "unknown key 'aaa"),
         (f"seed={'9' * 5000}", "seed: a number of 5000 digits is too large"),
         (f"data.scale=[{'9' * 400},1]", "data.scale: a number of 400 digits is too large"),
