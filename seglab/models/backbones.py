@@ -143,8 +143,12 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, dropout: float = 0.5, strides: Sequence[int] = STRIDES) -> None:
         super().__init__()
-        if name not in list_models(module=torchvision.models):
-            raise ValueError(f"backbone={name}: no such net in torchvision.models")
+        if name not in (names := list_models(module=torchvision.models)):
+            close = ", ".join(difflib.get_close_matches(name, names, n=3)) or "none"
+            raise ValueError(
+                f"backbone={name}: no such net in torchvision; nearest: {close}; those of timm are "
+                f"{TIMM}NAME"
+            )
         net = get_model(name, weights=None)
         for child_name, child in net.named_children():
             if child_name in ("avgpool", "classifier", "fc", "aux", "aux1"):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from seglab.metrics.counts import UNRELIABLE
 from seglab.report.comparison import Comparison
 from seglab.report.settings import setting
 from seglab.report.table import between, kind, number
@@ -47,7 +48,12 @@ def markdown(comparison: Comparison) -> str:
     """Return a table of GitHub's Markdown."""
     head, *body = [[re.sub(r"([\\|])", r"\\\1", cell) for cell in row] for row in rows(comparison)]
     lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([*table, *(["", rf"\{UNRELIABLE}"] if _is_starred(body) else [])])
+
+
+def _is_starred(body: list[list[str]]) -> bool:
+    return any(row[-1].endswith("*") for row in body)
 
 
 def latex(comparison: Comparison) -> str:
@@ -62,6 +68,7 @@ def latex(comparison: Comparison) -> str:
             *(" & ".join(row) + r" \\" for row in body),
             r"\bottomrule",
             r"\end{tabular}",
+            *(["", UNRELIABLE] if _is_starred(body) else []),
         ]
     )
 

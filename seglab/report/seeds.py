@@ -81,6 +81,23 @@ def _group(runs: list[RunRecord], ones: list[RunRecord]) -> SeedGroup:
     return SeedGroup(runs, len(ones), fmean(mious), stdev(mious), counts, interval)
 
 
+ROUNDING = ("trainer.threads", "trainer.accelerator")
+"""Settings that change the last bits of a result, and no expectation of it."""
+
+VALIDATIONS = "trainer.check_val_every_n_epoch"
+"""Of no effect on the last weights, unless a callback acts on a validation."""
+
+
+def _is_watched(run: RunRecord) -> bool:
+    """Return whether a callback, such as early stopping, may act on a validation."""
+    targets = {
+        str(value)
+        for key, value in run.settings.items()
+        if key.startswith("callbacks.") and key.endswith("._target_")
+    }
+    return bool(targets - {"seglab.callbacks.EMA"}) or run.checkpoint == BEST
+
+
 def _all_but_the_seed(run: RunRecord) -> str | None:
     """Return the settings and data without the seed, as a grouping key; None if unknown."""
     if math.isnan(run.miou) or "seed" not in run.settings:
@@ -89,7 +106,8 @@ def _all_but_the_seed(run: RunRecord) -> str | None:
     if run.kind == "evaluate" and TRAIN_DATA not in known:
         return None  # the training data of such checkpoints is unknown
     settings = result_settings(run.settings)
-    del settings["seed"]
+    for key in ("seed", *ROUNDING, *([] if _is_watched(run) else [VALIDATIONS])):
+        settings.pop(key, None)
     if weights := run.data.get(WEIGHTS) or run.trained_on.get(WEIGHTS):  # by content
         settings["model.weights"] = weights
     if run.mixed:  # trained with several batch sizes or codes

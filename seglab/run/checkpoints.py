@@ -15,7 +15,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from seglab.errors import RunError, one_line
 from seglab.models.weights import state_problem
-from seglab.run.paths import LAST, PREVIOUS
+from seglab.run.paths import CHECKPOINTS, LAST, PREVIOUS
 from seglab.runtime.files import PART, atomic
 
 KEY = "seglab"
@@ -95,7 +95,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         RunError: no such file, damaged, holding code, or not written by seglab.
     """
     if not path.is_file():
-        raise RunError(f"checkpoint={path}: no such file")
+        inside = path / CHECKPOINTS / LAST
+        instead = f"a folder; give checkpoint={inside}" if inside.is_file() else "no such file"
+        raise RunError(f"checkpoint={path}: {instead}")
     try:
         with path.open("rb") as file:  # read once, so that the checked bytes are the loaded ones
             if zipfile.is_zipfile(file):

@@ -41,7 +41,7 @@ from seglab.schema import TrainConfig
 from seglab.session.augmentation import build_augmentation
 from seglab.session.trainer import build_callback, build_trainer, interruptible
 from seglab.tasks.base import Task
-from seglab.tasks.batches import check_memory
+from seglab.tasks.batches import check_memory, validated
 from seglab.tasks.factories import build_task
 
 Kind = Literal["train", "evaluate", "predict"]
@@ -178,7 +178,8 @@ class Session:
     ) -> tuple[PredictionPictures, ValidationRecord]:
         """Return the pictures of a validation, and the callback that gathers its samples."""
         samples, classes = self.data.split(self.split), self.task.classes
-        fixed = spread(len(samples), self.config.pictures.samples)
+        places = validated(self.config, self.data.sizes(self.split))
+        fixed = {places[index] for index in spread(len(places), self.config.pictures.samples)}
         self.tracking.prepare(self.folder, classes, len(samples))
         pictures = PredictionPictures(run.predictions, classes, fixed, every_n_epochs)
         keep = SampleWriter(self.folder, samples.ids, classes, fixed)

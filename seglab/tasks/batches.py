@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.sampling import evaluation_batches
@@ -77,15 +77,32 @@ def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = N
     total = len(evaluation_batches(sizes, config.data.eval_batch_size))
     # A process without a batch gets an empty one.
     batches = max(1, total // world_size())
-    limit = limits.limit_val_batches
-    check_share("trainer.limit_val_batches", limit, batches)
-    share = limit if isinstance(limit, float) else (limit or math.inf) * world_size() / total
-    if share >= 1:
+    check_share("trainer.limit_val_batches", limits.limit_val_batches, batches)
+    measured = len(validated(config, sizes))
+    if measured == len(sizes):
         return []
     return [
-        f"trainer.limit_val_batches={limit}: the scores are those of a part of the validation "
-        "images, and are not to be compared with those of all"
+        f"trainer.limit_val_batches={limits.limit_val_batches}: the scores are those of {measured} "
+        f"of {len(sizes)} validation images, and are not to be compared with those of all"
     ]
+
+
+def validated(config: TrainConfig, sizes: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the places of the images that ``trainer.limit_val_batches`` leaves to validate.
+
+    Args:
+        config: the checked configuration.
+        sizes: height and width of each image of the split.
+    """
+    limit, processes = config.trainer.limit_val_batches, world_size()
+    batches = evaluation_batches(sizes, config.data.eval_batch_size)
+    left = []
+    for rank in range(processes):
+        own = batches[rank::processes]
+        # As Lightning counts them: a share is rounded down.
+        count = int(len(own) * limit) if isinstance(limit, float) else limit
+        left += own[:count]
+    return sorted(place for batch in left for place in batch)
 
 
 def check_memory(

@@ -57,7 +57,10 @@ def test_evaluate_measures_the_whole_split_even_if_the_run_did_not(
     seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
 ) -> None:
     for name, extra in (("part", ["trainer.limit_val_batches=1"]), ("whole", [])):
-        assert seglab_cli("train", *tiny, *extra, f"hydra.run.dir={name}").code == 0
+        answer = seglab_cli("train", *tiny, *extra, f"hydra.run.dir={name}")
+        assert answer.code == 0
+        assert ("the scores are those of " in answer.out) == bool(extra)
+        assert list((tmp_path / name / "predictions").glob("*.png"))
     checkpoint = "checkpoint=part/checkpoints/last.ckpt"
     assert seglab_cli("evaluate", checkpoint, "hydra.run.dir=ev").code == 0
     assert metrics(tmp_path / "ev")["val/mIoU"] == metrics(tmp_path / "whole")["val/mIoU"]
@@ -283,3 +286,11 @@ def test_evaluate_refuses_a_checkpoint_of_another_model(
     assert answer.code == 1
     assert "of another model" in answer.last_line
     assert seglab_cli("evaluate").code == 2
+
+
+def test_evaluate_of_a_run_folder_names_its_checkpoint(
+    seglab_cli: Callable[..., Any], trained: Path
+) -> None:
+    answer = seglab_cli("evaluate", f"checkpoint={trained}")
+    assert answer.code == 1
+    assert answer.last_line.endswith(f"a folder; give checkpoint={trained}/checkpoints/last.ckpt")

@@ -97,7 +97,7 @@ def test_a_damaged_safetensors_file_is_named(tmp_path: Path) -> None:
         ("timm/local-dir:/tmp", "no such net in timm"),
         ("timm/vit_tiny_patch16_224", "no feature map at stride 8; it has 16"),
         ("timm/mlp_mixer", "no such net"),
-        ("efficientnet_lite0", "no such net in torchvision.models"),
+        ("efficientnet_lite0", "no such net in torchvision; nearest: efficientnet_b0"),
     ],
 )
 def test_an_unusable_net_is_refused(name: str, text: str) -> None:

@@ -25,6 +25,7 @@ from seglab.report import build
 from seglab.report.comparison import Interval, compare
 from seglab.report.curves import read_curves, thin
 from seglab.report.runs import find_runs, read_runs
+from seglab.report.seeds import seed_groups
 from seglab.report.settings import setting
 from seglab.report.table import between, lines
 
@@ -193,6 +194,22 @@ def test_seeds_are_averaged_where_nothing_else_differs(made_run: Made, tmp_path:
 
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
+
+
+def test_seeds_may_differ_in_threads_and_in_validations_that_nothing_watches(
+    made_run: Made, tmp_path: Path
+) -> None:
+    ema = {"callbacks": {"ema": {"_target_": "seglab.callbacks.EMA"}}}
+    stop = {"callbacks": {"stop": {"_target_": "lightning.pytorch.callbacks.EarlyStopping"}}}
+    for seed in (0, 1):
+        trainer = {"threads": 1 + seed, "check_val_every_n_epoch": 5 - seed}
+        for name, callbacks in (("ema", ema), ("stop", stop)):
+            settings = {"trainer": trainer, **callbacks}
+            made_run(
+                tmp_path / name / str(seed), seed=seed, skill=0.5 + seed / 9, settings=settings
+            )
+    (group,) = seed_groups(read_runs([tmp_path]))[0]
+    assert {run.folder.parent.name for run in group.runs} == {"ema"}
 
 
 def test_runs_of_different_data_are_no_seeds_of_each_other(made_run: Made, tmp_path: Path) -> None:
