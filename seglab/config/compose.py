@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast, get_args, get_type_hints
 
@@ -29,6 +30,7 @@ from seglab.config.overrides import (
     is_group,
     is_open,
     option_names,
+    own_options,
     parse,
     searchpath,
     unknown,
@@ -365,7 +367,24 @@ def _groups_only(command: str, parsed: Sequence[Override], *, hydra: bool = Fals
             groups.append(f"{override.get_key_element()}={option}")
         else:
             groups.append(str(override.input_line))
-    return hydra_compose(command, groups, return_hydra_config=hydra)
+    return _composed_once(command, tuple(groups), hydra, tuple(own_options()))
+
+
+@lru_cache(maxsize=32)
+def _composed_once(
+    command: str, groups: tuple[str, ...], hydra: bool, own: tuple[tuple[str, int, int], ...]
+) -> DictConfig:
+    """Compose group choices, once for the jobs of a sweep that make the same ones.
+
+    Args:
+        command: names the file of settings.
+        groups: the choices, as on the command line.
+        hydra: whether Hydra's own node is included.
+        own: the user's options as they are now; others are composed anew.
+    """
+    composed = hydra_compose(command, list(groups), return_hydra_config=hydra)
+    OmegaConf.set_readonly(composed, True)
+    return composed
 
 
 def _diagnose(

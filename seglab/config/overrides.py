@@ -118,6 +118,14 @@ def searchpath() -> list[str]:
     return [f"file://{folder}" for folder in (home(), *folders)]
 
 
+def own_options() -> list[tuple[str, int, int]]:
+    """Return path, time and size of each option in the current folder."""
+    patterns = ("conf/**/*.yaml", "experiments/**/*.yaml")
+    files = [path for here in roots()[1:] for pattern in patterns for path in here.glob(pattern)]
+    stats = sorted((str(path.absolute()), path.stat()) for path in files if path.is_file())
+    return [(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
+
+
 def check_names() -> None:
     """Check that no option in the current folder has the same name as one of seglab's.
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -296,3 +297,20 @@ def test_help_and_checks_need_no_torch() -> None:
 def test_no_device_is_no_number_of_devices():
     with pytest.raises(ConfigError, match=r"trainer.devices=0: must be at least 1"):
         compose("train", TrainConfig, ["trainer.devices=0"])
+
+
+def test_an_option_of_the_current_folder_is_read_again_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/model").mkdir(parents=True)
+    option = tmp_path / "conf/model/mine.yaml"
+    text = "defaults: [base]\nname: mine\nnet: {_target_: mine.Net, width: "
+    option.write_text(f"{text}8}}\n")
+    with pytest.raises(ConfigError, match="model.net.width=a: must be a number"):
+        compose("train", TrainConfig, ["model=mine", "model.net.width=a"])
+    option.write_text(f"{text}some}}\n")
+    assert compose("train", TrainConfig, ["model=mine", "model.net.width=a"]).config.model.net == {
+        "_target_": "mine.Net",
+        "width": "a",
+    }
