@@ -307,7 +307,7 @@ def test_an_option_of_the_current_folder_is_read_again_when_it_has_changed(
     option = tmp_path / "conf/model/mine.yaml"
     text = "defaults: [base]\nname: mine\nnet: {_target_: mine.Net, width: "
     option.write_text(f"{text}8}}\n")
-    with pytest.raises(ConfigError, match="model.net.width=a: must be a number"):
+    with pytest.raises(ConfigError, match=r"model.net.width=a: must be a number"):
         compose("train", TrainConfig, ["model=mine", "model.net.width=a"])
     option.write_text(f"{text}some}}\n")
     assert compose("train", TrainConfig, ["model=mine", "model.net.width=a"]).config.model.net == {
