@@ -183,7 +183,8 @@ class DataConfig:
     channels: Annotated[int, Bound(1, 64)] = 3
     value_range: Annotated[list[float] | None, Range(strict=True)] = None
     allow_overlap: Annotated[bool, Mark.NO_EFFECT] = False
-    layout: Annotated[str, OneOf("folder", "pairs", "coco")] = "folder"
+    layout: Annotated[str, OneOf("folder", "pairs", "coco", "dataset")] = "folder"
+    dataset: dict[str, Any] | None = None
     image_dir: str = "JPEGImages"
     instance_dir: str = "SegmentationObject"
     image_suffix: str = ""

@@ -223,6 +223,11 @@ def _checked(
         typed = OmegaConf.merge(_structured(schema, composed), composed)
         data = OmegaConf.select(typed, "data")
         if data is not None:
+            if data.layout == "dataset" and not (data.classes or data.source_classes):
+                raise ConfigError(
+                    "data.classes is not set: give data.classes=[background,…] in the order of "
+                    "the values that data.dataset gives"
+                )
             names = class_names(
                 data.source_classes or data.classes,
                 synthetic=data.synth is not None,

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 
 from seglab.errors import ConfigError, one_line, options
 
-REFUSALS = (ValueError, TypeError, RuntimeError, ImportError, AssertionError)
+REFUSALS = (ValueError, TypeError, RuntimeError, ImportError, AssertionError, OSError)
 """What a target raises for arguments that it refuses; without a cause, Hydra refused the target."""
 
 

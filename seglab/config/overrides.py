@@ -22,7 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 from seglab.errors import ConfigError, one_line, options
 from seglab.run.untrusted import MAX_DEPTH
 
-OPEN_NODES = ("model.net", "optimizer.algorithm", "callbacks", "metrics", "transforms")
+OPEN_NODES = (
+    *("model.net", "optimizer.algorithm", "callbacks", "metrics", "transforms"),
+    "data.dataset",
+)
 """Where a target's own arguments stand: the schema knows neither their names nor their types."""
 
 

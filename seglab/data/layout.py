@@ -205,13 +205,21 @@ class SplitFiles(ABC):
         except DataError:
             return 0
 
+    def read_image(self, index: int) -> tuple[np.ndarray, int]:
+        """Decode an image; return it upright, ``(H, W, C)`` uint8, and its EXIF orientation.
+
+        Raises:
+            DataError: names the file that cannot be read.
+        """
+        return read_oriented(self.images[index], self.pixel_format, self.formats)
+
     def read(self, index: int) -> Pixels:
         """Decode and check one sample.
 
         Raises:
             DataError: names the file that cannot be read or does not fit, and why.
         """
-        image, orientation = read_oriented(self.images[index], self.pixel_format, self.formats)
+        image, orientation = self.read_image(index)
         class_source, *instance_source = self.maps(index)
         stored = self.read_class_map(class_source)
         self._check_size(class_source, stored, index, image, orientation)

@@ -14,6 +14,7 @@ from seglab.data.division import divide
 from seglab.data.folder import FolderFiles
 from seglab.data.layout import Part, SplitFiles
 from seglab.data.lists import comparable, read_ids
+from seglab.data.own import OwnFiles
 from seglab.data.pairs import PairFiles
 from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.records import RecordFile, usable_folder
@@ -60,6 +61,7 @@ LAYOUTS: Mapping[str, Opener[SplitFiles]] = {
     "folder": FolderFiles.configured,
     "pairs": PairFiles,
     "coco": CocoFiles,
+    "dataset": OwnFiles,
 }
 """The layouts that ``data.layout`` names."""
 

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from seglab.data.classes import VOID
-from seglab.data.digests import digest_file
+from seglab.data.digests import digest_files
 from seglab.data.layout import SplitFiles
 from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.weights import class_weights
@@ -150,7 +150,7 @@ def _sample(files: SplitFiles, index: int) -> SampleStats:
     pixels = np.zeros(classes, np.int64)
     problems: list[str] = []
     try:
-        size, digest = files.size(index), digest_file(files.images[index])
+        size, digest = files.size(index), digest_files(files, index)[0]
     except DataError as error:
         problems.append(str(error))
     try:

@@ -18,6 +18,7 @@ from seglab.data.files import Box
 from seglab.data.folder import FolderFiles
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import Opener, open_as
+from seglab.data.own import OwnFiles
 from seglab.data.pairs import PairFiles
 from seglab.data.prefetch import Progress, no_progress
 from seglab.schema import DataConfig
@@ -115,10 +116,15 @@ class CocoSamples(CocoFiles, Samples):
     """Images listed by a JSON file in COCO's format."""
 
 
+class OwnSamples(OwnFiles, Samples):
+    """Samples of a class of the user's own."""
+
+
 DATASETS: Mapping[str, Opener[Samples]] = {
     "folder": VOCSegmentation.configured,
     "pairs": PairSamples,
     "coco": CocoSamples,
+    "dataset": OwnSamples,
 }
 """The layouts that ``data.layout`` names."""
 

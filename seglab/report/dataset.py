@@ -13,7 +13,6 @@ from io import BytesIO
 import numpy as np
 
 from seglab.data.classes import palette
-from seglab.data.files import read_oriented
 from seglab.data.stats import SplitStats, equal_images
 from seglab.drawing.layout import fit
 from seglab.drawing.pictures import overlay, viewable
@@ -149,7 +148,7 @@ def _uri(split: SplitStats, index: int) -> str:
     """Return an image as a data URI, with its class map over it if it fits; empty if unreadable."""
     files = split.files
     try:
-        image = viewable(read_oriented(files.images[index], files.pixel_format, files.formats)[0])
+        image = viewable(files.read_image(index)[0])
     except DataError:
         return ""
     with suppress(DataError):

@@ -12,7 +12,6 @@ from seglab.errors import RunError
 from seglab.report.curves import Curves, read_curves
 from seglab.run.evaluation import StoredEvaluation, read_evaluation
 from seglab.run.folder import read_metrics
-from seglab.run.own_code import OWN_CODE
 from seglab.run.paths import (
     EVALUATION,
     HISTORY,
@@ -26,6 +25,7 @@ from seglab.run.settings import read_overrides, read_settings
 from seglab.run.status import FINISHED, SPEED, status
 from seglab.run.untrusted import read_json
 from seglab.runtime.links import refuse_links
+from seglab.runtime.own_code import OWN_CODE
 
 UNREADABLE = "unreadable"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seglab.printing import rounded
 from seglab.report.record import RunRecord
-from seglab.run.own_code import OWN_CODE
+from seglab.runtime.own_code import OWN_CODE
 from seglab.schema import Mark, has_mark
 
 TRAIN_DATA, VAL_DATA, CHECKPOINT = "train data", "val data", "checkpoint"

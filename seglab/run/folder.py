@@ -17,7 +17,6 @@ from filelock import FileLock, Timeout
 from seglab.data.text_files import list_text
 from seglab.errors import DivergedError, RunError, one_line
 from seglab.run.history import History
-from seglab.run.own_code import OWN_CODE
 from seglab.run.paths import (
     CHECKPOINTS,
     CODE,
@@ -50,6 +49,7 @@ from seglab.run.status import (
 from seglab.run.untrusted import DamagedError, read_json
 from seglab.runtime.disk import disk_errors, explain
 from seglab.runtime.files import atomic, delete_parts, null_to_nan, write_json
+from seglab.runtime.own_code import OWN_CODE
 from seglab.runtime.rank import rank, world_size
 from seglab.schema import Mark, marked
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seglab.errors import RunError
-from seglab.run.own_code import OWN_CODE, own_code_digest, own_modules
 from seglab.run.settings import flatten
 from seglab.run.status import read_status
+from seglab.runtime.own_code import OWN_CODE, own_code_digest, own_modules
 from seglab.schema import Mark, TrainConfig, has_mark
 
 WEIGHTS = "weights"

@@ -18,13 +18,13 @@ from seglab.report import reported
 from seglab.run.folder import Run
 from seglab.run.identity import recorded_weights, weights_digest
 from seglab.run.last_checkpoint import set_aside
-from seglab.run.own_code import own_code_digest, own_modules
 from seglab.run.required_miou import check_required_miou
 from seglab.run.resume import check_processes
 from seglab.run.status import SPEED
 from seglab.runtime.disk import disk_errors
 from seglab.runtime.environment import environment
 from seglab.runtime.nodes import everywhere
+from seglab.runtime.own_code import own_code_digest, own_modules
 from seglab.runtime.preemption import stop_on_signals
 from seglab.runtime.process import computing, seed_everything
 from seglab.schema import TrainConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seglab.errors import RunError
-from seglab.run.own_code import own_code_digest, own_modules
+from seglab.runtime.own_code import own_code_digest, own_modules
 
 FILES = {
     "mine.py": "import torch\nfrom helper import x\nfrom pkg import sub\nimport ns.inner\n",
