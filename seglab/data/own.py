@@ -44,8 +44,19 @@ class OwnDataset(Protocol):
         """
 
 
-_LAST = threading.local()
-"""The last sample that each thread has read: its parts are asked for one by one."""
+class _Last(threading.local):
+    """The last sample that each thread has read: its parts are asked for one by one."""
+
+    def __init__(self) -> None:
+        self.key: tuple[int, int] | None = None
+        self.arrays: list[np.ndarray] = []
+
+    def keep(self, key: tuple[int, int], arrays: list[np.ndarray]) -> None:
+        """Replace the sample."""
+        self.key, self.arrays = key, arrays
+
+
+_LAST = _Last()
 
 _READING = threading.Lock()
 
@@ -160,14 +171,14 @@ class OwnFiles(SplitFiles):
             DataError: it cannot be read, or its arrays are no sample; names it.
         """
         key, wanted = (id(self), index), self.instances if instances is None else instances
-        if getattr(_LAST, "key", None) != key:
+        if key != _LAST.key:
             place = self.places[self.ids[index]]
             try:
                 with _READING:
                     arrays = [np.asarray(array) for array in self.dataset[place]]
             except (OSError, ValueError) as error:
                 raise DataError(f"{self.named(b'', index)}: {one_line(error)}") from None
-            _LAST.key, _LAST.arrays = key, arrays
+            _LAST.keep(key, arrays)
         arrays = _LAST.arrays
         if len(arrays) < 2 + wanted:
             kinds = "image, class map and instance map" if wanted else "image and class map"
