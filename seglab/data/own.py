@@ -48,10 +48,10 @@ class _Last(threading.local):
     """The last sample that each thread has read: its parts are asked for one by one."""
 
     def __init__(self) -> None:
-        self.key: tuple[int, int] | None = None
+        self.key: tuple[object, int] | None = None
         self.arrays: list[np.ndarray] = []
 
-    def keep(self, key: tuple[int, int], arrays: list[np.ndarray]) -> None:
+    def keep(self, key: tuple[object, int], arrays: list[np.ndarray]) -> None:
         """Replace the sample."""
         self.key, self.arrays = key, arrays
 
@@ -101,6 +101,7 @@ class OwnFiles(SplitFiles):
         if part is not None:
             self.split, self.ids = part.name, part.of(partial(list, ids), self.list_file)
         self.images = [self.image_folder / name for name in self.ids]  # for messages
+        self.token = object()  # unlike id(self), never that of another split
         self.sizes: dict[int, tuple[int, int]] = {}
         if instances and look:
             self._arrays(0)  # a data set without instance maps is known before all is read
@@ -170,7 +171,7 @@ class OwnFiles(SplitFiles):
         Raises:
             DataError: it cannot be read, or its arrays are no sample; names it.
         """
-        key, wanted = (id(self), index), self.instances if instances is None else instances
+        key, wanted = (self.token, index), self.instances if instances is None else instances
         if key != _LAST.key:
             place = self.places[self.ids[index]]
             try:
