@@ -16,7 +16,7 @@ from seglab.data.file_stats import StatDigests, file_stats
 from seglab.data.layout import Part, Source, SplitFiles
 from seglab.data.lists import configured_root
 from seglab.errors import ConfigError, DataError, one_line
-from seglab.runtime.own_code import own_code_digest, own_modules
+from seglab.runtime.own_code import own_code_digests, own_modules
 from seglab.schema import DataConfig
 
 
@@ -147,7 +147,7 @@ class OwnFiles(SplitFiles):
 
     def stat_keys(self) -> tuple[str, str]:
         """Return the digests of :meth:`SplitFiles.stat_keys`, of the data set's code and files."""
-        code = own_code_digest(own_modules({"dataset": self.node}))
+        code = own_code_digests(own_modules({"dataset": self.node}))
         known = (self.classes, self.meaning(), *self.pixel_format.meaning(), self.node, code)
         digests = StatDigests(repr((known, self.split)))
         paths = [str(path) for path in self._attribute("paths")]

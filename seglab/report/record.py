@@ -25,7 +25,6 @@ from seglab.run.settings import read_overrides, read_settings
 from seglab.run.status import FINISHED, SPEED, status
 from seglab.run.untrusted import read_json
 from seglab.runtime.links import refuse_links
-from seglab.runtime.own_code import OWN_CODE
 
 UNREADABLE = "unreadable"
 
@@ -51,6 +50,7 @@ class RunRecord:
         weights: a distinguishing name of ``model.weights``; empty without weights.
         trained_on: the digests of the data that this checkpoint was trained on.
         mixed: whether it was resumed on other devices, or with other code of the user's.
+        codes: short digests of the user's own code that it was trained with, in order.
         objectives: of the search that it is a trial of, with their directions; otherwise empty.
     """
 
@@ -71,6 +71,7 @@ class RunRecord:
     weights: str = ""
     trained_on: dict[str, str] = field(default_factory=dict)
     mixed: bool = False
+    codes: tuple[str, ...] = ()
     objectives: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -140,7 +141,8 @@ def _status(folder: Path, fields: Mapping[str, Any]) -> Fields:
     if isinstance(entry.get(SPEED), float):
         yield "metrics", {SPEED: entry[SPEED]}
     counts = [(one.get("trainer.devices"), one.get("trainer.num_nodes", 1)) for one in starts]
-    codes = [one.get(OWN_CODE) for one in starts]
+    codes = [str(one.get("own_code", "")) for one in starts]
+    yield "codes", tuple(dict.fromkeys(filter(None, codes)))
     yield "mixed", any(len({*map(str, values)}) > 1 for values in (counts, codes))
     try:
         state = status(folder)

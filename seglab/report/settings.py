@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seglab.printing import rounded
 from seglab.report.record import RunRecord
-from seglab.runtime.own_code import OWN_CODE
+from seglab.runtime.own_code import only_own_code, short_code
 from seglab.schema import Mark, has_mark
 
 TRAIN_DATA, VAL_DATA, CHECKPOINT = "train data", "val data", "checkpoint"
@@ -24,9 +24,11 @@ def identity(run: RunRecord) -> dict[str, str]:
     For an evaluation, also the training data, file name and step of its checkpoint.
     """
     trained_on = run.data.get("train") or run.trained_on.get("train")
-    # An evaluation may use other code than the training: then it is of both.
-    codes = [digests.get(OWN_CODE) for digests in (run.trained_on, run.data)]
-    code = "+".join(dict.fromkeys(filter(None, codes)))
+    # Changed code, between two parts of a training or before an evaluation, makes a result of both.
+    codes = [*(run.codes or [short_code(run.trained_on) or short_code(run.data)])]
+    trained, used = only_own_code(run.trained_on), only_own_code(run.data)
+    changed = {name: digest for name, digest in used.items() if trained.get(name, digest) != digest}
+    code = "+".join(filter(None, [*codes, short_code(changed)]))
     validated_on = run.data.get("val")
     if validated_on and run.partial:
         images = len(run.evaluation.ids) if run.evaluation else "some"
@@ -41,7 +43,7 @@ def identity(run: RunRecord) -> dict[str, str]:
 def setting(run: RunRecord, key: str) -> str:
     """Return a setting of a run as text; for a group such as ``experiments``, the chosen option."""
     known = identity(run)
-    if key in (TRAIN_DATA, VAL_DATA, CODE):
+    if key in (TRAIN_DATA, VAL_DATA):
         digest, comma, part = known.get(key, "").partition(", ")
         return f"{digest[:DIGITS]}…{comma}{part}" if digest else ""
     if key in known:

@@ -49,7 +49,7 @@ from seglab.run.status import (
 from seglab.run.untrusted import DamagedError, read_json
 from seglab.runtime.disk import disk_errors, explain
 from seglab.runtime.files import atomic, delete_parts, null_to_nan, write_json
-from seglab.runtime.own_code import OWN_CODE
+from seglab.runtime.own_code import short_code
 from seglab.runtime.rank import rank, world_size
 from seglab.schema import Mark, marked
 
@@ -188,9 +188,12 @@ class Run:
                 file.write(list_text(ids))
 
     def write_code(self, modules: Mapping[str, Path]) -> None:
-        """Copy the user's own modules into the run folder, which is to suffice for a repetition."""
+        """Copy the user's own modules into the run folder, which is to suffice for a repetition.
+
+        Each version has a folder, named as in the history of ``status.json``.
+        """
         for name, source in modules.items() if self.leads else ():
-            path = self.folder / CODE / name
+            path = self.folder / CODE / short_code(self.facts.get("data")) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic(path, binary=True) as file:
                 file.write(source.read_bytes())
@@ -200,8 +203,7 @@ class Run:
         machine = {key: trainer.get(key.removeprefix("trainer.")) for key in marked(Mark.MACHINE)}
         size = self.config.get("data", {}).get("batch_size")
         batch = {"processes": world_size(), "data.batch_size": size}
-        own_code = {k: v for k, v in self.facts.get("data", {}).items() if k == OWN_CODE}
-        code = {"code": version(), **own_code}
+        code = {"code": version(), "own_code": short_code(self.facts.get("data"))}
         return {"started": self.started, "step": step, **machine, **batch, **code}
 
     def _write_status(self, state: str, error: str | None = None) -> None:

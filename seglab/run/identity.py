@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from seglab.errors import RunError
 from seglab.run.settings import flatten
 from seglab.run.status import read_status
-from seglab.runtime.own_code import OWN_CODE, own_code_digest, own_modules
+from seglab.runtime.own_code import OWN_CODE, only_own_code, own_code_digests, own_modules
 from seglab.schema import Mark, TrainConfig, has_mark
 
 WEIGHTS = "weights"
@@ -89,12 +89,24 @@ def file_digests(config: TrainConfig) -> dict[str, str]:
 
 
 def code_digest(config: TrainConfig) -> dict[str, str]:
-    """Return the digest of the user's own modules; empty where there are none.
+    """Return the digests of the user's own modules behind the settings of a result.
 
     Raises:
         RunError: a file cannot be read.
     """
-    return own_code_digest(own_modules(asdict(config)))
+    return own_code_digests(result_modules(config))
+
+
+def result_modules(config: TrainConfig, *groups: str) -> dict[str, Path]:
+    """Return the files of the user's own modules; see :func:`seglab.runtime.own_code.own_modules`.
+
+    Args:
+        config: the checked configuration.
+        groups: those that count; by default all but those without effect on the result.
+    """
+    named = asdict(config)
+    chosen = groups or [name for name in named if not has_mark(name, Mark.NO_EFFECT)]
+    return own_modules({name: named[name] for name in chosen})
 
 
 def recorded_weights(folder: Path) -> dict[str, Any]:
@@ -103,22 +115,21 @@ def recorded_weights(folder: Path) -> dict[str, Any]:
     return {WEIGHTS: data[WEIGHTS]} if isinstance(data, dict) and WEIGHTS in data else {}
 
 
-def without_own_code(digests: Mapping[str, str]) -> dict[str, str]:
-    """Return the digests of the files that a resumed run must share; code may be corrected."""
-    return {name: digest for name, digest in digests.items() if name != OWN_CODE}
+def same_data(recorded: Any, current: Mapping[str, str]) -> bool:
+    """Return whether the recorded digests of data and weights equal the ``current`` ones.
 
-
-def same_files(recorded: Any, current: Mapping[str, str]) -> bool:
-    """Return whether the recorded digests of a run equal the ``current`` ones.
-
-    Weights and own code are compared only if both are known: a resumed run needs no weights file.
+    Weights are compared only if both are known: a resumed run needs no weights file.
     """
     if not isinstance(recorded, dict):
         return False
-    optional = {WEIGHTS, OWN_CODE}
-    names = {*recorded, *current} - optional
-    names |= optional & {*recorded} & {*current}
+    names = {*recorded, *current} - {*only_own_code(recorded), *only_own_code(current), WEIGHTS}
+    names |= {WEIGHTS} & {*recorded} & {*current}
     return all(recorded.get(name) == current.get(name) for name in names)
+
+
+def same_files(recorded: Any, current: Mapping[str, str]) -> bool:
+    """Return whether data, weights and the user's own code equal the recorded ones of a run."""
+    return same_data(recorded, current) and only_own_code(recorded) == only_own_code(current)
 
 
 def own_code_change(
@@ -127,28 +138,45 @@ def own_code_change(
     """Return a line if the user's own code is not that of a run with otherwise the same files."""
     if same_files(recorded, current):
         return []
-    _, configured, there = describe_difference(config, recorded, current)
+    _, changed, there = describe_difference(config, recorded, current)
     if finished:
         left = "is left alone; for a new run give another hydra.run.dir"
-        return [f"{configured}; this run was trained with {there}, and {left}"]
-    return [f"{configured}; until here this run was trained with {there}"]
+        return [f"{changed}; this run was trained with {there}, and {left}"]
+    return [f"{changed}; until here this run was trained with {there}"]
 
 
 def checkpoint_code_change(
     config: TrainConfig, recorded: Mapping[str, str], path: Path
 ) -> list[str]:
-    """Return a line if the user's own code is not that which a checkpoint was trained with.
+    """Return a line if own modules that a checkpoint was trained with have changed.
+
+    Only those of model, loss, metrics and data: nothing else is built from a checkpoint.
 
     Args:
         config: of the checkpoint, with overrides.
         recorded: the digests in the checkpoint.
         path: of the checkpoint.
     """
-    before = {name: digest for name, digest in recorded.items() if name == OWN_CODE}
-    if same_files(before, current := code_digest(config)):
+    now = own_code_digests(result_modules(config, "model", "loss", "metrics", "data"))
+    both = {name: recorded[name] for name in now if name in recorded}
+    changed = {name: digest for name, digest in both.items() if digest != now[name]}
+    if not changed:
         return []
-    _, configured, there = describe_difference(config, before, current)
-    return [f"{configured}; checkpoint={path} was trained with {there}"]
+    return [f"{_changed_code(both, now)}; checkpoint={path} was trained with {EARLIER}"]
+
+
+EARLIER = "the code before that"
+
+
+def _changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Name the modules of which the digests differ, and those that only one has."""
+    words = [
+        f"{name.removeprefix(OWN_CODE)}{'' if name in now else ' gone'}"
+        f"{'' if name in before else ' new'}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+    return f"own code has changed ({', '.join(words)})"
 
 
 class Difference(NamedTuple):
@@ -169,20 +197,20 @@ def describe_difference(
     config: TrainConfig, recorded: Any, current: Mapping[str, str]
 ) -> Difference:
     """Describe files that :func:`same_files` tells apart: the data, the weights or the own code."""
-    before: Mapping[str, Any] = recorded if isinstance(recorded, dict) else {}
-    others = without_own_code(current)
-    if not same_files(recorded, {k: v for k, v in others.items() if k != WEIGHTS}):
+    if not same_data(recorded, {k: v for k, v in current.items() if k != WEIGHTS}):
         configured = f"data.root={config.data.root or 'null'} has {abbreviate(current)}"
         return Difference("trained on", configured, f"other data, {abbreviate(recorded)}")
-    if not same_files(recorded, others):
+    if not same_data(recorded, current):
         configured = f"model.weights={config.model.weights} has {current[WEIGHTS][:8]}…"
-        return Difference("started from", configured, f"other weights, {before[WEIGHTS]!s:.8}…")
-    configured = f"own code ({', '.join(own_modules(asdict(config)))}) has {current[OWN_CODE][:8]}…"
-    return Difference("trained with", configured, f"other code, {before[OWN_CODE]!s:.8}…")
+        return Difference("started from", configured, f"other weights, {recorded[WEIGHTS]!s:.8}…")
+    changed = _changed_code(only_own_code(recorded), only_own_code(current))
+    return Difference("trained with", changed, EARLIER)
 
 
 def abbreviate(recorded: Any) -> str:
     """Return the first digits of recorded digests, which are untrusted."""
     if not isinstance(recorded, dict) or not recorded:
         return "which it did not record"
-    return ", ".join(f"{name} {str(digest)[:8]}…" for name, digest in recorded.items())
+    own = only_own_code(recorded)
+    others = ((name, digest) for name, digest in recorded.items() if name not in own)
+    return ", ".join(f"{name} {str(digest)[:8]}…" for name, digest in others)

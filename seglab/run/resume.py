@@ -17,9 +17,8 @@ from seglab.run.identity import (
     file_digests,
     own_code_change,
     result_settings,
-    same_files,
+    same_data,
     with_class_weights,
-    without_own_code,
 )
 from seglab.run.paths import CHECKPOINTS, LAST, PREVIOUS, STATUS
 from seglab.run.provenance import version_change
@@ -107,7 +106,7 @@ def check_run(config: TrainConfig, folder: Path) -> Start:
         )
     entry, files = read_json(folder / STATUS), file_digests(config)
     data = entry.get("data")
-    if not same_files(data, without_own_code(files)):
+    if not same_data(data, files):
         _, configured, other = describe_difference(config, data, files)
         raise ConfigError(
             f"hydra.run.dir={folder}: this run is of {other}; {configured}: give another "

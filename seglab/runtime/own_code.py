@@ -7,27 +7,30 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator, Mapping
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import PathFinder
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
 from seglab.errors import RunError
 
-OWN_CODE = "own_code"
-"""The name of the digest of the user's modules among those of a run's files."""
+OWN_CODE = "own_code/"
+"""The beginning of the names of the user's modules among the digests of a run's files."""
 
 INSTALLED = {"site-packages", "dist-packages"}
 """Folders of installed packages, whose code is not the user's own."""
+
+STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 
 
 def own_modules(config: Mapping[str, Any]) -> dict[str, Path]:
     """Return the files of the user's modules that a configuration names by ``_target_``.
 
     The modules that these import are included, but for installed ones and Python's own. What is
-    imported under a name that is computed is not found, nor are files that the code reads.
+    imported by a text or after a change of ``sys.path`` is not found, nor are files that are read.
 
     Args:
         config: the resolved configuration, as plain data.
@@ -54,18 +57,25 @@ def own_modules(config: Mapping[str, Any]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def own_code_digest(modules: Mapping[str, Path]) -> dict[str, str]:
-    """Return the hex SHA-256 of :func:`own_modules`, under its name; empty where there are none.
+def own_code_digests(modules: Mapping[str, Path]) -> dict[str, str]:
+    """Return the hex SHA-256 of each file of :func:`own_modules`, as ``own_code/NAME``.
 
     Raises:
         RunError: a file cannot be read.
     """
-    if not modules:
-        return {}
-    total = sha256()
-    for name, file in modules.items():
-        total.update(f"{name}\0{sha256(_read(file)).hexdigest()}\n".encode())
-    return {OWN_CODE: total.hexdigest()}
+    return {f"{OWN_CODE}{name}": sha256(_read(file)).hexdigest() for name, file in modules.items()}
+
+
+def only_own_code(digests: Any) -> dict[str, str]:
+    """Return the entries of the user's modules among recorded digests, which are untrusted."""
+    items = digests.items() if isinstance(digests, Mapping) else ()
+    return {str(name): str(value) for name, value in items if str(name).startswith(OWN_CODE)}
+
+
+def short_code(digests: Any) -> str:
+    """Return eight hex digits of the modules among a run's digests; empty where there are none."""
+    own = sorted(only_own_code(digests).items())
+    return sha256(repr(own).encode()).hexdigest()[:8] if own else ""
 
 
 def _read(file: Path) -> bytes:
@@ -96,18 +106,25 @@ def _modules(dotted: str) -> Iterator[tuple[str, Path]]:
         name, spec = top, find_spec(top)
     except ValueError:  # __main__, or a module made by hand
         return
-    while spec is not None and not _is_installed(spec):
+    locations = [*((spec and spec.submodule_search_locations) or ())]
+    while spec is not None and not _is_installed(spec.origin, locations):
         if spec.origin is not None and Path(spec.origin).is_file():
             yield name, Path(spec.origin)
-        if not parts or spec.submodule_search_locations is None:
+        if not parts or not locations:
             return
-        name = f"{name}.{parts.pop(0)}"
-        spec = PathFinder.find_spec(name, spec.submodule_search_locations)
+        part = parts.pop(0)
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(part, locations)  # by its last part: no parent is asked for
+        if spec is not None and spec.origin is None:
+            # A namespace package asks for its imported parent, and nothing is imported here.
+            locations = [str(Path(folder, part)) for folder in locations]
+        elif spec is not None:
+            locations = [*(spec.submodule_search_locations or ())]
 
 
-def _is_installed(spec: ModuleSpec) -> bool:
-    paths = [spec.origin] if spec.origin else [*(spec.submodule_search_locations or ())]
-    return any(INSTALLED & {*Path(path).parts} for path in paths)
+def _is_installed(origin: str | None, locations: Sequence[str]) -> bool:
+    paths = [Path(path) for path in ([origin] if origin else locations)]
+    return any(INSTALLED & {*path.parts} or STANDARD_LIBRARY in path.parents for path in paths)
 
 
 def _last_parts(name: str, file: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from seglab.models.weights import load_pretrained
 from seglab.printing import print_plain
 from seglab.report import reported
 from seglab.run.folder import Run
-from seglab.run.identity import recorded_weights, weights_digest
+from seglab.run.identity import recorded_weights, result_modules, weights_digest
 from seglab.run.last_checkpoint import set_aside
 from seglab.run.required_miou import check_required_miou
 from seglab.run.resume import check_processes
@@ -24,7 +24,7 @@ from seglab.run.status import SPEED
 from seglab.runtime.disk import disk_errors
 from seglab.runtime.environment import environment
 from seglab.runtime.nodes import everywhere
-from seglab.runtime.own_code import own_code_digest, own_modules
+from seglab.runtime.own_code import own_code_digests, short_code
 from seglab.runtime.preemption import stop_on_signals
 from seglab.runtime.process import computing, seed_everything
 from seglab.schema import TrainConfig
@@ -53,8 +53,8 @@ def fit(session: Session) -> tuple[dict[str, float], list[Path]]:
             print_plain(line, console)
         seed_everything(config.seed)
         _tell_where_it_starts(session)
-        modules = own_modules(asdict(config))
-        own_code = own_code_digest(modules)
+        modules = result_modules(config)
+        own_code = own_code_digests(modules)
         facts = {"data": {**data.identity, **_first_weights(session), **own_code}}
         task = session.task
         task.check_optimizer()  # a wrong argument fails here
@@ -84,9 +84,8 @@ def fit(session: Session) -> tuple[dict[str, float], list[Path]]:
         def report(line: str) -> None:
             print_plain(f"warning: {line}", console)
 
-        logged = session.tracking.run(
-            trainer, task.net, data.records, {**weights_of_classes, **own_code}
-        )
+        resolved = {**weights_of_classes, "own_code": short_code(own_code)}
+        logged = session.tracking.run(trainer, task.net, data.records, resolved)
         with stop_on_signals(), reported(run, console), logged, full:
             run.history.rewind(resumed.position.step)
             run.write_splits(data.divided)

@@ -12,11 +12,13 @@ from typing import Any
 from seglab.config.compose import compose
 from seglab.errors import RunError, SeglabError
 from seglab.run.identity import (
+    code_digest,
+    data_digests,
     describe_difference,
-    file_digests,
     result_settings,
     same_files,
     short_digest,
+    weights_digest,
 )
 from seglab.run.paths import OVERRIDES
 from seglab.run.provenance import version_change
@@ -68,7 +70,7 @@ class Identities:
         self.digests: dict[str, dict[str, str]] = {}
 
     def of(self, config: TrainConfig) -> dict[str, str]:
-        """Return the digests of a job's data, and of the weights that it starts from.
+        """Return the digests of a job's data, of the weights that it starts from, and its own code.
 
         Raises:
             ConfigError, DataError, RunError: they cannot be used.
@@ -78,8 +80,8 @@ class Identities:
             [config.model.task, config.model.weights, read], sort_keys=True, default=vars
         )
         if key not in self.digests:
-            self.digests[key] = file_digests(config)
-        return self.digests[key]
+            self.digests[key] = {**data_digests(config), **weights_digest(config)}
+        return {**self.digests[key], **code_digest(config)}
 
 
 _LOADING = (

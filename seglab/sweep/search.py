@@ -24,9 +24,10 @@ from hydra.core.override_parser.types import (
 
 from seglab.config.compose import compose
 from seglab.config.instantiate import build
-from seglab.errors import ConfigError
+from seglab.config.overrides import is_group
+from seglab.errors import ConfigError, one_line
 from seglab.run.history import validations
-from seglab.run.identity import describe_difference, same_files, short_digest
+from seglab.run.identity import code_digest, describe_difference, same_files, short_digest
 from seglab.run.paths import METRICS, OBJECTIVES
 from seglab.run.status import FAILED, FINISHED, INTERRUPTED, NONE, PRUNED, is_diverged
 from seglab.runtime.files import write_json
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 try:
     import optuna
     from optuna.trial import TrialState
-    from sqlalchemy.exc import DatabaseError
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, DatabaseError
 except ImportError:
     raise ConfigError("search=optuna needs Optuna: pip install 'seglab[optuna]'") from None
 
@@ -62,12 +64,25 @@ def _opened(storage: str) -> optuna.storages.RDBStorage:
 
     A dashboard, or another search, that opens it at the same moment makes the same tables, and one
     of the two fails. They are there a moment later.
+
+    Raises:
+        ConfigError: it cannot be opened.
     """
+    key = f"hydra.sweeper.storage={storage}"
+    try:
+        make_url(storage)
+    except ArgumentError:
+        raise ConfigError(f"{key}: not the URL of a database, such as sqlite:///study.db") from None
     try:
         return optuna.storages.RDBStorage(storage)
     except DatabaseError:
         time.sleep(1)
+    except ImportError as error:
+        raise ConfigError(f"{key}: {one_line(error)}") from None
+    try:
         return optuna.storages.RDBStorage(storage)
+    except DatabaseError as error:
+        raise ConfigError(f"{key}: cannot be opened: {one_line(error.orig or error)}") from None
 
 
 def search(sweep: Sweep, overrides: Sequence[Override], **options: Any) -> None:
@@ -284,7 +299,7 @@ class Search:
             ConfigError: the study has other objectives.
             DataError: the data set cannot be used.
         """
-        data = self.sweep.identities.of(config)
+        data = {**self.sweep.identities.of(config), **self._code_of_choices()}
         self.backend = _opened(self.storage)
         for name in (self.sweep.folder.name, f"{self.sweep.folder.name}-{short_digest(data)}"):
             study = optuna.create_study(
@@ -306,6 +321,18 @@ class Search:
             _, here, there = describe_difference(config, recorded, data)
             self.sweep.say(f"study {name}: of {there}, and left alone; {here}")
         return self._load(name, len(study.get_trials(deepcopy=False)))
+
+    def _code_of_choices(self) -> dict[str, str]:
+        """Return the digests of the user's modules behind each part that a trial may choose."""
+        digests: dict[str, str] = {}
+        for key, values in self.space.items():
+            parts = is_group(key) or key.endswith("_target_")
+            if parts and isinstance(values, optuna.distributions.CategoricalDistribution):
+                others = [one for one in self.first if one.partition("=")[0] != key]
+                for choice in values.choices:
+                    chosen = compose("train", TrainConfig, [*others, f"{key}={choice}"])
+                    digests |= code_digest(chosen.config)
+        return digests
 
     def _load(self, name: str, number: int) -> optuna.Study:
         """Load the study with the sampler of a trial."""

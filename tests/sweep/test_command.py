@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,18 @@ def test_a_grid_without_a_right_job_names_each_error(tmp_path: Path) -> None:
         sweep(given, dry_run=True)
     assert str(error.value).startswith("data.crop_size=0: must be at least 1; data.crop_size=-1: ")
     assert str(error.value).endswith("data.crop_size=-2: must be at least 1; and 1 more")
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("foo", "storage=foo: not the URL of a database, such as sqlite:///study.db"),
+        ("sqlite:////nowhere/x.db", "storage=sqlite:////nowhere/x.db: cannot be opened: unable to"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_named(url: str, line: str) -> None:
+    pytest.importorskip("optuna")
+    from seglab.sweep.search import _opened
+
+    with pytest.raises(ConfigError, match=f"^hydra.sweeper.{re.escape(line)}"):
+        _opened(url)

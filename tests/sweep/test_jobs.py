@@ -141,7 +141,7 @@ def test_the_data_of_all_jobs_is_read_once(tmp_path: Path, monkeypatch: pytest.M
     from seglab.sweep import jobs
 
     calls = []
-    monkeypatch.setattr(jobs, "file_digests", lambda config: calls.append(config) or data())
+    monkeypatch.setattr(jobs, "data_digests", lambda config: calls.append(config) or data())
     identities = jobs.Identities()
     for again in (False, True):
         for seed in range(5):
