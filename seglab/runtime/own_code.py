@@ -5,14 +5,15 @@ A run with a net, loss or transform of the user's depends on its source as it de
 
 from __future__ import annotations
 
-import ast
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, resolve_name
+from modulefinder import ModuleFinder
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from seglab.errors import RunError
@@ -137,17 +138,21 @@ def _imports(file: Path, package: str) -> Iterator[str]:
     if file.suffix != ".py":
         return
     try:
-        tree = ast.parse(_read(file), str(file))
-    except (SyntaxError, ValueError):  # importing it says what is wrong
+        # No ast.parse: in Python 3.11 its state is shared by threads, and one that runs at the same
+        # time makes it fail (https://github.com/python/cpython/issues/106905).
+        waiting = [compile(_read(file), str(file), "exec", dont_inherit=True)]
+    except (SyntaxError, ValueError, RecursionError):  # importing it says what is wrong
         return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
+    while waiting:
+        code = waiting.pop()
+        waiting += [const for const in code.co_consts if isinstance(const, CodeType)]
+        for kind, details in ModuleFinder().scan_opcodes(code):
+            if kind == "store":
+                continue
+            *levels, names, base = details
+            if levels:
                 try:
-                    base = resolve_name("." * node.level + base, package)
+                    base = resolve_name("." * levels[0] + base, package)
                 except ImportError:  # beyond the top-level package
                     continue
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            yield from (f"{base}.{name}" for name in names) if names else (base,)

@@ -47,8 +47,9 @@ def test_the_files_are_found() -> None:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_of_every_group(option: str) -> None:
     needs = ["data.root=somewhere", "data.classes=[background,leaf]"]
-    own = option in ("data=coco", "data=folder", "data=pairs")
-    composed = compose("train", TrainConfig, [option, *(needs if own else [])])
+    own = option in ("data=coco", "data=folder", "data=pairs", "data=dataset")
+    target = ["data.dataset._target_=mine.Data"] if option == "data=dataset" else []
+    composed = compose("train", TrainConfig, [option, *(needs if own else []), *target])
     group, _, name = option.partition("=")
     of_another_target = ("schedule=multistep", "logger=tensorboard", "logger=mlflow")
     if group in ("data", "model", "schedule", "logger") and option not in of_another_target:
@@ -150,9 +151,9 @@ def test_composing_leaves_nothing_behind() -> None:
         ("data=voc2008", "data=voc2008: no such data; nearest: voc2007, voc2012"),
         (
             "data=base",
-            "data=base: no such data; available: coco, folder, pairs, synthetic, voc2007",
+            "data=base: no such data; available: coco, dataset, folder, pairs, synthetic, voc2007",
         ),
-        ("data=null", "data=null: no such data; available: coco, folder, "),
+        ("data=null", "data=null: no such data; available: coco, dataset, folder, "),
         ("data=folder", "data.root is not set: give data.root=DIR"),
         ("experiments=smok", "experiments=smok: no such experiments; nearest: smoke"),
         ("model.mean=[0,nan,0]", "model.mean=nan: must be a finite number"),

@@ -229,7 +229,7 @@ def test_classes_that_no_training_mask_shows_are_named_in_one_warning(
 ) -> None:
     write(tmp_path / "own", lambda mask: Image.fromarray(mask.astype(np.uint8)))
     arguments = [*overrides, "data.classes=[background,person,cat,dog]"]
-    answer = seglab_cli("train", *arguments, "hydra.run.dir=run")
+    answer = seglab_cli("train", *arguments, "schedule.warmup_steps=0", "hydra.run.dir=run")
     assert answer.code == 0, answer.err
     lines = [line for line in answer.out.splitlines() if line.startswith("warning")]
     assert lines == ["warning: data.train_split=train: no pixel of cat, dog"]
