@@ -150,7 +150,9 @@ def _run(arguments: Sequence[str] | None) -> int:
             end_with_starter()
         options = vars(parser(command).parse_intermixed_args(arguments[1:]))
         keep_memory()
-        if command == "train":  # others look at data and checkpoints, which could bring a module
+        # Others look at data and checkpoints, which could bring a module; the data set of one's
+        # own is named here.
+        if command == "train" or any("data.dataset._target_=" in one for one in arguments):
             add_import_path(Path.cwd())
         import_module(f"seglab.commands.{command}").main(**options)
     except SystemExit as stop:  # argparse has shown the help

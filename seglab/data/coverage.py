@@ -33,10 +33,12 @@ def check_foreground(config: DataConfig, classes: Sequence[str], train: Record) 
     if len(values) == len(classes):
         pairs = ", ".join(f"{value}: {name}" for value, name in zip(values, classes, strict=True))
         example = f"data.mask_values={{{pairs}}}"
+    remedy = "see data.mask_values" if config.mask_values else f"name their values: '{example}'"
+    if config.dataset is not None:
+        remedy = f"{VOID} is void; data.dataset has to give 1, 2, … for the other classes"
     raise DataError(
         f"data.train_split={config.train_split}: no pixel of a class other than {classes[0]}; the "
-        f"masks contain {shares}; "
-        + ("see data.mask_values" if config.mask_values else f"name their values: '{example}'")
+        f"masks contain {shares}; {remedy}"
     )
 
 

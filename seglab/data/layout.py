@@ -99,6 +99,8 @@ class SplitFiles(ABC):
     formats: tuple[str, ...] = IMAGE_FORMATS
     per_sample: tuple[str, ...] = ("images",)
     """The attributes with one entry per sample, beside ``ids``."""
+    remedy: str = "data.mask_values can say what other values mean"
+    """What an error of a label that is no class suggests."""
     stats: np.ndarray | None = None
     """``(N, 5 F)`` int64: what :func:`file_stats` returned for each sample when last read."""
     adopted: bool = False
@@ -318,7 +320,7 @@ class SplitFiles(ABC):
             raise DataError(
                 f"{self.named(self.maps(index)[0], index)}: label {wrong[0]} at row {row}, column "
                 f"{column}; with {size} classes a label is 0..{size - 1} or {VOID}; "
-                "data.mask_values can say what other values mean"
+                f"{self.remedy}"
             )
         if self.new_labels is None:
             return stored, counts
@@ -330,7 +332,7 @@ class SplitFiles(ABC):
     ) -> None:
         if pixels.shape == image.shape[:2]:
             return
-        path, image_path = self.named(source, index), self.images[index]
+        path, image_path = self.named(source, index), self.named(self.images[index], index)
         (height, width), (rows, columns) = image.shape[:2], pixels.shape
         if orientation > 4 and pixels.shape == (width, height):
             raise DataError(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Protocol
 
 import numpy as np
+from hydra.errors import HydraException
 
 from seglab.data.file_stats import StatDigests, file_stats
 from seglab.data.layout import Part, Source, SplitFiles
 from seglab.data.lists import configured_root
 from seglab.errors import ConfigError, DataError, one_line
-from seglab.runtime.own_code import own_code_digests, own_modules
+from seglab.runtime.own_code import INSTALLED, own_code_digests, own_modules
 from seglab.schema import DataConfig
 
 
@@ -68,6 +70,7 @@ class OwnFiles(SplitFiles):
     """
 
     per_sample = ()
+    remedy = "data.dataset has to give the numbers of classes"
 
     def __init__(
         self,
@@ -88,15 +91,23 @@ class OwnFiles(SplitFiles):
         root = None if config.root is None else configured_root(config)
         # Imported by name: instantiation is in a higher layer.
         build = resolve_name("seglab.config.instantiate:build")
-        self.dataset: OwnDataset = build(self.node, "data.dataset", root=root, split=split)
-        self.split, self.instances = split, instances
         self.target = str(self.node["_target_"])
+        try:
+            self.dataset: OwnDataset = build(self.node, "data.dataset", root=root, split=split)
+        except HydraException as error:
+            raise DataError(f"{self.target}: {split}: {_described(error.__cause__)}") from None
+        self.split, self.instances = split, instances
         self.folder = self.image_folder = root or Path()
         self.list_file = Path(self.target)
         ids = [*self._attribute("ids")]
         self.places = {name: place for place, name in enumerate(ids)}
-        if not ids or len(self.places) < len(ids) or not all(isinstance(one, str) for one in ids):
-            raise DataError(f"{self.target}: ids of {split} must be different texts, one at least")
+        if odd := [name for name in ids if not isinstance(name, str)]:
+            kind = type(odd[0]).__name__
+            raise DataError(f"{self.target}: ids of {split} must be texts; {odd[0]!r} is {kind}")
+        if not ids:
+            raise DataError(f"{self.target}: ids of {split} must be one at least")
+        if twice := [name for place, name in enumerate(ids) if self.places[name] != place]:
+            raise DataError(f"{self.target}: ids of {split} have {twice[0]!r} twice")
         self.ids = ids
         if part is not None:
             self.split, self.ids = part.name, part.of(partial(list, ids), self.list_file)
@@ -156,6 +167,8 @@ class OwnFiles(SplitFiles):
 
     def named(self, source: Source, index: int) -> str:
         """Return the name of a sample for errors."""
+        if isinstance(source, Path):
+            return "its image"
         return f"{self.target}, {self.ids[index]!r} of {self.split}"
 
     def _attribute(self, name: str) -> Sequence[Any]:
@@ -163,6 +176,8 @@ class OwnFiles(SplitFiles):
             value: Sequence[Any] = getattr(self.dataset, name)
         except AttributeError:
             raise ConfigError(f"data.dataset._target_={self.target}: has no {name}") from None
+        if isinstance(value, str | bytes | Path) or not isinstance(value, Iterable):
+            raise ConfigError(f"data.dataset._target_={self.target}: {name} must be a list")
         return value
 
     def _arrays(self, index: int, *, instances: bool | None = None) -> list[np.ndarray]:
@@ -177,8 +192,8 @@ class OwnFiles(SplitFiles):
             try:
                 with _READING:
                     arrays = [np.asarray(array) for array in self.dataset[place]]
-            except (OSError, ValueError) as error:
-                raise DataError(f"{self.named(b'', index)}: {one_line(error)}") from None
+            except Exception as error:  # of any kind: the code is the user's
+                raise DataError(f"{self.named(b'', index)}: {_described(error)}") from None
             _LAST.keep(key, arrays)
         arrays = _LAST.arrays
         if len(arrays) < 2 + wanted:
@@ -191,12 +206,20 @@ class OwnFiles(SplitFiles):
         right += [("instance map", None)] if len(arrays) > 2 else []
         for (kind, shape), array in zip(right, arrays, strict=False):
             if array.dtype != np.uint8 or (array.shape != shape if shape else array.ndim != 2):
-                form = f"(H, W, {channels})" if shape else "(H, W)"
+                form = f"(H, W, {channels}) uint8 (data.channels={channels})"
                 raise DataError(
                     f"{self.named(b'', index)}: {kind} is {array.shape} {array.dtype}; must be "
-                    f"{form} uint8"
+                    f"{form if shape else '(H, W) uint8'}"
                 )
         return arrays
+
+
+def _described(error: BaseException | None) -> str:
+    """Return an error of the user's code in one line, with the place where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+    own = [frame for frame in frames if not INSTALLED & {*Path(frame.filename).parts}]
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {one_line(error or '')}{place}"
 
 
 def _packed(array: np.ndarray) -> bytes:

@@ -132,8 +132,14 @@ def test_without_a_store_on_two_processes_and_divided(folder: Folder, tmp_path: 
             "class map is (24, 20, 3) uint8; must be",
         ),
         ("self.maps[index]", "self.maps[index] + 2", "label 2 at row "),
-        ("self.maps[index]", "self.maps[index][1:]", "20x23 pixels, but "),
-        ("str(index)", "'same'", "ids of train must be different texts, one at least"),
+        ("self.maps[index]", "self.maps[index][1:]", "20x23 pixels, but its image has 20x24"),
+        ("self.maps[index]", "self.maps[index] * 0 + 255", "255 is void; data.dataset has to give"),
+        ("str(index)", "'same'", "slides.Slides: ids of train have 'trainsame' twice"),
+        ("split + str(index)", "index", "ids of train must be texts; 0 is int"),
+        ("range(len(self.images))", "()", "ids of train must be one at least"),
+        ("[path]", "path", "data.dataset._target_=slides.Slides: paths must be a list"),
+        ("self.images[index]", "{}['a']", "'train0' of train: KeyError: 'a' (slides.py, line "),
+        ("path = root", "path = {}['a']", "slides.Slides: train: KeyError: 'a' (slides.py, line "),
         (", self.maps[index]", ",", "1 arrays; must be image and class map"),
         ("f'{split}.npz'", "'none.npz'", "none.npz"),
     ],
@@ -146,6 +152,14 @@ def test_what_is_no_data_set_is_one_line(folder: Folder, old: str, new: str, lin
     assert answer.code in (1, 2)
     assert line in answer.last_line
     assert "Traceback" not in answer.err
+
+
+def test_the_commands_of_data_find_the_class_in_the_current_folder(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one != str(folder.path)])
+    done = folder.run("data", "check", *GIVEN, CLASSES)
+    assert done.code == 0, done.err
 
 
 def test_classes_and_the_class_have_to_be_given(folder: Folder) -> None:
