@@ -52,6 +52,16 @@ def write_all(folder: Path) -> None:
     for split, part in (("train", made[4:]), ("val", made[:4])):
         text = "".join(f"{scene.name}\n" for scene in part)
         (folder / f"voc/ImageSets/Segmentation/{split}.txt").write_text(text)
+    (folder / "slides").mkdir()
+    for split, part in (("train", made[4:]), ("val", made[:4])):
+        height, width = np.min([scene.class_map.shape for scene in part], axis=0)
+        images = np.stack([scene.image[:height, :width] for scene in part])
+        maps = np.stack([scene.class_map[:height, :width] > 0 for scene in part])
+        np.savez(folder / f"slides/{split}.npz", images=images, maps=maps.astype(np.uint8))
+    (module,) = re.findall(
+        r'```python title="slides.py"\n(.*?)```', PAGE.read_text(), flags=re.DOTALL
+    )
+    (folder / "slides.py").write_text(module)
 
 
 def arguments(line: str, run: str) -> list[str]:
@@ -80,7 +90,8 @@ def test_every_line_of_the_page(seglab_cli: Cli, tmp_path: Path) -> None:
         metrics = tmp_path / f"runs/{number}/metrics.json"
         if metrics.exists() and "train" in line.split()[1]:
             checkpoint = f"checkpoint=runs/{number}/checkpoints/last.ckpt"
-            again = seglab_cli("evaluate", checkpoint, f"hydra.run.dir=runs/{number}-again")
+            trust = [f"trust={'data=dataset' in line}"]
+            again = seglab_cli("evaluate", checkpoint, *trust, f"hydra.run.dir=runs/{number}-again")
             assert again.code == 0, f"{line}\n{again.out}{again.err}"
             own, other = (json.loads(path.read_text()) for path in (
                 metrics, tmp_path / f"runs/{number}-again/metrics.json"))  # fmt: skip
