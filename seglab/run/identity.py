@@ -158,11 +158,11 @@ def checkpoint_code_change(
         path: of the checkpoint.
     """
     now = own_code_digests(result_modules(config, "model", "loss", "metrics", "data"))
-    both = {name: recorded[name] for name in now if name in recorded}
-    changed = {name: digest for name, digest in both.items() if digest != now[name]}
-    if not changed:
+    both = [name for name in now if name in recorded]
+    before, after = ({name: digests[name] for name in both} for digests in (recorded, now))
+    if before == after:
         return []
-    return [f"{_changed_code(both, now)}; checkpoint={path} was trained with {EARLIER}"]
+    return [f"{_changed_code(before, after)}; checkpoint={path} was trained with {EARLIER}"]
 
 
 EARLIER = "the code before that"
