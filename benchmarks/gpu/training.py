@@ -16,8 +16,8 @@ import lightning as L
 import torch
 
 from seglab.config.compose import compose
+from seglab.data.batches import Batch
 from seglab.data.classes import VOID
-from seglab.data.datamodule import Batch
 from seglab.runtime.process import computing, seed_everything
 from seglab.schema import TrainConfig
 from seglab.session.trainer import build_trainer

@@ -10,7 +10,7 @@ import lightning as L
 import numpy as np
 from PIL import Image
 
-from seglab.data.datamodule import Batch
+from seglab.data.batches import Batch
 from seglab.data.images import AHEAD, Images
 from seglab.data.instances import find_instances
 from seglab.drawing import OVERLAYS, PREDICT, PROBABILITIES

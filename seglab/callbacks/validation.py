@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import lightning as L
 
-from seglab.data.datamodule import Batch
+from seglab.data.batches import Batch
 from seglab.drawing.layout import Pixels
 from seglab.metrics.counts import miou
 from seglab.run.samples import Sample, SampleCollector, Validated, worst_of

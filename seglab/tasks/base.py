@@ -15,7 +15,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 
-from seglab.data.datamodule import Batch
+from seglab.data.batches import Batch
 from seglab.data.images import Images
 from seglab.data.instances import Detections
 from seglab.errors import ConfigError

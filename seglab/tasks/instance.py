@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
-from seglab.data.datamodule import Batch
+from seglab.data.batches import Batch
 from seglab.data.instances import Detections, find_instances
 from seglab.errors import ConfigError
 from seglab.inference.objects import tiled_objects

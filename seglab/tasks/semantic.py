@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seglab.data.batches import Batch
 from seglab.data.classes import VOID
-from seglab.data.datamodule import Batch
 from seglab.errors import ConfigError, one_line
 from seglab.inference.tiles import tiled_logits
 from seglab.inference.views import mean_logits

@@ -12,7 +12,7 @@ from PIL import Image
 from seglab.callbacks import predictions
 from seglab.callbacks.predictions import PredictionPictures, WritePredictions
 from seglab.callbacks.validation import ValidationRecord
-from seglab.data.datamodule import Batch
+from seglab.data.batches import Batch
 from seglab.data.images import AHEAD, Images
 from seglab.data.instances import Detections
 from seglab.data.sampling import spread

@@ -14,8 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seglab.data.batches import Batch
 from seglab.data.classes import VOC_CLASSES
-from seglab.data.datamodule import Batch, VOCDataModule
+from seglab.data.datamodule import VOCDataModule
 from seglab.data.layout import Pixels, SplitFiles
 from seglab.data.layouts import open_files
 from seglab.data.sampling import EpochOrder, evaluation_batches

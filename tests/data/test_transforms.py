@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seglab.data.datamodule import TrainSet, collate
+from seglab.data.batches import TrainSet, collate
 from seglab.data.transforms import (
     FILL,
     JointTransform,

@@ -207,7 +207,7 @@ def test_only_files_that_the_run_wrote_are_deleted(
 def test_an_earlier_bad_batch_goes_and_other_pictures_beside_it_stay(tmp_path: Path) -> None:
     import torch
 
-    from seglab.data.datamodule import Batch
+    from seglab.data.batches import Batch
     from seglab.run.bad_batch import save_batch
 
     image, class_map = torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4)

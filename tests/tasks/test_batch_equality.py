@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import seglab
 from seglab.api import Predictor
 from seglab.config.compose import compose
-from seglab.data.datamodule import collate
+from seglab.data.batches import collate
 from seglab.data.images import ImageBatches, Images
 from seglab.schema import TrainConfig
 from seglab.tasks.base import Task, main_output

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 import seglab
 from seglab.config.compose import compose
-from seglab.data.datamodule import Batch
+from seglab.data.batches import Batch
 from seglab.data.instances import Detections, find_instances
 from seglab.data.synthetic import SyntheticSpec, write_tree
 from seglab.data.voc import Sample

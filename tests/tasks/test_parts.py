@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from seglab.config.compose import compose
-from seglab.data.datamodule import Batch
+from seglab.data.batches import Batch
 from seglab.errors import ConfigError
 from seglab.models import PaddedCNN
 from seglab.schema import TrainConfig

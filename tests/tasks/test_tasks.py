@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from seglab.config.compose import compose
-from seglab.data.datamodule import Batch
+from seglab.data.batches import Batch
 from seglab.errors import ConfigError
 from seglab.schema import OptimizerConfig, TrainConfig
 from seglab.tasks.factories import build_optimizer, build_schedule, build_task
