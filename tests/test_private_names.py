@@ -119,7 +119,11 @@ def overridden(path: str) -> Iterator[str]:
 
 LIBRARIES = {"torch", "lightning", "torchmetrics", "hydra", "omegaconf", "optuna", "rich"}
 
-OPTIONAL = {"seglab/sweep/ray.py", "seglab/sweep/slurm.py", "seglab/sweep/search.py"}
+SEARCH = ("pruners", "ranges", "storage", "study")
+OPTIONAL = {
+    *("seglab/sweep/ray.py", "seglab/sweep/slurm.py"),
+    *(f"seglab/sweep/search/{name}.py" for name in SEARCH),
+}
 """Import an extra, and derive from none of its classes."""
 
 

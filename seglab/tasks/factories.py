@@ -22,6 +22,7 @@ from seglab.losses import Loss
 from seglab.models.backbones import mean_and_std
 from seglab.models.channels import with_channels
 from seglab.models.exported import ExportedNet, OnnxObjects
+from seglab.run.metric_names import TAKEN
 from seglab.schema import (
     AUTO,
     EvaluationConfig,
@@ -39,12 +40,6 @@ TASKS: dict[str, type[Task]] = {
     "semantic": SemanticSegmentation,
     "instance": InstanceSegmentation,
 }
-
-OWN_METRICS = {
-    *("loss", "mIoU", "mIoU_low", "mIoU_high", "pixel_accuracy", "mean_accuracy", "fw_IoU"),
-    *("mask_AP", "mask_AP50", "boundary_IoU"),
-}
-"""Names of ``val/NAME`` that are taken."""
 
 
 def build_task(
@@ -180,7 +175,7 @@ def build_metrics(config: Mapping[str, Any], classes: int) -> dict[str, Metric]:
     truth = torch.arange(16 * classes).remainder(classes).view(1, 16, classes)
     for name, node in config.items():
         key = f"metrics.{name}"
-        if name in OWN_METRICS or not str(name).isidentifier() or hasattr(nn.ModuleDict, name):
+        if name in TAKEN or not str(name).isidentifier() or hasattr(nn.ModuleDict, name):
             raise ConfigError(f"{key}: already used, or not a word; give another one")
         metric = build(node, key)
         if not isinstance(metric, Metric):

@@ -15,6 +15,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import seglab
+from seglab.config.compose import compose
+from seglab.run.metric_names import metric_names
+from seglab.run.status import SPEED
+from seglab.schema import TrainConfig
 
 SMALL = [
     "model=mask_rcnn", "model.net.channels=32", "model.net.box_head=64", "model.net.mask_layers=1",
@@ -55,6 +59,8 @@ def test_the_loss_falls_and_the_masks_beat_the_untrained_nets(trained: Path) -> 
     assert own["val/mask_AP50"] > metrics(trained / "untrained")["val/mask_AP50"]
     assert own["val/mask_AP50"] >= own["val/mask_AP"] > 0
     assert "val/loss" not in own
+    config = compose("train", TrainConfig, [*SMALL, *FEW]).config
+    assert {*own, SPEED} == {*metric_names(config)}
     assert len(list((trained / "run/predictions").glob("*.png"))) == 2
 
 

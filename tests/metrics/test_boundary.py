@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from seglab.config.compose import compose
 from seglab.metrics.boundary import BoundaryIoU, band, boundary_counts
+from seglab.run.metric_names import metric_names
+from seglab.run.status import SPEED
+from seglab.schema import TrainConfig
 
 
 def eroded(mask: np.ndarray, times: int) -> np.ndarray:
@@ -95,6 +99,7 @@ def test_it_is_logged_and_the_same_on_any_number_of_processes(
     assert {"val/boundary_IoU", "val/boundary_IoU/background"} <= {*names}
     values = [{name: one[name] for name in names} for one in read]
     assert values[0] == values[1] == values[2]
+    assert {*read[0], SPEED} == {*metric_names(compose("train", TrainConfig, own).config)}
 
     root = ["data=synthetic", *(one for one in tiny if one.startswith("data."))]
     assert seglab_cli("data", "synth", "data.root=d", *tiny[:4]).code == 0

@@ -102,6 +102,8 @@ def test_a_wrong_option_of_a_sweeper_or_launcher_is_named(
     ("given", "line"),
     [
         ("objective=3", "objective=3: must be the name of a metric"),
+        ("objective=val/miou", "objective=val/miou: no run has this metric; nearest: val/mIoU"),
+        ("objective=val/mask_AP", "objective=val/mask_AP: no run has this metric"),
         ("direction=3", "direction=3: must be maximize or minimize"),
         ("pruner=3", "pruner=3: must be a name, null, or a _target_"),
     ],
@@ -144,7 +146,7 @@ def test_a_grid_without_a_right_job_names_each_error(tmp_path: Path) -> None:
 )
 def test_a_storage_that_cannot_be_opened_is_named(url: str, line: str) -> None:
     pytest.importorskip("optuna")
-    from seglab.sweep.search import _opened
+    from seglab.sweep.search.storage import open_storage
 
     with pytest.raises(ConfigError, match=f"^hydra.sweeper.{re.escape(line)}"):
-        _opened(url)
+        open_storage(url)

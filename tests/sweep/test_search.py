@@ -20,7 +20,8 @@ from seglab.sweep.jobs import Job
 
 optuna = pytest.importorskip("optuna")
 
-from seglab.sweep.search import Search, distribution  # noqa: E402 (needs Optuna)
+from seglab.sweep.search.ranges import distribution  # noqa: E402 (needs Optuna)
+from seglab.sweep.search.study import Search  # noqa: E402
 
 OPTIONS: dict[str, Any] = {
     "direction": "maximize",

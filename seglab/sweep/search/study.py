@@ -1,33 +1,23 @@
-"""``search=optuna``: a study of n trials in total, pruned, robust to interruptions and failures.
-
-Uses Optuna's ask-and-tell interface. Hydra's Optuna sweeper dates from 2022: it pins Optuna 2.10
-and SQLAlchemy below 2, adds n_trials on every call, stops at the first failure, and loses
-interrupted trials. Its keys and range syntax are kept.
-"""
+"""One study: the source of a sweep's jobs."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    IntervalSweep,
-    Override,
-    RangeSweep,
-    Transformer,
-)
+import optuna
+from hydra.core.override_parser.types import Override
+from optuna.trial import TrialState
 
 from seglab.config.compose import compose
-from seglab.config.instantiate import build
 from seglab.config.overrides import is_group
-from seglab.errors import ConfigError, one_line
+from seglab.errors import ConfigError
 from seglab.run.history import validations
 from seglab.run.identity import code_digest, describe_difference, same_files, short_digest
+from seglab.run.metric_names import check_metrics
 from seglab.run.paths import METRICS, OBJECTIVES
 from seglab.run.status import FAILED, FINISHED, INTERRUPTED, NONE, PRUNED, is_diverged
 from seglab.runtime.files import write_json
@@ -35,59 +25,17 @@ from seglab.schema import TrainConfig
 from seglab.sweep.board import SUBMITTED, Outcome
 from seglab.sweep.engine import Sweep
 from seglab.sweep.jobs import Job
+from seglab.sweep.search.pruners import build_pruner, check_validations
+from seglab.sweep.search.ranges import distribution, lowest
+from seglab.sweep.search.storage import open_storage
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-try:
-    import optuna
-    from optuna.trial import TrialState
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, DatabaseError
-except ImportError:
-    raise ConfigError("search=optuna needs Optuna: pip install 'seglab[optuna]'") from None
+ERROR = "error"
+"""The attribute of a trial that says why it failed or diverged; ``pruned``, why it is pruned."""
 
-
-FIRST = 1 / 8
-"""The share of a run before which the named pruners leave it alone; docs/sweeps.md has the reason.
-
-Optuna's own first decision comes after a hundredth of a run, or its first validation.
-"""
-
-MIN_VALIDATIONS = 3
-"""A pruner that sees fewer numbers of a run cannot compare runs before they have ended."""
-
-
-def _opened(storage: str) -> optuna.storages.RDBStorage:
-    """Return the database of the studies; one that has no tables yet gets them.
-
-    A dashboard, or another search, that opens it at the same moment makes the same tables, and one
-    of the two fails. They are there a moment later.
-
-    Raises:
-        ConfigError: it cannot be opened.
-    """
-    key = f"hydra.sweeper.storage={storage}"
-    try:
-        make_url(storage)
-    except ArgumentError:
-        raise ConfigError(f"{key}: not the URL of a database, such as sqlite:///study.db") from None
-    try:
-        return optuna.storages.RDBStorage(storage)
-    except DatabaseError:
-        time.sleep(1)
-    except ImportError as error:
-        raise ConfigError(f"{key}: {one_line(error)}") from None
-    try:
-        return optuna.storages.RDBStorage(storage)
-    except DatabaseError as error:
-        raise ConfigError(f"{key}: cannot be opened: {one_line(error.orig or error)}") from None
-
-
-def search(sweep: Sweep, overrides: Sequence[Override], **options: Any) -> None:
-    """Complete a study; see :class:`Search`."""
-    Search(sweep, overrides, **options).run()
+_STATES = {TrialState.COMPLETE: FINISHED, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
 
 
 class Search:
@@ -131,17 +79,7 @@ class Search:
     ) -> None:
         self.directions = direction if isinstance(direction, list) else [direction]
         self.objectives = objective if isinstance(objective, list) else [objective]
-        for name in self.objectives:
-            if not isinstance(name, str):
-                raise ConfigError(f"hydra.sweeper.objective={name}: must be the name of a metric")
-        for name in self.directions:
-            if name not in ("maximize", "minimize"):
-                raise ConfigError(f"hydra.sweeper.direction={name}: must be maximize or minimize")
-        if len(self.directions) != len(self.objectives):
-            raise ConfigError(
-                f"hydra.sweeper.direction: {len(self.directions)} for {len(self.objectives)} "
-                "objectives; give one for each: direction=[maximize,minimize]"
-            )
+        check_objectives(self.objectives, self.directions)
         if pruner is not None and len(self.objectives) > 1:
             raise ConfigError(
                 f"hydra.sweeper.pruner={pruner}: Optuna prunes by one objective only; give one "
@@ -177,9 +115,10 @@ class Search:
         """Run the missing trials; interrupted trials first, with their parameters."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         config = compose("train", TrainConfig, self.first).config
+        check_metrics("hydra.sweeper.objective", self.objectives, config)
         if self.chosen is not None:
             self.pruner = build_pruner(self.chosen, config.trainer.max_epochs)
-            self._check_validations(config)
+            check_validations(config.trainer)
         if self.sweep.dry_run:
             self.sweep.say(f"would complete a study of {self.n_trials} trials in {self.storage}")
             for key, values in self.space.items():
@@ -283,15 +222,6 @@ class Search:
         """Return nothing: what has not been asked for has no parameters yet."""
         return ()
 
-    def _check_validations(self, config: TrainConfig) -> None:
-        every = config.trainer.check_val_every_n_epoch
-        if config.trainer.max_epochs // every < MIN_VALIDATIONS:
-            raise ConfigError(
-                f"trainer.check_val_every_n_epoch={every}: a pruner needs {MIN_VALIDATIONS} "
-                f"validations of a run at least, and trainer.max_epochs={config.trainer.max_epochs}"
-                f" gives {config.trainer.max_epochs // every}"
-            )
-
     def _study(self, config: TrainConfig) -> optuna.Study:
         """Return the sweep's study, or a separate one if its data differs.
 
@@ -300,7 +230,7 @@ class Search:
             DataError: the data set cannot be used.
         """
         data = {**self.sweep.identities.of(config), **self._code_of_choices()}
-        self.backend = _opened(self.storage)
+        self.backend = open_storage(self.storage)
         for name in (self.sweep.folder.name, f"{self.sweep.folder.name}-{short_digest(data)}"):
             study = optuna.create_study(
                 study_name=name,
@@ -399,82 +329,20 @@ class Search:
         return None if any(map(math.isnan, values)) else values
 
 
-ERROR = "error"
-"""The attribute of a trial that says why it failed or diverged; ``pruned``, why it is pruned."""
-
-_STATES = {TrialState.COMPLETE: FINISHED, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
-
-
-def build_pruner(pruner: str | dict[str, Any], epochs: int) -> optuna.pruners.BasePruner:
-    """Build one of Optuna's pruners from its name or node, for runs of so many epochs.
+def check_objectives(names: Sequence[Any], directions: Sequence[Any]) -> None:
+    """Check the names of the objectives, and that each has a direction.
 
     Raises:
-        ConfigError: no such pruner, or an argument that it does not take.
+        ConfigError: names the key.
     """
-    key = "hydra.sweeper.pruner"
-    if isinstance(pruner, str):
-        named = named_pruners(epochs)
-        if pruner not in named:
-            raise ConfigError(
-                f"{key}={pruner}: must be one of {', '.join(named)}, null, or a _target_"
-            )
-        return named[pruner]
-    if not isinstance(pruner, dict):
-        raise ConfigError(f"{key}={pruner}: must be a name, null, or a _target_")
-    built = build(pruner, key)
-    if not isinstance(built, optuna.pruners.BasePruner):
-        raise ConfigError(f"{key}._target_={pruner['_target_']}: not one of Optuna's pruners")
-    return built
-
-
-def named_pruners(epochs: int) -> dict[str, optuna.pruners.BasePruner]:
-    """Return Optuna's pruners for runs of so many epochs, with the first decision at FIRST.
-
-    Without the length of a run, ASHA and Hyperband wait for the first trial to end. Trials that run
-    beside it are then compared by a late validation where all others are by an early one.
-    """
-    first = max(1, math.ceil(epochs * FIRST))
-    return {
-        "asha": optuna.pruners.SuccessiveHalvingPruner(first),
-        "hyperband": optuna.pruners.HyperbandPruner(first, epochs),
-        "median": optuna.pruners.MedianPruner(n_warmup_steps=first),
-    }
-
-
-def lowest(values: BaseDistribution) -> Any:
-    """Return a value of a distribution: the first of its categories, or its lower end."""
-    if isinstance(values, optuna.distributions.CategoricalDistribution):
-        return values.choices[0]
-    return values.low  # type: ignore[attr-defined]
-
-
-def distribution(override: Override) -> BaseDistribution:
-    """Return Optuna's distribution of Hydra's range.
-
-    ``choice(a,b)`` and ``a,b`` are categories, ``range(a,b,step)`` steps up to but without b,
-    ``interval(a,b)`` all between: whole numbers if both are; ``tag(log, …)`` on a log scale.
-
-    Raises:
-        ConfigError: a range that Optuna cannot take.
-    """
-    sweep = override.value()
-    log = "log" in getattr(sweep, "tags", ())
-    try:
-        if isinstance(sweep, ChoiceSweep):
-            values = override.sweep_iterator(transformer=Transformer.encode)
-            choices: list[Any] = list(values)
-            return optuna.distributions.CategoricalDistribution(choices)
-        if isinstance(sweep, RangeSweep):
-            numbers = list(sweep.range())
-            return _between(numbers[0], numbers[-1], log, None if log else sweep.step)
-        if isinstance(sweep, IntervalSweep):
-            return _between(sweep.start, sweep.end, log, None)
-    except (ValueError, IndexError) as error:
-        raise ConfigError(f"{override.input_line}: {error}") from None
-    raise ConfigError(f"{override.input_line}: give choice(…), range(…) or interval(…)")
-
-
-def _between(low: Any, high: Any, log: bool, step: Any) -> BaseDistribution:
-    if isinstance(low, int) and isinstance(high, int) and (step is None or isinstance(step, int)):
-        return optuna.distributions.IntDistribution(low, high, log=log, step=step or 1)
-    return optuna.distributions.FloatDistribution(float(low), float(high), log=log, step=step)
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(f"hydra.sweeper.objective={name}: must be the name of a metric")
+    for name in directions:
+        if name not in ("maximize", "minimize"):
+            raise ConfigError(f"hydra.sweeper.direction={name}: must be maximize or minimize")
+    if len(directions) != len(names):
+        raise ConfigError(
+            f"hydra.sweeper.direction: {len(directions)} for {len(names)} "
+            "objectives; give one for each: direction=[maximize,minimize]"
+        )
