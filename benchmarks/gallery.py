@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import seglab
-from seglab.config.compose import override_stored
+from seglab.config.stored import override_stored
 from seglab.data.classes import VOID
 from seglab.data.voc import open_dataset
 from seglab.drawing.pictures import overlay

@@ -12,7 +12,8 @@ from rich.console import Console
 from torch import Tensor
 
 from seglab.commands.tables import show_metrics, show_paths
-from seglab.config.compose import compose, override_stored
+from seglab.config.compose import compose
+from seglab.config.stored import override_stored
 from seglab.data.files import read_image
 from seglab.data.instances import Detections
 from seglab.data.pixels import RGB, PixelFormat, to_pixels

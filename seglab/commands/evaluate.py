@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from seglab.config.compose import (
-    Composed,
-    check_root,
-    compose_own,
-    override_stored,
-    stored_classes,
-)
+from seglab.config.compose import Composed, compose_own
+from seglab.config.stored import check_root, override_stored, stored_classes
 from seglab.config.stored_classes import renamed_classes
 from seglab.printing import print_plain
 from seglab.run.status import check_folder, splits_folder

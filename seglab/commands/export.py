@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seglab.config.compose import compose_own, override_stored
+from seglab.config.compose import compose_own
 from seglab.config.overrides import parse
+from seglab.config.stored import override_stored
 from seglab.errors import ConfigError
 from seglab.printing import print_plain
 from seglab.runtime.import_path import add_import_path

@@ -9,7 +9,8 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from seglab.config.compose import compose_own, override_stored
+from seglab.config.compose import compose_own
+from seglab.config.stored import override_stored
 from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS, PREDICT, PROBABILITIES
 from seglab.errors import ConfigError, DataError, RunError
 from seglab.printing import print_plain

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,10 @@ def _duration(entry: Mapping[str, Any]) -> float:
 
 def progress_of(job: Job) -> tuple[float, str]:
     """Return the progress of a running job, 0..1, and its latest metrics, from its history."""
-    epochs = job.config.trainer.max_epochs if job.config else 1
+    epochs, path = job.config.trainer.max_epochs if job.config else 1, job.folder / HISTORY
     try:
-        with (job.folder / HISTORY).open(encoding="utf-8", newline="") as file:
-            latest: dict[str, str] = {}
-            for row in csv.DictReader(file):
-                latest |= {name: value for name, value in row.items() if value}
+        stat = path.stat()
+        latest = _latest(path, stat.st_size, stat.st_mtime_ns)
         done = (int(float(latest["epoch"])) + 1) / epochs if "val/mIoU" in latest else 0.0
         shown = [f"{name} {float(latest[name]):.3f}" for name in _SHOWN if name in latest]
     except (OSError, ValueError, TypeError, KeyError, OverflowError, csv.Error):
@@ -95,6 +94,16 @@ def progress_of(job: Job) -> tuple[float, str]:
 
 
 _SHOWN = ("train/loss", "val/mIoU")
+
+
+@lru_cache(maxsize=512)
+def _latest(path: Path, size: int, changed: int) -> dict[str, str]:
+    """Return the latest value of each column, read once per change of the file."""
+    latest: dict[str, str] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            latest |= {name: value for name, value in row.items() if value}
+    return latest
 
 
 class Board:

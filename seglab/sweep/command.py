@@ -45,7 +45,7 @@ def sweep(overrides: list[str], dry_run: bool = False) -> None:
     with nullcontext() if dry_run else _owned(folder):
         try:
             search(jobs, given)
-        except KeyboardInterrupt:
+        except BaseException:
             jobs.show()
             raise
     jobs.finish()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 
-from seglab.errors import ConfigError, RunError, SeglabError
+from seglab.errors import ConfigError, RunError, SeglabError, one_line
 from seglab.printing import print_plain
 from seglab.run.status import (
     FAILED,
@@ -131,6 +132,7 @@ class Sweep:
         self.folder, self.keys, self.console, self.dry_run = folder, keys, console, dry_run
         self.launcher = launcher
         self.outcomes: list[Outcome] = []
+        self.unwritten = False  # outcomes that sweep.csv lacks
         self.identities = Identities()
         self.refused = 0
 
@@ -185,10 +187,12 @@ class Sweep:
     def run(self, source: Source, slots: int, start: Callable[[Job], Running]) -> None:
         """Run the unfinished jobs of a source, ``slots`` at a time.
 
-        A job that fails or dies leaves the others alone.
+        A job that cannot be started, fails or dies leaves the others alone. Any error of the
+        sweep itself is raised after the running jobs were interrupted, so that they can be resumed.
 
         Raises:
-            KeyboardInterrupt: after all running jobs have been ended and marked.
+            KeyboardInterrupt: after the running jobs have ended; those still alive after GRACE
+                seconds, or at a second interrupt, are killed.
         """
         with Board(self.console, source.total) as board, signals.handlers():
             self._loop(source, slots, start, board)
@@ -200,18 +204,31 @@ class Sweep:
         same: dict[Path, list[Job]] = {}  # by folder: one run serves all of them
         watched = time.monotonic()
 
+        def end(job: Job, outcome: Outcome) -> None:
+            """Take the outcome of a started job, and of those that wait for the same folder."""
+            for other in (job, *same.pop(job.folder, ())):
+                final = replace(outcome, job=other)
+                try:
+                    final = source.end(final)
+                finally:
+                    if other is job:
+                        board.end(final)
+                    self._add(final)
+
+        def begin(job: Job) -> None:
+            board.start(job)
+            try:
+                running[job.folder] = (job, start(job))
+            except (SeglabError, OSError) as error:
+                end(job, read_outcome(job, FAILED, one_line(error)))
+
         def collect() -> None:
             for folder, (job, process) in list(running.items()):
                 how = process.poll()
-                if how is None:
-                    continue
-                del running[folder]
-                outcome = read_outcome(job, SUBMITTED) if how == SUBMITTED else outcome_of(job, how)
-                outcome = source.end(outcome)
-                board.end(outcome)
-                self._add(outcome)
-                for other in same.pop(folder, ()):
-                    self._add(source.end(replace(outcome, job=other)))
+                if how is not None:
+                    del running[folder]
+                    submitted = how == SUBMITTED
+                    end(job, read_outcome(job, SUBMITTED) if submitted else outcome_of(job, how))
 
         try:
             while True:
@@ -225,11 +242,11 @@ class Sweep:
                     elif job.state == FINISHED:
                         self._add(source.end(read_outcome(job, FINISHED)))
                     else:
-                        board.start(job)
-                        running[job.folder] = (job, start(job))
+                        begin(job)
                 if not running:
                     break
                 collect()
+                self._write()
                 if time.monotonic() - watched > WATCH:
                     for job, _ in running.values():
                         if reason := source.watch(job):
@@ -237,24 +254,33 @@ class Sweep:
                     watched = time.monotonic()
                 board.show()
                 time.sleep(INTERVAL)
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or an error of the source: what runs may save and stop
             for _, process in running.values():
                 process.interrupt()
             deadline = time.monotonic() + GRACE
             while running and time.monotonic() < deadline:
-                collect()
+                with suppress(SeglabError):  # the first one is raised
+                    collect()
                 time.sleep(INTERVAL)
             raise
         finally:
+            for job, process in running.values():
+                process.kill()
+                self._add(read_outcome(job, INTERRUPTED))
             for job in source.rest():
                 self._add(read_outcome(job, FINISHED if job.state == FINISHED else NOT_STARTED))
-            for _, process in running.values():
-                process.kill()
+            self._write()
 
     def _add(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
-        self.outcomes.sort(key=lambda one: one.job.number)
-        write_csv(self.outcomes, self.folder / TABLE)
+        self.outcomes.sort(key=lambda other: other.job.number)
+        self.unwritten = True
+
+    def _write(self) -> None:
+        """Write sweep.csv if there is a new outcome."""
+        if self.unwritten:
+            write_csv(self.outcomes, self.folder / TABLE)
+            self.unwritten = False
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -265,7 +291,7 @@ class Sweep:
         if self.outcomes:
             show_table(self.outcomes, self.console)
             self.say(f"sweep folder       {self.folder}")
-            self.say(f"table              {self.folder / 'sweep.csv'}")
+            self.say(f"table              {self.folder / TABLE}")
 
     def finish(self) -> None:
         """Show all results.
@@ -282,8 +308,8 @@ class Sweep:
         if left := sum(one.status == SUBMITTED for one in self.outcomes):
             ended.append(NOT_STARTED)
             self.say(
-                f"{left} jobs are with the cluster; the same command again, with "
-                f"sweep.name={self.folder.name}, shows and collects them"
+                f"{left} jobs submitted; rerun the same command with "
+                f"sweep.name={self.folder.name} to collect them"
             )
         lost = [one for one in self.outcomes if one.status not in ended and not one.accepted]
         if lost:

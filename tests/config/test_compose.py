@@ -11,8 +11,9 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from seglab.config.compose import compose, compose_own, override_stored
+from seglab.config.compose import compose, compose_own
 from seglab.config.overrides import home
+from seglab.config.stored import override_stored
 from seglab.data.classes import VOC_CLASSES
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataCommandConfig, EvaluateConfig, ScoreConfig, TrainConfig

@@ -72,7 +72,7 @@ def test_a_detached_sweep_is_left_shown_collected_and_never_submitted_twice(
 
     out, statuses = call("hydra.launcher.detach=true")
     assert statuses == ["submitted"] * 2
-    assert "2 jobs are with the cluster; the same command again" in out
+    assert "2 jobs submitted; rerun the same command" in out
     out, statuses = call("hydra.launcher.detach=true")
     assert statuses == ["submitted"] * 2
     out, statuses = call()

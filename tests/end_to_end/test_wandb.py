@@ -16,11 +16,13 @@ import pytest
 import wandb
 import yaml
 from helpers import wandb_reader
+from helpers.faults import SignalAt, armed
 from helpers.wandb_reader import Logged, read_run
 from helpers.wandb_server import close, serving
 from wandb.sdk.launch.sweeps import utils as sweeps
 
 from seglab.data.synthetic import SyntheticSpec, write_tree
+from seglab.run.status import read_status
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 CLASSES = ["background", "circle", "square", "triangle", "ring", "star", "cross"]
@@ -293,6 +295,21 @@ def test_a_server_that_is_of_no_use_is_soon_done_without(
     assert len(list((tmp_path / "run" / "wandb").glob("*run-*"))) == 1
     for path in (tmp_path / "run").rglob("*"):
         assert path.is_dir() or KEY.encode() not in path.read_bytes(), f"the key is in {path}"
+
+
+def test_a_run_interrupted_inside_an_epoch_is_resumed_with_its_logger(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    run = ["train", *tiny, "logger.mode=offline", "hydra.run.dir=run", "resume=true"]
+    with armed(SignalAt(0)):
+        assert seglab_cli(*run).code == 130
+    assert read_status(tmp_path / "run")["status"] == "interrupted"
+    answer = seglab_cli(*run)
+    assert answer.code == 0, answer.err
+    speeds = [
+        read_run(file).values("speed/images_per_second") for file in run_files(tmp_path / "run")
+    ]
+    assert sum(map(len, speeds)) == 2, "one for each epoch"
 
 
 @pytest.mark.parametrize("end", ["closes", "hangs", "fails", "forbids"])

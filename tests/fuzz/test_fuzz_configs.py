@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import seglab.sweep.preflight  # noqa: F401 (torch takes seconds, of which no input is to blame)
-from seglab.config.compose import compose, override_stored
+from seglab.config.compose import compose
 from seglab.config.overrides import dotted
+from seglab.config.stored import override_stored
 from seglab.config.trust import received_config
 from seglab.errors import SeglabError
 from seglab.report import build

@@ -7,8 +7,10 @@ configuration stays that of an undisturbed one.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import lightning as L
 
@@ -39,3 +41,14 @@ class StopAt(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.current_epoch == self.epoch:
             raise KeyboardInterrupt
+
+
+class SignalAt(L.Callback):
+    """Sends this process SIGINT when a step starts, which saves and stops the run after it."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
+        if trainer.global_step == self.step:
+            signal.raise_signal(signal.SIGINT)

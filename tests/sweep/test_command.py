@@ -104,6 +104,10 @@ def test_a_wrong_option_of_a_sweeper_or_launcher_is_named(
         ("objective=3", "objective=3: must be the name of a metric"),
         ("objective=val/miou", "objective=val/miou: no run has this metric; nearest: val/mIoU"),
         ("objective=val/mask_AP", "objective=val/mask_AP: no run has this metric"),
+        (
+            "objective=best/val/mIoU hydra.sweeper.pruner=asha",
+            "pruner=asha: best/val/mIoU is not a metric of each validation",
+        ),
         ("direction=3", "direction=3: must be maximize or minimize"),
         ("pruner=3", "pruner=3: must be a name, null, or a _target_"),
     ],
@@ -111,7 +115,7 @@ def test_a_wrong_option_of_a_sweeper_or_launcher_is_named(
 def test_a_wrong_objective_or_pruner_is_named(given: str, line: str, tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     with pytest.raises(ConfigError, match=f"^hydra.sweeper.{line}"):
-        sweep(["search=optuna", f"hydra.sweeper.{given}", "seed=0,1",
+        sweep(["search=optuna", *f"hydra.sweeper.{given}".split(), "seed=0,1",
                f"hydra.sweep.dir={tmp_path}"], dry_run=True)  # fmt: skip
 
 

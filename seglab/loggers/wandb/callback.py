@@ -48,8 +48,12 @@ class WandbResults(L.Callback):
         self.evaluation: Evaluation | None = None
         self.logged = False  # whether the last validation's pictures are logged
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock: Lightning starts no epoch that a run is resumed in the middle of."""
+        self.images, self.start = 0, time.perf_counter()
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
+        """Restart the clock."""
         self.images, self.start = 0, time.perf_counter()
 
     def on_train_batch_end(

@@ -85,6 +85,11 @@ class Search:
                 f"hydra.sweeper.pruner={pruner}: Optuna prunes by one objective only; give one "
                 "hydra.sweeper.objective, or pruner=null"
             )
+        if pruner is not None and not self.objectives[0].startswith("val/"):
+            raise ConfigError(
+                f"hydra.sweeper.pruner={pruner}: {self.objectives[0]} is not a metric of each "
+                "validation; give a hydra.sweeper.objective val/…, or pruner=null"
+            )
         self.sweep, self.n_trials, self.retry = sweep, n_trials, retry
         self.chosen = pruner
         self.pruner: optuna.pruners.BasePruner | None = None
