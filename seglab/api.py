@@ -46,8 +46,9 @@ class Predictor:
         self, task: Task, precision: str = "32-true", pixel_format: PixelFormat = RGB
     ) -> None:
         self.precision, self.pixel_format = precision, pixel_format
-        converted = precision_plugin(precision, "cpu").convert_module(task)
-        self.task: Task = converted.eval()  # type: ignore[assignment]
+        if not precision.endswith("-mixed"):  # whose weights are float32
+            task = precision_plugin(precision, "cpu").convert_module(task)  # type: ignore[assignment]
+        self.task: Task = task.eval()
         self.classes = task.classes
 
     @torch.inference_mode()

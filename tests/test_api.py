@@ -168,3 +168,6 @@ def test_a_loaded_model_lays_the_class_map_of_seglab_predict_over_the_image(
     assert tiled.predict(path).shape == data[0].class_map.shape
     with pytest.raises(seglab.errors.ConfigError, match=r"evaluation\.tile"):
         seglab.load(checkpoint, "evaluation.tile=3")
+    mixed = seglab.load(checkpoint, "trainer.precision=16-mixed")  # a GPU may be chosen later
+    with pytest.raises(seglab.errors.ConfigError, match=r"precision=16-mixed: not on a CPU"):
+        mixed.predict(path)

@@ -10,7 +10,7 @@ class Threads(L.Callback):
     """Restores the number of threads set by :func:`seglab.runtime.process.computing`.
 
     Lightning's launcher resets it to cores / processes unless OMP_NUM_THREADS is set:
-    ``_set_num_threads_if_needed`` in lightning/fabric/utilities/ distributed.py.
+    ``_set_num_threads_if_needed`` in lightning/fabric/utilities/distributed.py.
     """
 
     def __init__(self) -> None:

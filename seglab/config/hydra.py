@@ -91,7 +91,7 @@ def _composed_once(
 def diagnose(
     command: str, schema: type[Any], parsed: Sequence[Override], error: Exception
 ) -> ConfigError:
-    """Raise an error that names the unknown keys; otherwise Hydra's own message stays."""
+    """Return an error that names the unknown keys, or else has Hydra's own message."""
     try:
         known = sorted(dotted(_groups_only(command, parsed, hydra=True)))
     except REFUSALS as inner:

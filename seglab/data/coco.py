@@ -15,7 +15,7 @@ from seglab.data.coco_masks import paint
 from seglab.data.files import all_formats, image_size
 from seglab.data.layout import Part, Source, SplitFiles
 from seglab.data.lists import configured_root
-from seglab.data.masks import TooManyObjectsError
+from seglab.data.masks import too_many_objects
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 
@@ -103,7 +103,7 @@ class CocoFiles(SplitFiles):
         """
         _, instance_map, objects = self._paint(source)
         if objects >= VOID:
-            raise TooManyObjectsError(self._named(source), objects)
+            raise too_many_objects(self._named(source), objects)
         return instance_map.astype(np.uint8)
 
     def _paint(self, source: Source) -> tuple[np.ndarray, np.ndarray, int]:

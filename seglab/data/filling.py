@@ -21,6 +21,7 @@ from seglab.data.records import FORMAT, RecordFile
 from seglab.data.shards import Room, Shards, trim_records
 from seglab.data.store_index import INDEX, Facts, read_index
 from seglab.errors import DataError
+from seglab.runtime.cores import cores
 
 
 def store_path(folder: Path, record: Record) -> Path:
@@ -195,7 +196,7 @@ class Filling:
         def size(place: int) -> int:
             return files.decoded_bytes(stored + place)
 
-        threads = None if stop is None else max(1, (os.cpu_count() or 1) // 2)
+        threads = None if stop is None else max(1, cores() // 2)
         loading = prefetch(load, len(files) - stored, size, threads)
         text = f"storing {files.split}"
         for index, pixels in enumerate(progress(loading, len(files) - stored, text), stored):

@@ -137,7 +137,7 @@ def read_instances(path: Path, formats: tuple[str, ...] = ("PNG",)) -> np.ndarra
             ids |= (rgb[..., channel].astype(np.int32) >> 7 - place & 1) << 3 * place + channel
     objects = np.setdiff1d(ids, (0, VOID))
     if len(objects) >= VOID:
-        raise TooManyObjectsError(str(path), len(objects))
+        raise too_many_objects(str(path), len(objects))
     if len(objects) and objects[-1] > VOID:
         ids = np.where(ids == VOID, VOID, np.searchsorted(objects, ids) + (ids > 0))
     return ids.astype(np.uint8)
@@ -146,12 +146,13 @@ def read_instances(path: Path, formats: tuple[str, ...] = ("PNG",)) -> np.ndarra
 class TooManyObjectsError(DataError):
     """An image has more objects than an instance map can hold; its class map is usable."""
 
-    def __init__(self, name: str, objects: int) -> None:
-        self.objects = objects
-        most = VOID - 1
-        super().__init__(
-            f"{name}: {objects} objects; an instance map holds ids 1..{most}, so at most {most}"
-        )
+
+def too_many_objects(name: str, objects: int) -> TooManyObjectsError:
+    """Return the error for a file with so many objects."""
+    most = VOID - 1
+    return TooManyObjectsError(
+        f"{name}: {objects} objects; an instance map holds ids 1..{most}, so at most {most}"
+    )
 
 
 def stored_values(

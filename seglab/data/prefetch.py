@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice, repeat
 from typing import Any, TypeVar
+
+from seglab.runtime.cores import cores
 
 AHEAD = 32
 """How many results may wait for a slow consumer."""
@@ -38,9 +39,9 @@ def prefetch(
         function: called with each index.
         length: the number of results.
         size: returns quickly how many bytes a result will take; None: negligible.
-        threads: number of worker threads; None: one per core.
+        threads: number of worker threads; None: one per core that this process may use.
     """
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or cores()) as pool:
         sizes: Iterator[Callable[[], int]] = repeat(int)  # int() is 0
         if size is not None:  # sizes are prefetched too: slow disks
             sizes = (pool.submit(size, index).result for index in range(length))

@@ -166,9 +166,13 @@ class WandbTracking(Tracking):
                 checkpoints to link to it.
         """
         config = self.config
-        if config.logger.registry is not None and not config.logger.checkpoints:
+        registry = config.logger.registry
+        if registry is not None and not config.logger.checkpoints:
+            raise ConfigError(f"logger.registry={registry}: needs logger.checkpoints=true")
+        if registry is not None and config.checkpoints == "last":
             raise ConfigError(
-                f"logger.registry={config.logger.registry}: needs logger.checkpoints=true"
+                f"logger.registry={registry}: gets the best checkpoint, which checkpoints=last "
+                "does not keep; give checkpoints=both"
             )
         if self.first and chosen_mode(config.logger.mode) == "online":
             self.connection.result()

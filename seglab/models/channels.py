@@ -19,7 +19,7 @@ def first_convolution(net: nn.Module) -> tuple[str, nn.Conv2d] | None:
 def with_channels(net: nn.Module, channels: int) -> nn.Module:
     """Return a net whose first convolution takes ``channels`` channels, changed in place.
 
-    Its RGB weights are converted by :func:`adapted`.
+    Its RGB weights are converted by :func:`adapt_channels`.
 
     Raises:
         ValueError: the net does not begin with a convolution of RGB, or of as many channels.

@@ -15,6 +15,7 @@ from seglab.report.comparison import Comparison
 from seglab.report.settings import setting
 from seglab.report.table import between, kind, number
 from seglab.run.status import FINISHED
+from seglab.runtime.csv_cells import escape_cell
 from seglab.runtime.files import nan_to_null
 
 
@@ -90,9 +91,10 @@ def _escape(text: str) -> str:
 
 
 def spreadsheet(comparison: Comparison) -> str:
-    """Return comma-separated values."""
+    """Return comma-separated values, of which a spreadsheet runs none."""
     file = io.StringIO(newline="")
-    csv.writer(file, lineterminator="\n").writerows(rows(comparison))
+    escaped = [[escape_cell(cell) for cell in row] for row in rows(comparison)]
+    csv.writer(file, lineterminator="\n").writerows(escaped)
     return file.getvalue().rstrip("\n")
 
 

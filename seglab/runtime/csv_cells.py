@@ -39,5 +39,5 @@ def escape_cell(value: Any) -> str:
 
 
 def unescape_cell(cell: str) -> str:
-    """Undo :func:`marked`."""
+    """Undo :func:`escape_cell`."""
     return _MARKED_PART.sub(r"\1", cell.removeprefix(MARK))

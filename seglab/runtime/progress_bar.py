@@ -36,7 +36,7 @@ def progress_bar(console: Console) -> Progress:
 
 
 class CheckProgress:
-    """Shows the progress of the pass over a data set; see ``seglab.data.decode.Progress``."""
+    """Shows the progress of the pass over a data set; see ``seglab.data.prefetch.Progress``."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

@@ -159,9 +159,15 @@ def _rank(sender: Connection, work: Sequence[Any], meeting: Sequence[Any]) -> No
     except Exception as error:
         if "gloo" in str(error) or "NCCL" in str(error):
             time.sleep(1)  # another rank has died: its outcome should arrive first
-        outcome = Outcome("error", (type(error).__name__, str(error)), traceback.format_exc())
+        outcome = Outcome("error", (error_name(error), str(error)), traceback.format_exc())
     sender.send(outcome)
     sys.exit(0 if outcome.kind == "result" else 1)
+
+
+def error_name(error: Exception) -> str:
+    """Return the name of an error's class, or of the class of ``seglab.errors`` that it is."""
+    bases = [base for base in type(error).__mro__ if base.__module__ == errors.__name__]
+    return (*bases, type(error))[0].__name__
 
 
 def _meet(count: int, store: str, accelerator: str) -> None:

@@ -16,6 +16,7 @@ from helpers.exports import CLASSES, Scene, scenes
 from seglab.config.compose import compose
 from seglab.data.digests import digest_file
 from seglab.data.files import read_image
+from seglab.data.masks import too_many_objects
 from seglab.data.suffixes import matching_suffixes
 from seglab.data.text_files import read_lines
 from seglab.data.voc import Samples, open_dataset
@@ -293,6 +294,10 @@ def test_more_than_254_objects_are_an_error_for_instances_alone(tmp_path: Path) 
     assert "train.json: a.png: 255 objects" in refused(tmp_path / "data", "data=coco")
     sample = opened(tmp_path / "data", "data=coco", instances=False)[0]
     assert int(sample.class_map.sum()) == 255
+    error = too_many_objects(
+        "train.json: a.png", 255
+    )  # torch and seglab raise it again by its text
+    assert str(type(error)(str(error))) == str(error)
 
 
 @pytest.mark.parametrize(

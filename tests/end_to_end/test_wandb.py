@@ -582,6 +582,15 @@ def test_a_loss_that_is_not_finite_is_an_alert(
     assert alert.title.endswith(": the loss is not finite")
 
 
+def test_a_last_checkpoint_alone_is_not_called_the_best(
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    kept = ["logger.mode=offline", "logger.checkpoints=true", "checkpoints=last"]
+    assert seglab_cli("train", *tiny, *kept, "hydra.run.dir=run").code == 0
+    logged = the_run(tmp_path / "run").artifacts
+    assert [[*one.aliases] for one in logged if one.type == "model"] == [["last"]]
+
+
 def test_the_best_checkpoint_is_linked_to_a_registry(
     seglab_cli: Callable[..., Any], tiny: list[str], online: Callable[[str], None]
 ) -> None:
@@ -590,6 +599,9 @@ def test_the_best_checkpoint_is_linked_to_a_registry(
     assert answer.code == 2
     assert "needs logger.checkpoints=true" in answer.last_line
     wanted.append("logger.checkpoints=true")
+    answer = seglab_cli("train", *tiny, *wanted, "checkpoints=last")
+    assert answer.code == 2
+    assert "which checkpoints=last does not keep" in answer.last_line
     answer = seglab_cli("train", *tiny, *wanted, "logger.mode=offline")
     assert answer.code == 0, answer.err
     assert "W&B: not linked to wandb-registry-model/fcn8s" in answer.out

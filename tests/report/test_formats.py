@@ -76,6 +76,14 @@ def test_csv_and_json_are_read_back(seglab_cli: Callable[..., Any], sweep: Path)
     assert [run["error"] for run in runs if run["status"] == "failed"] == ["out of luck"]
 
 
+def test_csv_runs_no_name_as_a_formula(seglab_cli: Callable[..., Any], tmp_path: Path) -> None:
+    make_run(tmp_path / "runs" / "=1+1")
+    make_run(tmp_path / "runs" / "other", skill=0.5)
+    names = [row["run"] for row in csv.DictReader(
+        io.StringIO(printed(seglab_cli, tmp_path / "runs", "csv")))]  # fmt: skip
+    assert sorted(names) == ["'=1+1", "other"]
+
+
 def test_runs_in_python_are_the_records(sweep: Path) -> None:
     runs = seglab.runs(str(sweep))
     assert [run.state for run in runs].count("finished") == 4

@@ -26,6 +26,8 @@ def upload_checkpoints(
 ) -> Artifact:
     """Log ``last.ckpt`` and ``best.ckpt`` as versions of one artifact; return that of the best.
 
+    Where only the last one was kept, it is not called the best.
+
     Args:
         run: the W&B run that wrote them.
         name: of the artifact; letters, digits, ``-``, ``_`` and ``.``.
@@ -35,14 +37,17 @@ def upload_checkpoints(
     import wandb
 
     paths = folder / BEST, folder / LAST
-    same = not paths[0].is_file() or filecmp.cmp(*paths, shallow=False)
-    versions = [(paths[0], "best", best), (paths[1], "last", last)]
+    versions = [(paths[0], ["best"], best), (paths[1], ["last"], last)]
+    if not paths[0].is_file():
+        versions = versions[1:]
+    elif filecmp.cmp(*paths, shallow=False):
+        versions = [(paths[1], ["best", "last"], last)]
     logged = []
-    for path, alias, metadata in versions[same:]:
+    for path, aliases, metadata in versions:
         artifact = wandb.Artifact(name, type="model", metadata=dict(metadata))
         # The file stays in the run folder; a copy would only waste space.
         artifact.add_file(str(path), name="model.ckpt", policy="immutable")
-        logged.append(run.log_artifact(artifact, aliases=["best", "last"] if same else [alias]))
+        logged.append(run.log_artifact(artifact, aliases=aliases))
     return logged[0]
 
 
