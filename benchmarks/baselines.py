@@ -16,7 +16,7 @@ import torch
 
 from seglab.config.compose import compose
 from seglab.data.classes import VOID
-from seglab.data.voc import Sample, VOCSegmentation, open_dataset
+from seglab.data.dataset import Sample, VOCSegmentation, open_dataset
 from seglab.metrics.confusion import SegmentationMetrics
 from seglab.schema import TrainConfig
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 import seglab
 from seglab.config.stored import override_stored
 from seglab.data.classes import VOID
-from seglab.data.voc import open_dataset
+from seglab.data.dataset import open_dataset
 from seglab.drawing.pictures import overlay
 from seglab.run.checkpoints import read_checkpoint, stored_config
 from seglab.run.evaluation import read_evaluation

@@ -35,7 +35,7 @@ from benchmarks.measure import data_overrides, in_turn, prepare, show
 from benchmarks.peer_loops import Peer
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.voc import open_dataset
+from seglab.data.dataset import open_dataset
 from seglab.schema import TrainConfig
 from seglab.tasks.factories import build_task
 

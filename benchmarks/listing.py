@@ -63,10 +63,10 @@ def settings(root: Path, divided: bool) -> Any:
 
 def remember(root: Path) -> None:
     """Write the record of the whole list, with made-up classes of each image."""
-    from seglab.data.digests import Tally
-    from seglab.data.layout import Part
-    from seglab.data.layouts import LAYOUTS
-    from seglab.data.records import RecordFile, usable_folder
+    from seglab.data.layouts.base import Part
+    from seglab.data.layouts.opening import LAYOUTS
+    from seglab.data.store.digests import Tally
+    from seglab.data.store.records import RecordFile, usable_folder
 
     config = settings(root, divided=True)
     files = LAYOUTS["folder"](config, "all", part=Part("all"))
@@ -80,8 +80,8 @@ def remember(root: Path) -> None:
 
 def measure(root: Path, divided: bool, send: Any) -> None:
     """Open both splits and their keys in this process, and send what it took."""
-    from seglab.data.layouts import open_files
-    from seglab.data.records import RecordFile
+    from seglab.data.layouts.opening import open_files
+    from seglab.data.store.records import RecordFile
 
     config = settings(root, divided)
     before = time.process_time()

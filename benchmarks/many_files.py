@@ -78,10 +78,10 @@ def nothing(root: Path, send: Any) -> None:
 
 def look(root: Path, send: Any) -> None:
     """Open both lists, and compute their keys, their digests and the order of an epoch."""
-    from seglab.data.digests import hash_files
-    from seglab.data.layouts import open_files
-    from seglab.data.records import RecordFile
+    from seglab.data.layouts.opening import open_files
     from seglab.data.sampling import EpochOrder
+    from seglab.data.store.digests import hash_files
+    from seglab.data.store.records import RecordFile
 
     config = listing.settings(root, divided=False)
     times = dict.fromkeys(("opening", "key of the stats", "digest of the bytes"), 0.0)
@@ -104,8 +104,8 @@ def look(root: Path, send: Any) -> None:
 
 def divide(root: Path, send: Any) -> None:
     """Open both parts of a divided list, and compute their keys."""
-    from seglab.data.layouts import open_files
-    from seglab.data.records import RecordFile
+    from seglab.data.layouts.opening import open_files
+    from seglab.data.store.records import RecordFile
 
     config = listing.settings(root, divided=True)
     start = time.perf_counter()

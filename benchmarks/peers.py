@@ -26,7 +26,7 @@ from rich.console import Console
 from benchmarks.measure import OUTPUT, data_overrides, keep
 from benchmarks.peer_loops import LOOPS, Clock, Job
 from seglab.config.compose import compose
-from seglab.data.voc import VOCSegmentation, open_dataset
+from seglab.data.dataset import VOCSegmentation, open_dataset
 from seglab.schema import TrainConfig
 
 SEGLAB = "seglab train"

@@ -28,7 +28,7 @@ from benchmarks import many_files
 from benchmarks.measure import data_overrides, keep, prepare
 from seglab.config.compose import compose
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.voc import open_dataset
+from seglab.data.dataset import open_dataset
 from seglab.schema import TrainConfig
 
 PLAN = ((1, 21), (2, 21), (4, 21), (1, 60), (1, 150))

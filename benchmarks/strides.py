@@ -20,7 +20,7 @@ import seglab
 from benchmarks.gallery import WIDTH, sheet
 from seglab.commands import evaluate
 from seglab.config.stored import override_stored
-from seglab.data.voc import open_dataset
+from seglab.data.dataset import open_dataset
 from seglab.drawing.pictures import colourise
 from seglab.run.checkpoints import read_checkpoint, stored_config
 

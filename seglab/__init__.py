@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seglab.api import Predictor, fit, load
-    from seglab.data.voc import Sample, VOCSegmentation
+    from seglab.data.dataset import Sample, VOCSegmentation
     from seglab.report.listing import runs
 
 __all__ = ["Predictor", "Sample", "VOCSegmentation", "fit", "load", "runs"]
 
 _HOMES = {
     "Predictor": "seglab.api",
-    "Sample": "seglab.data.voc",
-    "VOCSegmentation": "seglab.data.voc",
+    "Sample": "seglab.data.dataset",
+    "VOCSegmentation": "seglab.data.dataset",
     "fit": "seglab.api",
     "load": "seglab.api",
     "runs": "seglab.report.listing",

@@ -140,7 +140,7 @@ class Mark(Enum):
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """Where decoded pixels are kept between runs; see ``seglab.data.store``."""
+    """Where decoded pixels are kept between runs; see ``seglab.data.store.cached``."""
 
     enabled: bool
     dir: str | None

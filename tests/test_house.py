@@ -108,7 +108,7 @@ def test_few_modules_are_outside_a_room() -> None:
 
 RUN_PATHS, SWEEP_PATHS = "seglab/run/paths.py", "seglab/sweep/jobs.py"
 
-OTHER_LOCKS = {"seglab/data/decode.py", "seglab/data/synthetic.py", SWEEP_PATHS}
+OTHER_LOCKS = {"seglab/data/store/decode.py", "seglab/data/synthetic.py", SWEEP_PATHS}
 """Lock files of their own, whose names end like that of a run."""
 
 

@@ -32,7 +32,7 @@ from benchmarks.gpu.table import table
 from benchmarks.gpu.training import composed
 from benchmarks.measure import OUTPUT, data_overrides, keep
 from benchmarks.scale import make
-from seglab.data.voc import open_dataset
+from seglab.data.dataset import open_dataset
 from seglab.schema import TrainConfig
 
 GIVEN = {"minutes": "15", "steps": "60", "rounds": "3", "lines": ",".join(LINES), "device": "gpu"}

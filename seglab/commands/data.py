@@ -51,11 +51,11 @@ def synth(config: DataCommandConfig, console: Console) -> None:
 
 def show(config: DataCommandConfig, console: Console) -> None:
     """Draw sample ``index`` of ``split``: image and boxes, class map, instances, legend."""
-    from seglab.data.layouts import check_lists
+    from seglab.data.layouts.opening import check_lists
 
     split = config.data.split_name(config.split)
     check_lists(config.data, split)
-    from seglab.data.voc import open_dataset
+    from seglab.data.dataset import open_dataset
 
     dataset = open_dataset(config.data, split)
     if config.index >= len(dataset):
@@ -81,7 +81,7 @@ def show(config: DataCommandConfig, console: Console) -> None:
 def check(config: DataCommandConfig, console: Console) -> None:
     """Read every sample of both splits, masks, instances and annotations, and list each problem."""
     from seglab.data.check import DataCheck
-    from seglab.data.layouts import check_lists
+    from seglab.data.layouts.opening import check_lists
     from seglab.runtime.progress_bar import CheckProgress
 
     progress: Progress | None = None

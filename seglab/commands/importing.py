@@ -12,8 +12,8 @@ from rich.console import Console
 from seglab.config.compose import compose
 from seglab.config.overrides import option_names, parse
 from seglab.data.importing import check_output, open_splits, option_name, write_folder
-from seglab.data.layouts import open_whole
-from seglab.data.recognise import recognise
+from seglab.data.layouts.opening import open_whole
+from seglab.data.layouts.recognise import recognise
 from seglab.errors import ConfigError
 from seglab.printing import print_plain
 from seglab.runtime.progress_bar import CheckProgress

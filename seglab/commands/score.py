@@ -22,7 +22,7 @@ SHOWN = 6
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seglab.data.voc import Sample
+    from seglab.data.dataset import Sample
 
 
 def main(overrides: list[str]) -> dict[str, float]:
@@ -41,7 +41,7 @@ def main(overrides: list[str]) -> dict[str, float]:
     predictions = Path(config.predictions)
     if not predictions.is_dir():
         raise ConfigError(f"predictions={predictions}: no such folder")
-    from seglab.data.layouts import check_lists  # numpy: not needed for a wrong key
+    from seglab.data.layouts.opening import check_lists  # numpy: not needed for a wrong key
 
     split = config.data.split_name(config.split)
     check_lists(config.data, split)
@@ -50,9 +50,9 @@ def main(overrides: list[str]) -> dict[str, float]:
     import torch
 
     from seglab.commands.tables import show_metrics, show_paths
+    from seglab.data.dataset import open_dataset
     from seglab.data.identity import data_identity
     from seglab.data.sampling import spread
-    from seglab.data.voc import open_dataset
     from seglab.metrics.boundary import BoundaryIoU
     from seglab.metrics.confusion import SegmentationMetrics
     from seglab.metrics.counts import miou, unreliable

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from seglab.data.layouts import check_lists, open_files
+from seglab.data.layouts.opening import check_lists, open_files
 from seglab.data.stats import SplitStats, equal_images, read_stats
 from seglab.errors import ConfigError, DataError
 from seglab.printing import plain, print_plain

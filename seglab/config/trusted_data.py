@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seglab.config.overrides import parse
-from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
+from seglab.data.layouts.lists import SYNTHETIC_LISTS, built_in_root
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seglab.data.store import Cached
+from seglab.data.dataset import Sample, Samples
+from seglab.data.store.cached import Cached
 from seglab.data.transforms import Augmentation, generator, place
-from seglab.data.voc import Sample, Samples
 
 
 class Batch(NamedTuple):

@@ -10,12 +10,12 @@ import numpy as np
 
 from seglab.data.classes import VOID
 from seglab.data.coverage import absent_classes, check_foreground, equal_images
-from seglab.data.digests import Record, Tally, digest_files, hash_files
-from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.layouts import check_overlap, open_files, open_whole
+from seglab.data.layouts.base import Pixels, SplitFiles
+from seglab.data.layouts.opening import check_overlap, open_files, open_whole
 from seglab.data.masks import TooManyObjectsError
 from seglab.data.prefetch import Progress, no_progress, prefetch
-from seglab.data.records import RecordFile, usable_folder
+from seglab.data.store.digests import Record, Tally, digest_files, hash_files
+from seglab.data.store.records import RecordFile, usable_folder
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 

@@ -17,7 +17,7 @@ from seglab.data.classes import (
     parse_value,
     read_labelmap,
 )
-from seglab.data.coco_listing import coco_classes
+from seglab.data.layouts.coco_listing import coco_classes
 from seglab.data.text_files import read_lines
 from seglab.errors import ConfigError, DataError
 

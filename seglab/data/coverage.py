@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import islice
 
 from seglab.data.classes import VOID
-from seglab.data.digests import Record
-from seglab.data.lists import comparable
+from seglab.data.layouts.lists import comparable
+from seglab.data.store.digests import Record
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 

@@ -10,19 +10,19 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from seglab.data.background import BackgroundFilling
 from seglab.data.batches import Batch, EvalSet, Item, TrainSet, collate
 from seglab.data.coverage import absent_classes, check_foreground, equal_images
-from seglab.data.decode import checked
-from seglab.data.digests import Record
-from seglab.data.layouts import PARTS, check_training_lists
+from seglab.data.dataset import Samples, open_dataset
+from seglab.data.layouts.opening import PARTS, check_training_lists
 from seglab.data.prefetch import Progress, no_progress
-from seglab.data.records import usable_folder
 from seglab.data.sampling import EpochOrder, evaluation_batches
-from seglab.data.shards import free_bytes
-from seglab.data.store import Cached
+from seglab.data.store.background import BackgroundFilling
+from seglab.data.store.cached import Cached
+from seglab.data.store.decode import checked
+from seglab.data.store.digests import Record
+from seglab.data.store.records import usable_folder
+from seglab.data.store.shards import free_bytes
 from seglab.data.transforms import Augmentation, JointTransform
-from seglab.data.voc import Samples, open_dataset
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig
 
@@ -117,7 +117,7 @@ class VOCDataModule(L.LightningDataModule):
         return {name: data for name, data in self.splits.items() if isinstance(data, Cached)}
 
     def record(self, name: str) -> Record:
-        """Return the record of a split, checking it on first use; see ``seglab.data.records``.
+        """Return the record of a split, checking it on first use: ``seglab.data.store.records``.
 
         Raises:
             ConfigError, DataError: as :meth:`split`.

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.error import HTTPError
 
-from seglab.data.folders import check_made
 from seglab.errors import ConfigError, DataError, RunError
 from seglab.runtime.links import refuse_links
+from seglab.runtime.private_folders import check_made
 
 YEARS = range(2007, 2013)
 """The years of PASCAL VOC that have segmentations."""

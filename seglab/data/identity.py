@@ -1,9 +1,9 @@
-"""The identity of configured data: see :mod:`seglab.data.records`. Imports no torch."""
+"""The identity of configured data: see :mod:`seglab.data.store.records`. Imports no torch."""
 
 from __future__ import annotations
 
-from seglab.data.layouts import open_files
-from seglab.data.records import identity_of, usable_folder
+from seglab.data.layouts.opening import open_files
+from seglab.data.store.records import identity_of, usable_folder
 from seglab.schema import DataConfig
 
 

@@ -13,14 +13,14 @@ import yaml
 from PIL import Image
 
 from seglab.data.classes import CLASS_NAMES, flat_palette
-from seglab.data.decode import decode
-from seglab.data.digests import Tally
 from seglab.data.files import image_size
-from seglab.data.folder import IMAGE_SUFFIXES, LISTS
-from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.layouts import open_files
+from seglab.data.layouts.base import Pixels, SplitFiles
+from seglab.data.layouts.opening import open_files
+from seglab.data.layouts.voc import IMAGE_SUFFIXES, LISTS
 from seglab.data.pixels import RGB, PixelFormat
 from seglab.data.prefetch import Progress, no_progress
+from seglab.data.store.decode import decode
+from seglab.data.store.digests import Tally
 from seglab.data.text_files import list_text
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig

@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 
 from seglab.data.classes import VOID
-from seglab.data.digests import digest_files
-from seglab.data.layout import SplitFiles
+from seglab.data.layouts.base import SplitFiles
 from seglab.data.prefetch import Progress, no_progress, prefetch
+from seglab.data.store.digests import digest_files
 from seglab.data.weights import class_weights
 from seglab.errors import DataError
 

@@ -16,9 +16,9 @@ from filelock import FileLock
 from PIL import Image
 
 from seglab.data.classes import SYNTHETIC_CLASSES, VOID, flat_palette
-from seglab.data.folders import cache_folder, check_made, make_private
 from seglab.data.shapes import Bytes, draw, void_radius
 from seglab.errors import DataError
+from seglab.runtime.private_folders import cache_folder, check_made, make_private
 
 FORMAT_VERSION = 7
 """Raise it with every change that changes a byte, or old caches would pass for new ones."""

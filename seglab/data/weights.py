@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
-from seglab.data.digests import Record
+from seglab.data.store.digests import Record
 from seglab.schema import AUTO, LossConfig, TrainConfig, check_values
 
 

@@ -19,7 +19,7 @@ from seglab.drawing.layout import INK, PALETTE, PAPER, Pixels, Tag, draw_tags, f
 from seglab.runtime.files import atomic
 
 if TYPE_CHECKING:
-    from seglab.data.voc import Sample
+    from seglab.data.dataset import Sample
 
 STRIP = 256
 """Rows that are drawn at once."""

@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import nn
 
 from seglab.config.instantiate import build
-from seglab.data.digests import Record
+from seglab.data.store.digests import Record
 from seglab.errors import ConfigError
 from seglab.loggers.wandb.artifacts import upload_checkpoints
 from seglab.loggers.wandb.callback import WandbResults

@@ -9,8 +9,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-from seglab.data.folders import cache_folder, check_made, make_private
 from seglab.runtime.files import atomic
+from seglab.runtime.private_folders import cache_folder, check_made, make_private
 
 EXPORTS = "window.vegaEmbed = vegaEmbed;"
 

@@ -51,9 +51,9 @@ def with_class_weights(config: TrainConfig) -> TrainConfig:
     Raises:
         ConfigError, DataError: the training split cannot be used.
     """
-    from seglab.data.decode import checked
-    from seglab.data.layouts import open_files
-    from seglab.data.records import usable_folder
+    from seglab.data.layouts.opening import open_files
+    from seglab.data.store.decode import checked
+    from seglab.data.store.records import usable_folder
     from seglab.data.weights import balance, is_auto
 
     if not is_auto(config):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from seglab.callbacks.failures import Failures
 from seglab.callbacks.progress import Progress
-from seglab.data.digests import Record
+from seglab.data.store.digests import Record
 from seglab.errors import ConfigError
 from seglab.metrics.counts import unreliable
 from seglab.printing import print_plain

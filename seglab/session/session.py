@@ -18,8 +18,8 @@ from seglab.callbacks.interrupts import SaveAndStop
 from seglab.callbacks.predictions import PredictionPictures
 from seglab.callbacks.validation import ValidationRecord, Viewer
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.digests import Record
 from seglab.data.sampling import spread
+from seglab.data.store.digests import Record
 from seglab.data.weights import balance, is_auto
 from seglab.loggers.track import Tracking, track
 from seglab.printing import print_plain

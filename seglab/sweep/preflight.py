@@ -10,8 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from seglab.data.datamodule import check_batch_size
-from seglab.data.layouts import open_files
-from seglab.data.lists import SYNTHETIC_LISTS, built_in_root
+from seglab.data.layouts.lists import SYNTHETIC_LISTS, built_in_root
+from seglab.data.layouts.opening import open_files
 from seglab.data.weights import is_auto
 from seglab.errors import ConfigError, SeglabError
 from seglab.models.weights import check_weights

@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seglab.data.folders import check_private, make_private
 from seglab.errors import ConfigError, RunError, one_line
 from seglab.run.paths import LOG
 from seglab.run.status import INTERRUPTED
 from seglab.run.untrusted import read_json
 from seglab.runtime.files import write_json
+from seglab.runtime.private_folders import check_private, make_private
 from seglab.runtime.rank import rank
 from seglab.runtime.worker import write_to
 from seglab.schema import TrainConfig

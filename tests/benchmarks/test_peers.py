@@ -10,7 +10,7 @@ import torch
 from benchmarks.peer_loops import LOOPS, Clock, Job
 from benchmarks.peers import HEAD, SEGLAB, table
 from seglab.config.compose import compose
-from seglab.data.voc import VOCSegmentation, open_dataset
+from seglab.data.dataset import VOCSegmentation, open_dataset
 from seglab.metrics.confusion import SegmentationMetrics, class_map
 from seglab.models import PaddedCNN
 from seglab.models.backbones import IMAGENET_MEAN, IMAGENET_STD

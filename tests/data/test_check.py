@@ -11,8 +11,8 @@ import pytest
 
 from seglab.data.check import problems
 from seglab.data.coverage import equal_images
-from seglab.data.digests import Record
-from seglab.data.voc import VOCSegmentation
+from seglab.data.dataset import VOCSegmentation
+from seglab.data.store.digests import Record
 
 if TYPE_CHECKING:
     from tests.data.conftest import Tree

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from seglab.data.batches import Batch
 from seglab.data.classes import VOC_CLASSES
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.layouts import open_files
+from seglab.data.dataset import VOCSegmentation, open_dataset
+from seglab.data.layouts.base import Pixels, SplitFiles
+from seglab.data.layouts.opening import open_files
 from seglab.data.sampling import EpochOrder, evaluation_batches
-from seglab.data.store import Cached
-from seglab.data.voc import VOCSegmentation, open_dataset
+from seglab.data.store.cached import Cached
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig, SynthConfig
 

@@ -17,8 +17,8 @@ from PIL import Image
 from seglab.config.compose import compose
 from seglab.data.division import divide
 from seglab.data.identity import data_identity
-from seglab.data.layout import SplitFiles
-from seglab.data.layouts import open_files
+from seglab.data.layouts.base import SplitFiles
+from seglab.data.layouts.opening import open_files
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig, TrainConfig
 

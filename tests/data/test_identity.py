@@ -18,8 +18,8 @@ import pytest
 
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.identity import data_identity
-from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.layouts import open_files
+from seglab.data.layouts.base import Pixels, SplitFiles
+from seglab.data.layouts.opening import open_files
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
@@ -172,7 +172,7 @@ def test_a_moved_data_set_is_not_read_again(
     first = identity(config)
     tree.root.rename(tmp_path / "moved")
     forbid_decoding(monkeypatch)
-    monkeypatch.setattr("seglab.data.records.hash_files", None)
+    monkeypatch.setattr("seglab.data.store.records.hash_files", None)
     assert identity(replace(config, root=str(tmp_path / "moved"))) == first
 
 
@@ -189,7 +189,7 @@ def test_an_identity_asked_for_is_remembered_but_no_check(
 ) -> None:
     hashed = data_identity(config, "train", instances=False)
     with monkeypatch.context() as patch:
-        patch.setattr("seglab.data.records.hash_files", None)
+        patch.setattr("seglab.data.store.records.hash_files", None)
         assert data_identity(config, "train", instances=False) == hashed
     tree.image("a").write_bytes(b"no picture")
     data_identity(config, "train", instances=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seglab.data import paths
-from seglab.data.folder import FolderFiles
+from seglab.data.layouts.voc import FolderFiles
 from seglab.data.paths import MANY
 from seglab.errors import DataError
 

@@ -18,7 +18,7 @@ from seglab.data import prefetch as prefetching
 from seglab.data import shards
 from seglab.data.check import DataCheck
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.layouts.base import Pixels, SplitFiles
 from seglab.data.prefetch import prefetch
 from seglab.schema import DataConfig
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from seglab.data.batches import TrainSet, collate
+from seglab.data.dataset import Sample
 from seglab.data.transforms import (
     FILL,
     JointTransform,
@@ -23,7 +24,6 @@ from seglab.data.transforms import (
     photometric,
     scale_and_crop,
 )
-from seglab.data.voc import Sample
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])
 

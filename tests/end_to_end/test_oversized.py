@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seglab.data.lists import read_ids
+from seglab.data.layouts.lists import read_ids
 
 DATA = ["data=folder", "data.root=own"]
 

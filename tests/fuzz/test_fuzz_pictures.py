@@ -20,9 +20,9 @@ from PIL import Image
 
 from seglab.data.check import problems
 from seglab.data.classes import VOC_CLASSES, flat_palette
+from seglab.data.dataset import VOCSegmentation
 from seglab.data.files import image_size, read_image
 from seglab.data.instances import find_instances
-from seglab.data.voc import VOCSegmentation
 from seglab.errors import DataError
 
 SIZE = (7, 11)

@@ -15,10 +15,10 @@ from helpers.fuzzing import check_line, fuzzed, trying
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seglab.data.records import RecordFile
-from seglab.data.store import Cached
+from seglab.data.dataset import VOCSegmentation
+from seglab.data.store.cached import Cached
+from seglab.data.store.records import RecordFile
 from seglab.data.synthetic import SyntheticSpec, write_tree
-from seglab.data.voc import VOCSegmentation
 from seglab.errors import DataError
 
 KINDS = ["whole", "damaged", "link", "dangling", "writable", "folder", "gone", "odd"]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from seglab.data.classes import read_labelmap
+from seglab.data.dataset import VOCSegmentation
 from seglab.data.files import read_boxes
-from seglab.data.voc import VOCSegmentation
 from seglab.errors import ConfigError, DataError
 
 NUMBERS = [

@@ -28,8 +28,8 @@ def own_runs(folder: Path, rounds: int, resume: bool, work: float, meet: Any, sa
 
 def open_store(root: Path, store: Path, kill_at: int | None, meet: Any, said: Any) -> None:
     """Make or open the store of a data set; killed after so many of its samples."""
-    from seglab.data.store import Cached
-    from seglab.data.voc import VOCSegmentation
+    from seglab.data.dataset import VOCSegmentation
+    from seglab.data.store.cached import Cached
 
     made = False
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 import seglab
 from seglab.config.compose import compose
 from seglab.data.batches import Batch
+from seglab.data.dataset import Sample
 from seglab.data.instances import Detections, find_instances
 from seglab.data.synthetic import SyntheticSpec, write_tree
-from seglab.data.voc import Sample
 from seglab.errors import ConfigError
 from seglab.schema import TrainConfig
 from seglab.tasks.factories import build_task

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seglab.data.folders import cache_folder
 from seglab.errors import ConfigError, RunError, one_line
 from seglab.loggers.wandb.connection import KEY_HINT, missing_key
 from seglab.run.paths import BEST, LAST
+from seglab.runtime.private_folders import cache_folder
 
 if TYPE_CHECKING:
     from wandb.sdk.artifacts.artifact import Artifact

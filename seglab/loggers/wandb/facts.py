@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seglab.data.digests import Record
+from seglab.data.store.digests import Record
 from seglab.run import provenance
 from seglab.runtime.environment import versions
 from seglab.schema import Mark, has_mark

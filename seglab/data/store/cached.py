@@ -1,8 +1,8 @@
 """Decoded pixels, memory-mapped: a data set is decoded and checked once, not once per epoch.
 
 A store is a folder ``v3-IDENTITY``, the first 24 hex digits of the data's identity (see
-:mod:`seglab.data.records`, whose records are in the same folder), so equal data share a store and
-different data never do. It contains ``00000.safetensors`` and so on, with the tensors
+:mod:`seglab.data.store.records`, whose records are in the same folder), so equal data share a store
+and different data never do. It contains ``00000.safetensors`` and so on, with the tensors
 ``INDEX/image`` ``(H, W, C)``, ``INDEX/class_map`` and ``INDEX/instance_map`` ``(H, W)``, all uint8,
 and ``index.jsonl``, with a line for each file: ``sizes``, ``[H, W]`` of its samples, and the facts
 of a record about them, ``counts``, ``present`` and ``ambiguous``. The samples are the first of the
@@ -30,12 +30,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch.utils.data import Dataset
 
-from seglab.data.filling import Filling
-from seglab.data.folders import check_inside, store_folder
+from seglab.data.dataset import Sample, Samples
 from seglab.data.prefetch import Progress, no_progress
-from seglab.data.store_index import INDEX, read_index
-from seglab.data.voc import Sample, Samples
+from seglab.data.store.filling import Filling
+from seglab.data.store.index import INDEX, read_index
 from seglab.errors import DataError
+from seglab.runtime.private_folders import check_inside, store_folder
 
 
 class _Index(NamedTuple):
@@ -75,7 +75,7 @@ class Cached(Dataset[Sample]):
             them. A sample that is used before is decoded from its files, and checked.
 
     Attributes:
-        record: of the data; see :mod:`seglab.data.records`.
+        record: of the data; see :mod:`seglab.data.store.records`.
         path: of the store.
 
     Raises:

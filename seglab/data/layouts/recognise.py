@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seglab.data.classes import CLASS_NAMES, LABELMAP
-from seglab.data.coco_listing import read_listing
 from seglab.data.files import all_suffixes
-from seglab.data.folder import LISTS, YEARS
-from seglab.data.suffixes import MASKS, matching_suffixes
+from seglab.data.layouts.coco_listing import read_listing
+from seglab.data.layouts.suffixes import MASKS, matching_suffixes
+from seglab.data.layouts.voc import LISTS, YEARS
 from seglab.errors import DataError
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages", "photos", "rgb", "inputs")

@@ -15,8 +15,8 @@ import numpy as np
 from hydra.errors import HydraException
 
 from seglab.data.file_stats import StatDigests, file_stats
-from seglab.data.layout import Part, Source, SplitFiles
-from seglab.data.lists import configured_root
+from seglab.data.layouts.base import Part, Source, SplitFiles
+from seglab.data.layouts.lists import configured_root
 from seglab.errors import ConfigError, DataError, one_line
 from seglab.runtime.own_code import INSTALLED, own_code_digests, own_modules
 from seglab.schema import DataConfig
@@ -66,7 +66,7 @@ _READING = threading.Lock()
 class OwnFiles(SplitFiles):
     """A split of :class:`OwnDataset`. Its identity is that of the arrays, whatever they come from.
 
-    Arguments and errors are those of :class:`seglab.data.layouts.Opener`.
+    Arguments and errors are those of :class:`seglab.data.layouts.opening.Opener`.
     """
 
     per_sample = ()

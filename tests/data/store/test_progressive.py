@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
-from seglab.data import filling, shards
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.digests import Record
-from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.store import Cached
-from seglab.data.store_index import IndexLine, read_index
+from seglab.data.layouts.base import Pixels, SplitFiles
+from seglab.data.store import filling, shards
+from seglab.data.store.cached import Cached
+from seglab.data.store.digests import Record
+from seglab.data.store.index import IndexLine, read_index
 from seglab.errors import DataError
 from seglab.schema import DataConfig
 
@@ -214,7 +214,7 @@ def test_two_threads_look_at_a_growing_index_at_once(
         both.wait(60)
         return lines
 
-    monkeypatch.setattr("seglab.data.store.read_index", read)
+    monkeypatch.setattr("seglab.data.store.cached.read_index", read)
     with ThreadPoolExecutor(2) as pool:
         for looked in [pool.submit(cached.look) for _ in range(2)]:
             looked.result(60)

@@ -9,9 +9,9 @@ from typing import Self
 
 from seglab.data.class_lists import class_names
 from seglab.data.files import Box, read_boxes
-from seglab.data.layout import Part
-from seglab.data.lists import configured_root, read_ids
-from seglab.data.mask_files import MaskFiles, mask_table
+from seglab.data.layouts.base import Part
+from seglab.data.layouts.lists import configured_root, read_ids
+from seglab.data.layouts.mask_files import MaskFiles, mask_table
 from seglab.data.paths import Paths, listed
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
@@ -109,7 +109,7 @@ class FolderFiles(MaskFiles):
         look: bool = True,
         part: Part | None = None,
     ) -> Self:
-        """Open a split of the configured data set; see :class:`seglab.data.layouts.Opener`."""
+        """Open a split of the configured data set: :class:`seglab.data.layouts.opening.Opener`."""
         return cls(
             configured_root(config),
             config.year,

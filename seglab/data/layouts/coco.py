@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from seglab.data.classes import VOID
-from seglab.data.coco_listing import BACKGROUND, read_listing
-from seglab.data.coco_masks import paint
 from seglab.data.files import all_formats, image_size
-from seglab.data.layout import Part, Source, SplitFiles
-from seglab.data.lists import configured_root
+from seglab.data.layouts.base import Part, Source, SplitFiles
+from seglab.data.layouts.coco_listing import BACKGROUND, read_listing
+from seglab.data.layouts.coco_masks import paint
+from seglab.data.layouts.lists import configured_root
 from seglab.data.masks import too_many_objects
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from seglab.data.classes import VOC_CLASSES, palette
+from seglab.data.dataset import VOCSegmentation
 from seglab.data.files import Box
-from seglab.data.voc import VOCSegmentation
 from seglab.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

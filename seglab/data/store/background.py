@@ -9,7 +9,7 @@ from types import TracebackType
 
 from PIL import Image
 
-from seglab.data.store import Cached
+from seglab.data.store.cached import Cached
 
 
 class BackgroundFilling:

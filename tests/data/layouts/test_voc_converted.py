@@ -14,7 +14,7 @@ from helpers import exports
 from PIL import Image
 
 from seglab.config.compose import compose
-from seglab.data.voc import VOCSegmentation, open_dataset
+from seglab.data.dataset import VOCSegmentation, open_dataset
 from seglab.schema import TrainConfig
 
 

@@ -1,6 +1,6 @@
 """Writes the files of a store, as far as there is room. Imports no torch.
 
-See :mod:`seglab.data.store` for the format.
+See :mod:`seglab.data.store.cached` for the format.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.store_index import INDEX, Facts, append_line
+from seglab.data.layouts.base import Pixels, SplitFiles
+from seglab.data.store.index import INDEX, Facts, append_line
 
 ENTRY = re.compile(r"v\d+-[0-9a-f]{24}(\.json)?")
 """What stores and records are called; nothing else in their folder is ever deleted."""

@@ -28,10 +28,10 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from seglab.data.digests import SHORT, Record, hash_files, presence_digits
-from seglab.data.folders import check_inside, make_private, store_folder
-from seglab.data.layout import SplitFiles
+from seglab.data.layouts.base import SplitFiles
+from seglab.data.store.digests import SHORT, Record, hash_files, presence_digits
 from seglab.errors import DataError
+from seglab.runtime.private_folders import check_inside, make_private, store_folder
 from seglab.schema import DataConfig
 
 FORMAT = 3

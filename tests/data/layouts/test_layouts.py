@@ -14,12 +14,12 @@ from helpers import exports
 from helpers.exports import CLASSES, Scene, scenes
 
 from seglab.config.compose import compose
-from seglab.data.digests import digest_file
+from seglab.data.dataset import Samples, open_dataset
 from seglab.data.files import read_image
+from seglab.data.layouts.suffixes import matching_suffixes
 from seglab.data.masks import too_many_objects
-from seglab.data.suffixes import matching_suffixes
+from seglab.data.store.digests import digest_file
 from seglab.data.text_files import read_lines
-from seglab.data.voc import Samples, open_dataset
 from seglab.errors import ConfigError, DataError, SeglabError
 from seglab.schema import DataConfig, TrainConfig
 
@@ -411,7 +411,7 @@ def test_nothing_is_painted_at_an_absurd_size(
     coco_of(tmp_path / "data", [{"segmentation": box(1, 1, 5, 5)}], (20, 24))
     path = tmp_path / "data/train.json"
     path.write_text(path.read_text().replace('"height": 20', f'"height": {side}'))
-    monkeypatch.delattr("seglab.data.coco.paint")
+    monkeypatch.delattr("seglab.data.layouts.coco.paint")
     said = refused(tmp_path / "data", "data=coco")
     assert said == f"{path}: a.png: 24x{side} pixels, but {tmp_path}/data/train/a.png has 24x20"
     divided = ["data.val_fraction=0.5", "data.train_split=train"]  # looks at the masks alone
@@ -446,7 +446,7 @@ def test_a_json_file_is_parsed_once_per_process(
         parsed.append(len(text))
         return loads(text, *more)
 
-    monkeypatch.setattr("seglab.data.coco_listing.json.loads", counting)
+    monkeypatch.setattr("seglab.data.layouts.coco_listing.json.loads", counting)
     for _ in range(2):
         for split in ("train", "val"):
             dataset = opened(tmp_path / "data", "data=coco", split=split)

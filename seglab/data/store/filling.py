@@ -12,16 +12,16 @@ from threading import Event
 
 from filelock import Timeout
 
-from seglab.data.decode import decode, store_lock
-from seglab.data.digests import SHORT, Record, Tally, digest_files, hash_files
-from seglab.data.folders import check_inside, make_private
-from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.layouts.base import Pixels, SplitFiles
 from seglab.data.prefetch import Progress, no_progress, prefetch
-from seglab.data.records import FORMAT, RecordFile
-from seglab.data.shards import Room, Shards, trim_records
-from seglab.data.store_index import INDEX, Facts, read_index
+from seglab.data.store.decode import decode, store_lock
+from seglab.data.store.digests import SHORT, Record, Tally, digest_files, hash_files
+from seglab.data.store.index import INDEX, Facts, read_index
+from seglab.data.store.records import FORMAT, RecordFile
+from seglab.data.store.shards import Room, Shards, trim_records
 from seglab.errors import DataError
 from seglab.runtime.cores import cores
+from seglab.runtime.private_folders import check_inside, make_private
 
 
 def store_path(folder: Path, record: Record) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seglab.data.classes import LABELMAP, parse_value, read_labelmap
-from seglab.data.layout import Source, SplitFiles
+from seglab.data.layouts.base import Source, SplitFiles
 from seglab.data.masks import (
     LabelTable,
     labelmap_table,

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from seglab.data.files import all_formats, all_suffixes
-from seglab.data.layout import Part
-from seglab.data.lists import configured_root, read_ids
-from seglab.data.mask_files import MaskFiles, mask_table
-from seglab.data.suffixes import matching_suffixes
+from seglab.data.layouts.base import Part
+from seglab.data.layouts.lists import configured_root, read_ids
+from seglab.data.layouts.mask_files import MaskFiles, mask_table
+from seglab.data.layouts.suffixes import matching_suffixes
 from seglab.errors import ConfigError, DataError
 from seglab.schema import DataConfig
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from seglab.data.coco import CocoFiles
-from seglab.data.decode import exclusive
-from seglab.data.digests import Record, Tally, digest_files
 from seglab.data.division import divide
-from seglab.data.folder import FolderFiles
-from seglab.data.layout import Part, SplitFiles
-from seglab.data.lists import comparable, read_ids
-from seglab.data.own import OwnFiles
-from seglab.data.pairs import PairFiles
+from seglab.data.layouts.base import Part, SplitFiles
+from seglab.data.layouts.coco import CocoFiles
+from seglab.data.layouts.lists import comparable, read_ids
+from seglab.data.layouts.own import OwnFiles
+from seglab.data.layouts.pairs import PairFiles
+from seglab.data.layouts.voc import FolderFiles
 from seglab.data.prefetch import Progress, no_progress, prefetch
-from seglab.data.records import RecordFile, usable_folder
+from seglab.data.store.decode import exclusive
+from seglab.data.store.digests import Record, Tally, digest_files
+from seglab.data.store.records import RecordFile, usable_folder
 from seglab.data.text_files import list_text
 from seglab.errors import ConfigError
 from seglab.schema import DataConfig

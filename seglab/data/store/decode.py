@@ -8,12 +8,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from seglab.data.digests import Record, Tally, digest_files
-from seglab.data.folders import check_inside, make_private
-from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.layouts.base import Pixels, SplitFiles
 from seglab.data.prefetch import Progress, no_progress, prefetch
-from seglab.data.records import RecordFile
+from seglab.data.store.digests import Record, Tally, digest_files
+from seglab.data.store.records import RecordFile
 from seglab.errors import DataError
+from seglab.runtime.private_folders import check_inside, make_private
 
 
 def decode(files: SplitFiles, tally: Tally, progress: Progress = no_progress) -> Iterator[Pixels]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seglab.data.files import MAX_FILE_BYTES
-from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.layouts.base import Pixels, SplitFiles
 from seglab.data.prefetch import Progress, no_progress, prefetch
 from seglab.data.text_files import check_regular
 from seglab.errors import DataError
@@ -20,7 +20,7 @@ SHORT = 16
 
 @dataclass(frozen=True)
 class Record:
-    """The stored facts about a split; see :mod:`seglab.data.records`."""
+    """The stored facts about a split; see :mod:`seglab.data.store.records`."""
 
     identity: str
     changes: str

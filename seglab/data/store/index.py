@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seglab.data.digests import presence
-from seglab.data.layout import Pixels, SplitFiles
+from seglab.data.layouts.base import Pixels, SplitFiles
+from seglab.data.store.digests import presence
 from seglab.errors import DataError
 
 INDEX = "index.jsonl"
@@ -24,7 +24,7 @@ class Facts:
     """What a record holds of decoded samples, in the order of the split.
 
     Attributes:
-        counts, present, ambiguous: see :mod:`seglab.data.records`.
+        counts, present, ambiguous: see :mod:`seglab.data.store.records`.
     """
 
     def __init__(

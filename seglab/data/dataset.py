@@ -13,13 +13,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seglab.data.coco import CocoFiles
 from seglab.data.files import Box
-from seglab.data.folder import FolderFiles
-from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.layouts import Opener, open_as
-from seglab.data.own import OwnFiles
-from seglab.data.pairs import PairFiles
+from seglab.data.layouts.base import Pixels, SplitFiles
+from seglab.data.layouts.coco import CocoFiles
+from seglab.data.layouts.opening import Opener, open_as
+from seglab.data.layouts.own import OwnFiles
+from seglab.data.layouts.pairs import PairFiles
+from seglab.data.layouts.voc import FolderFiles
 from seglab.data.prefetch import Progress, no_progress
 from seglab.schema import DataConfig
 
@@ -104,7 +104,7 @@ class Samples(SplitFiles, Dataset[Sample]):
 class VOCSegmentation(FolderFiles, Samples):
     """The segmentation part of a VOC year, or your own data set in the same layout.
 
-    Arguments and errors are those of :class:`~seglab.data.folder.FolderFiles`.
+    Arguments and errors are those of :class:`~seglab.data.layouts.voc.FolderFiles`.
     """
 
 

@@ -27,7 +27,8 @@ def paint(
     COCO's panoptic tools use the same order. Crowds are void, below all objects.
 
     Args:
-        content: one of ``Listing.entries``, parsed; see :class:`~seglab.data.coco_listing.Listing`.
+        content: one of ``Listing.entries``, parsed: those of
+            :class:`~seglab.data.layouts.coco_listing.Listing`.
         labels: the label of each category; None means not painted.
 
     Returns:

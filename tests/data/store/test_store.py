@@ -22,13 +22,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from seglab.data import folders, shards
-from seglab.data.decode import decode
-from seglab.data.digests import Tally
-from seglab.data.layout import Pixels, SplitFiles
-from seglab.data.store import Cached
-from seglab.data.voc import Sample, VOCSegmentation
+from seglab.data.dataset import Sample, VOCSegmentation
+from seglab.data.layouts.base import Pixels, SplitFiles
+from seglab.data.store import shards
+from seglab.data.store.cached import Cached
+from seglab.data.store.decode import decode
+from seglab.data.store.digests import Tally
 from seglab.errors import DataError
+from seglab.runtime import private_folders
 
 if TYPE_CHECKING:
     from tests.data.conftest import Tree
@@ -129,7 +130,9 @@ def test_a_changed_file_makes_a_new_store(tree: Tree, folder: Path) -> None:
 
 
 def test_the_cache_folder_is_the_default(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "user_cache_path", lambda name, **_: tree.root / "cache" / name)
+    monkeypatch.setattr(
+        private_folders, "user_cache_path", lambda name, **_: tree.root / "cache" / name
+    )
     assert Cached(train(tree)).path.parent == tree.root / "cache" / "seglab" / "store"
 
 
@@ -522,7 +525,7 @@ def read(cached: Cached) -> tuple[int, list[int]]:
 @pytest.fixture(scope="module")
 def two_processes() -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["seglab.data.store"])
+    context.set_forkserver_preload(["seglab.data.store.cached"])
     with ProcessPoolExecutor(2, context, meet_at, (context.Barrier(2),)) as pool:
         yield pool
 

@@ -1,0 +1,1 @@
+"""Checking a split, its identity, and its decoded pixels."""
