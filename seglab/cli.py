@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -155,6 +157,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         if command == "train" or any("data.dataset._target_=" in one for one in arguments):
             add_import_path(Path.cwd())
         import_module(f"seglab.commands.{command}").main(**options)
+        sys.stdout.flush()  # an error of a pipe or a disk is one of the command
     except SystemExit as stop:  # argparse has shown the help
         return int(stop.code or 0)
     except SeglabError as error:
@@ -165,6 +168,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Exception as error:
         if signals.received():  # an interrupted import can raise anything
             return _interrupted(signals.interruption())
+        if isinstance(error, BrokenPipeError):  # of `seglab … | head`: nobody reads on
+            _leave_stdout()
+            return 1
         if isinstance(error, OSError) and (explained := explain(error)) is not None:
             _show(explained)
             return explained.exit_code
@@ -173,6 +179,15 @@ def _run(arguments: Sequence[str] | None) -> int:
         _show(f"{type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def _leave_stdout() -> None:
+    """Send what is left for stdout nowhere, or Python would complain when it exits.
+
+    https://docs.python.org/3/library/signal.html#note-on-sigpipe
+    """
+    with suppress(OSError, ValueError):  # a test's stdout is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def check_ranks(command: str, arguments: Sequence[str]) -> None:

@@ -221,10 +221,16 @@ TIMM = "timm/"
 """Begins the names of timm's backbones and weights."""
 
 
+WEIGHT_FILES = (".pth", ".pt", ".ckpt", ".safetensors")
+"""Suffixes of files of weights: ``my_Weights.pth`` is none of torchvision's names."""
+
+
 def is_published(weights: str) -> bool:
     """Return whether ``model.weights`` names weights of torchvision or timm, and not a file."""
     if weights == DEFAULT or weights.startswith(TIMM):
         return True
+    if Path(weights).suffix in WEIGHT_FILES:
+        return False
     return re.fullmatch(r"\w+_Weights\.\w+", weights) is not None
 
 
@@ -239,8 +245,8 @@ class ModelConfig:
     frozen: list[str]
     frozen_norms: bool
     aux_weight: Annotated[float, Bound(0)]
-    mean: Annotated[list[float] | None, Length(1, inf)]
-    std: Annotated[list[float] | None, Bound(above=0), Length(1, inf)]
+    mean: Annotated[list[float] | None, Bound(0, 1), Length(1, inf)]
+    std: Annotated[list[float] | None, Bound(above=0), Bound(high=1), Length(1, inf)]
 
     def check_weights_file(self) -> None:
         """Check that the file named by ``weights`` exists, without reading it.
@@ -403,6 +409,20 @@ class TrainConfig:
     def uses_wandb(self) -> bool:
         """Whether W&B gets the history."""
         return isinstance(self.logger, LoggerConfig) and self.logger.name == "wandb"
+
+    def check_loss(self) -> None:
+        """Check that some term and some class of seglab's own loss counts.
+
+        Raises:
+            ConfigError: names the key.
+        """
+        if not isinstance(self.loss, LossConfig):
+            return
+        weights = self.loss.class_weights
+        if isinstance(weights, list) and not any(weights):
+            raise ConfigError(f"loss.class_weights={weights}: one at least must be greater than 0")
+        if not any(term.weight for term in self.loss.terms):
+            raise ConfigError("loss.terms: the weight of one at least must be greater than 0")
 
     def check_channels(self) -> None:
         """Check that keys with a value per channel have ``data.channels`` values.

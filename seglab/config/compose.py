@@ -71,7 +71,7 @@ def compose(command: str, schema: type[T], overrides: Sequence[str]) -> Composed
         except OmegaConfBaseException as error:
             raise wrong_type(error) from None
         with open_dict(composed):
-            del composed.hydra
+            composed.pop("hydra")
         config, plain = validate(composed, schema)
     return _agreed(Composed(config, plain, folder, tuple(overrides)))
 

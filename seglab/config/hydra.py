@@ -10,6 +10,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, Transformer
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from seglab.config.overrides import (
@@ -19,11 +20,12 @@ from seglab.config.overrides import (
     home,
     is_group,
     is_open,
+    option_names,
     own_options,
     searchpath,
     unknown,
 )
-from seglab.errors import ConfigError, one_line
+from seglab.errors import ConfigError, one_line, options
 
 
 class initialized:
@@ -95,7 +97,7 @@ def diagnose(
     try:
         known = sorted(dotted(_groups_only(command, parsed, hydra=True)))
     except REFUSALS as inner:
-        return ConfigError(one_line(inner))
+        return _missing_option(parsed, inner) or ConfigError(one_line(inner))
     addable = {*known, *dotted(OmegaConf.structured(schema))}
     keys = {o.key_or_group: o for o in parsed if "/" not in o.key_or_group}
     wrong = [
@@ -112,3 +114,16 @@ def diagnose(
             option = keys[group].input_line
             return ConfigError(f"{key}: {option} has no such key, only the default {group} has")
     return unknown(wrong, known) if wrong else ConfigError(one_line(error))
+
+
+def _missing_option(parsed: Sequence[Override], error: Exception) -> ConfigError | None:
+    """Return the error for an option that a file asks for and that does not exist."""
+    option = error.missing_cfg_file if isinstance(error, MissingConfigException) else None
+    if option is None or "/" not in option:
+        return None
+    group, _, name = option.rpartition("/")
+    chosen = [str(o.input_line) for o in parsed if is_group(o.key_or_group)]
+    asking = f", which {' or '.join(chosen)} asks for" if chosen else ""
+    return ConfigError(
+        f"{group}={name}: no such option{asking}; {options(name, option_names(group))}"
+    )

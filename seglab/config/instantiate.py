@@ -41,11 +41,13 @@ def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> An
         _check_extra(target, key, error)
         raise ConfigError(f"{key}._target_={target}: cannot be called: {one_line(error)}") from None
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    for name in node:
-        if not name.startswith("_") and name not in parameters and not takes_any:
-            raise ConfigError(
-                f"{key}.{name}: {target} has no such argument; {options(name, parameters)}"
-            )
+    wrong = [name for name in node if not name.startswith("_") and name not in parameters]
+    if wrong and not takes_any:
+        keys = ", ".join(f"{key}.{name}" for name in wrong)
+        near = (
+            options(wrong[0], parameters) if len(wrong) == 1 else f"it has {', '.join(parameters)}"
+        )
+        raise ConfigError(f"{keys}: {target} has no such argument; {near}")
     node = {**{name: offered[name] for name in offered if name in parameters}, **node}
     try:
         return instantiate(node, *arguments, _convert_="all")

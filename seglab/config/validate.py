@@ -14,6 +14,9 @@ from seglab.config.overrides import dotted, unknown, wrong_type
 from seglab.data.class_lists import class_names
 from seglab.data.merging import merge_classes
 from seglab.errors import ConfigError
+from seglab.run.metric_names import check_metrics
+from seglab.run.settings import flatten
+from seglab.run.untrusted import MAX_INTEGER
 from seglab.schema import LossConfig, TrainConfig, check_values
 
 T = TypeVar("T")
@@ -64,8 +67,35 @@ def validate(composed: DictConfig, schema: type[T]) -> tuple[T, dict[str, Any]]:
     check_values(config)
     if isinstance(config, TrainConfig):
         config.check_channels()
+        config.check_loss()
+        _check_monitors(config)
     plain: Any = OmegaConf.to_container(typed)
+    _check_integers(plain)
     return config, plain
+
+
+def _check_monitors(config: TrainConfig) -> None:
+    """Check that a run has the metrics of its validation that callbacks watch.
+
+    Raises:
+        ConfigError: names the key and the nearest metrics.
+    """
+    for name, node in config.callbacks.items():
+        monitor = node.get("monitor") if isinstance(node, dict) else None
+        if isinstance(monitor, str) and monitor.startswith("val/"):
+            check_metrics(f"callbacks.{name}.monitor", [monitor], config)
+
+
+def _check_integers(plain: dict[str, Any]) -> None:
+    """Check that the settings of a run can be read back.
+
+    Raises:
+        ConfigError: a whole number has more than 63 bits; names the key.
+    """
+    for key, value in flatten(plain):
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, int) and not -MAX_INTEGER < item < MAX_INTEGER:
+                raise ConfigError(f"{key}={item}: must be less than 2^63")
 
 
 def _coco_listings(data: DictConfig) -> list[str]:

@@ -222,7 +222,7 @@ def load_matching(net: nn.Module, state: Mapping[str, Tensor], source: str) -> L
     targets = net.state_dict()
 
     def ours(name: str, prefix: str) -> str:
-        return prefix + name.removeprefix("backbone.") if prefix else name
+        return prefix + name.removeprefix("backbone.").removeprefix("body.") if prefix else name
 
     def fits(prefix: str) -> int:
         pairs = ((value, targets.get(ours(name, prefix))) for name, value in state.items())

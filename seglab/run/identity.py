@@ -22,9 +22,15 @@ WEIGHTS = "weights"
 """The name of the digest of ``model.weights`` among those of a run's files."""
 
 
+LIMIT, EVAL_BATCH = "trainer.limit_val_batches", "data.eval_batch_size"
+"""With a limit, the size of a batch says which images are validated."""
+
+
 def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings with an effect on the result, nested or flat, under dotted names."""
-    return {k: v for k, v in flatten(config) if not has_mark(k, Mark.NO_EFFECT)}
+    settings = dict(flatten(config))
+    counts = {EVAL_BATCH} if settings.get(LIMIT) is not None else set()
+    return {k: v for k, v in settings.items() if k in counts or not has_mark(k, Mark.NO_EFFECT)}
 
 
 def short_digest(value: Any) -> str:

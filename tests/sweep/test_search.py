@@ -285,9 +285,7 @@ def test_trials_on_other_data_are_another_study(
 
 
 def test_a_number_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"objective=val/best: not in metrics.json; available: val"
-    ):
+    with pytest.raises(ConfigError, match=r"objective=val/best: no run has this metric; nearest"):
         complete(tmp_path, Answers(lambda values: 0.5), 1, objective="val/best")
     with pytest.raises(ConfigError, match="direction=up"):
         complete(tmp_path, Answers(lambda values: 0.5), 1, direction="up")

@@ -12,11 +12,17 @@ import optuna
 from hydra.core.override_parser.types import Override
 from optuna.trial import TrialState
 
-from seglab.config.compose import compose
+from seglab.config.compose import Composed, compose
 from seglab.config.overrides import is_group
 from seglab.errors import ConfigError
 from seglab.run.history import validations
-from seglab.run.identity import code_digest, describe_difference, same_files, short_digest
+from seglab.run.identity import (
+    code_digest,
+    describe_difference,
+    result_settings,
+    same_files,
+    short_digest,
+)
 from seglab.run.metric_names import check_metrics
 from seglab.run.paths import METRICS, OBJECTIVES
 from seglab.run.status import FAILED, FINISHED, INTERRUPTED, NONE, PRUNED, is_diverged
@@ -119,7 +125,8 @@ class Search:
     def run(self) -> None:
         """Run the missing trials; interrupted trials first, with their parameters."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        config = compose("train", TrainConfig, self.first).config
+        composed = compose("train", TrainConfig, self.first)
+        config = composed.config
         check_metrics("hydra.sweeper.objective", self.objectives, config)
         if self.chosen is not None:
             self.pruner = build_pruner(self.chosen, config.trainer.max_epochs)
@@ -131,7 +138,7 @@ class Search:
             self.sweep.launch([self.first])
             return
         self.sweep.folder.mkdir(parents=True, exist_ok=True)
-        self.study = self._study(config)
+        self.study = self._study(composed)
         objectives = dict(zip(self.objectives, self.directions, strict=True))
         write_json(self.sweep.folder / OBJECTIVES, objectives)
         before = self.study.get_trials(deepcopy=False)
@@ -227,16 +234,23 @@ class Search:
         """Return nothing: what has not been asked for has no parameters yet."""
         return ()
 
-    def _study(self, config: TrainConfig) -> optuna.Study:
-        """Return the sweep's study, or a separate one if its data differs.
+    def _study(self, composed: Composed[TrainConfig]) -> optuna.Study:
+        """Return the sweep's study, or a separate one if its data, settings or ranges differ.
 
         Raises:
             ConfigError: the study has other objectives.
             DataError: the data set cannot be used.
         """
+        config = composed.config
         data = {**self.sweep.identities.of(config), **self._code_of_choices()}
+        settings = {
+            **result_settings(composed.plain),
+            **{f"range of {key}": str(values) for key, values in self.space.items()},
+            "hydra.sweeper.objective": self.objectives,
+        }
         self.backend = open_storage(self.storage)
-        for name in (self.sweep.folder.name, f"{self.sweep.folder.name}-{short_digest(data)}"):
+        base = self.sweep.folder.name
+        for name in (base, f"{base}-{short_digest([data, settings])}"):
             study = optuna.create_study(
                 study_name=name,
                 storage=self.backend,
@@ -251,10 +265,19 @@ class Search:
                 )
             if not study.get_trials(deepcopy=False) and "data" not in study.user_attrs:
                 study.set_user_attr("data", data)
-            if same_files(recorded := study.user_attrs.get("data"), data):
+                study.set_user_attr("settings", settings)
+            recorded, before = (study.user_attrs.get(one, {}) for one in ("data", "settings"))
+            if not same_files(recorded, data):
+                _, here, there = describe_difference(config, recorded, data)
+                self.sweep.say(f"study {name}: of {there}, and left alone; {here}")
+            elif wrong := [
+                key for key in {**settings, **before} if before.get(key) != settings.get(key)
+            ]:
+                there = ", ".join(f"{key}={before.get(key)}" for key in wrong[:3])
+                more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+                self.sweep.say(f"study {name}: has {there}{more}, and is left alone")
+            else:
                 break
-            _, here, there = describe_difference(config, recorded, data)
-            self.sweep.say(f"study {name}: of {there}, and left alone; {here}")
         return self._load(name, len(study.get_trials(deepcopy=False)))
 
     def _code_of_choices(self) -> dict[str, str]:
@@ -340,6 +363,8 @@ def check_objectives(names: Sequence[Any], directions: Sequence[Any]) -> None:
     Raises:
         ConfigError: names the key.
     """
+    if not names:
+        raise ConfigError("hydra.sweeper.objective=[]: must be the name of a metric, or several")
     for name in names:
         if not isinstance(name, str):
             raise ConfigError(f"hydra.sweeper.objective={name}: must be the name of a metric")
