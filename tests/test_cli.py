@@ -1,5 +1,9 @@
 """The command line in-process: exit codes, one last line that says what is wrong, nothing left."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ from seglab import cli
 from seglab.commands import train
 from seglab.config.compose import compose
 from seglab.data.synthetic import SyntheticSpec, write_tree
-from seglab.run.identity import data_digests
+from seglab.run.identity import EVAL_BATCH, LIMIT, data_digests, result_settings
 from seglab.runtime.files import write_json
 from seglab.schema import TrainConfig
 
@@ -152,6 +156,22 @@ def received(folder: Path, state: str, *overrides: str) -> Path:
     return folder
 
 
+def test_a_reader_that_reads_no_further_is_no_defect(
+    tmp_path: Path, made_run: Callable[..., Path]
+) -> None:
+    command = ["compare", str(made_run(tmp_path / "run")), "--format", "json"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "seglab", *command],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_a_finished_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = received(tmp_path / "run", "finished")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
@@ -180,6 +200,18 @@ def test_settings_that_change_a_result_are_refused_by_name_on_resume(
     ):
         assert told in line
     assert "channels" not in line
+
+
+def test_with_a_limit_of_batches_their_size_is_a_setting_of_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit = ["trainer.limit_val_batches=1", "data.eval_batch_size=1"]
+    run = received(tmp_path / "run", "finished", *limit)
+    again = [*RESUME, f"hydra.run.dir={run}", limit[0]]
+    assert cli.main([*again, "data.eval_batch_size=4"]) == 2
+    assert "data.eval_batch_size=1, not 4" in capsys.readouterr().err
+    one, other = (result_settings({LIMIT: limit, EVAL_BATCH: 1}).keys() for limit in (1, None))
+    assert one - other == {EVAL_BATCH}
 
 
 def test_settings_without_effect_and_another_machine_are_accepted_on_resume(

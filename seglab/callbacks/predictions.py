@@ -164,7 +164,8 @@ class WritePredictions(L.Callback):
             class_map = prediction.cpu().numpy()
             if outputs.sure is not None and outputs.objects is not None:
                 sure = outputs.sure[index]
-                found.append(self.objects.draw(name, outputs.objects[index], sure))
+                file = batch.files[index]
+                found.append(self.objects.draw(name, file, outputs.objects[index], sure))
             # Before the class map: a file without an overlay is not ours and is not overwritten.
             if self.overlays is not None:
                 sheet = self._sheet(images[index], class_map, outputs, index, name)

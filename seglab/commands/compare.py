@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +14,16 @@ from seglab.report import PAGE, build
 from seglab.report.comparison import Comparison, compare
 from seglab.report.formats import FORMATS
 from seglab.report.runs import read_runs
-from seglab.report.table import TABLE, between, lines, run_name, score, what_differs
+from seglab.report.table import (
+    MASK_AP,
+    TABLE,
+    between,
+    lines,
+    number,
+    run_name,
+    score,
+    what_differs,
+)
 from seglab.run.status import FINISHED
 
 
@@ -47,13 +57,16 @@ def show(comparison: Comparison, console: Console) -> None:
     heads, settings = what_differs(comparison)
     for head in heads:
         table.add_column(printable(head), overflow="fold")
-    table.add_column("val/mIoU", justify="right", no_wrap=True)
+    objects = [MASK_AP] if any(MASK_AP in run.metrics for run in comparison.runs) else []
+    for head in [*objects, "val/mIoU"]:
+        table.add_column(head, justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)
     table.add_column("run", overflow="fold")
     rows = zip(comparison.runs, comparison.intervals, settings, strict=True)
     for run, interval, values in rows:
         name = run_name(run, console.width)
-        cells = [*values, score(run), between(interval), name]
+        found = [number(run.metrics.get(metric, math.nan)) for metric in objects]
+        cells = [*values, *found, score(run), between(interval), name]
         table.add_row(*map(plain, cells), style="" if run.state == FINISHED else "dim")
     console.print(table)
     for line in lines(comparison):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from seglab.config.compose import Composed, compose_own
-from seglab.config.stored import check_root, override_stored, stored_classes
+from seglab.config.stored import check_checkpoint, check_root, override_stored, stored_classes
 from seglab.config.stored_classes import renamed_classes
 from seglab.printing import print_plain
 from seglab.run.status import check_folder, splits_folder
@@ -31,6 +31,7 @@ def main(overrides: list[str]) -> dict[str, float]:
         SeglabError: names the wrong key or file, and what would be right.
     """
     composed, rest = compose_own("evaluate", EvaluateConfig, overrides)
+    check_checkpoint(composed.config.checkpoint)
     check_folder(composed.folder, resume=False)
     check_root(rest)
     # Not before: it takes seconds, and a wrong key should fail at once.

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from seglab.config.compose import compose_own
 from seglab.config.overrides import parse
-from seglab.config.stored import override_stored
+from seglab.config.stored import check_checkpoint, override_stored
 from seglab.errors import ConfigError
 from seglab.printing import print_plain
 from seglab.runtime.import_path import add_import_path
@@ -28,6 +28,7 @@ def main(overrides: list[str]) -> Path:
             the checkpoint.
     """
     composed, rest = compose_own("export", ExportConfig, overrides)
+    check_checkpoint(composed.config.checkpoint)
     own = composed.config
     for override in parse(rest):
         if override.key_or_group in VIEWS:

@@ -10,7 +10,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from seglab.config.compose import compose_own
-from seglab.config.stored import override_stored
+from seglab.config.stored import check_checkpoint, override_stored
 from seglab.drawing import INSTANCES, OBJECTS, OVERLAYS, PREDICT, PROBABILITIES
 from seglab.errors import ConfigError, DataError, RunError
 from seglab.printing import print_plain
@@ -36,6 +36,7 @@ def main(overrides: list[str], *, probabilities: bool = False, no_overlays: bool
         SeglabError: names the wrong key or file, and what would be right.
     """
     composed, rest = compose_own("predict", PredictConfig, overrides)
+    check_checkpoint(composed.config.checkpoint)
     output = Path(composed.config.output)
     _check_output(output, Path(composed.config.input))
     # Not before: it takes seconds, and a wrong key should fail at once.

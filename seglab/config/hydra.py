@@ -124,6 +124,5 @@ def _missing_option(parsed: Sequence[Override], error: Exception) -> ConfigError
     group, _, name = option.rpartition("/")
     chosen = [str(o.input_line) for o in parsed if is_group(o.key_or_group)]
     asking = f", which {' or '.join(chosen)} asks for" if chosen else ""
-    return ConfigError(
-        f"{group}={name}: no such option{asking}; {options(name, option_names(group))}"
-    )
+    near = options(name, option_names(group))
+    return ConfigError(f"{group}={name}: no such option{asking}; {near}")

@@ -23,8 +23,19 @@ from seglab.config.overrides import (
 )
 from seglab.config.stored_classes import check_classes
 from seglab.config.validate import validate
-from seglab.errors import ConfigError
+from seglab.errors import ConfigError, RunError
+from seglab.run.paths import ARTIFACT
 from seglab.schema import TrainConfig
+
+
+def check_checkpoint(reference: str) -> None:
+    """Check that a checkpoint exists, before torch is imported.
+
+    Raises:
+        RunError: no such file.
+    """
+    if not reference.startswith(ARTIFACT) and not Path(reference).exists():
+        raise RunError(f"checkpoint={reference}: no such file")
 
 
 def check_root(overrides: Sequence[str]) -> None:

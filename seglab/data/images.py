@@ -32,11 +32,13 @@ class Images(NamedTuple):
     Attributes:
         image: ``(B, C, H, W)`` uint8; B is 0 if none could be decoded.
         ids: the files' names without suffix.
+        files: their names.
         unreadable: the problem of each file of the batch that could not be decoded.
     """
 
     image: Tensor
     ids: list[str]
+    files: list[str]
     unreadable: list[str]
 
 
@@ -80,11 +82,11 @@ class ImageBatches(Dataset[Images]):
 
     def __getitem__(self, index: int) -> Images:
         paths = self.batches[index]
-        images: dict[str, npt.NDArray[np.uint8]] = {}
+        images: dict[Path, npt.NDArray[np.uint8]] = {}
         unreadable = []
         for path in paths:
             try:
-                images[path.stem] = read_image(path, self.pixel_format)
+                images[path] = read_image(path, self.pixel_format)
             except DataError as error:
                 unreadable.append(str(error))
         shape = (*self.sizes[paths[0]], self.pixel_format.channels)
@@ -92,7 +94,8 @@ class ImageBatches(Dataset[Images]):
         # take the cores from the net.
         pixels = np.stack([*images.values()]) if images else np.empty((0, *shape), np.uint8)
         # (B, H, W, C) pixels viewed as (B, C, H, W) are channels_last.
-        return Images(torch.from_numpy(pixels).permute(0, 3, 1, 2), [*images], unreadable)
+        ids, names = [path.stem for path in images], [path.name for path in images]
+        return Images(torch.from_numpy(pixels).permute(0, 3, 1, 2), ids, names, unreadable)
 
 
 class ImagesAhead:

@@ -98,11 +98,12 @@ class ObjectFiles:
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
-    def draw(self, name: str, detections: Detections, sure: Detections) -> Found:
+    def draw(self, name: str, file: str, detections: Detections, sure: Detections) -> Found:
         """Write an image's PNG, and return its objects for :meth:`add`; any thread may call it.
 
         Args:
             name: the image's id.
+            file: the name of its file.
             detections: all detections.
             sure: the detections above the threshold.
         """
@@ -130,7 +131,7 @@ class ObjectFiles:
             }
             for label, score, (x0, y0, x1, y1), area, code in rows
         ]
-        return {"file_name": name, "height": height, "width": width}, objects
+        return {"file_name": file, "height": height, "width": width}, objects
 
     def add(self, found: Found) -> None:
         """Keep an image's objects for the JSON, numbered in the order of the calls."""

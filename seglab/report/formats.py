@@ -13,7 +13,7 @@ from typing import Any
 from seglab.metrics.counts import UNRELIABLE
 from seglab.report.comparison import Comparison
 from seglab.report.settings import setting
-from seglab.report.table import between, kind, number
+from seglab.report.table import MASK_AP, between, kind, number, over_seeds
 from seglab.run.status import FINISHED
 from seglab.runtime.csv_cells import escape_cell
 from seglab.runtime.files import nan_to_null
@@ -28,7 +28,8 @@ def rows(comparison: Comparison) -> list[list[str]]:
     grouped = {id(run): group for group in comparison.groups for run in group.runs}
     if comparison.groups:
         keys = [key for key in keys if key != "seed"]
-    table = [["run", *keys, "val/mIoU", "95 % interval"]]
+    objects = [MASK_AP] if any(MASK_AP in run.metrics for run in comparison.runs) else []
+    table = [["run", *keys, *objects, "val/mIoU", "95 % interval"]]
     done: set[int] = set()
     for run, interval in zip(comparison.runs, comparison.intervals, strict=True):
         group = grouped.get(id(run))
@@ -37,11 +38,14 @@ def rows(comparison: Comparison) -> list[list[str]]:
             if id(group) not in done:
                 done.add(id(group))
                 score = f"{group.mean:.4f} ± {group.deviation:.4f}"
-                table.append([f"{group.seeds} seeds", *settings, score, between(group.interval)])
+                found = [over_seeds(group, name) for name in objects]
+                row = [f"{group.seeds} seeds", *settings, *found, score]
+                table.append([*row, between(group.interval)])
             continue
         name = f"{run.name} ({kind(run)})" if kind(run) else run.name
         score = number(run.miou) if run.state == FINISHED else run.state
-        table.append([name, *settings, score, between(interval)])
+        found = [number(run.metrics.get(name, math.nan)) for name in objects]
+        table.append([name, *settings, *found, score, between(interval)])
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any, TypeVar
 
 from seglab.metrics.counts import UNRELIABLE
@@ -28,6 +29,19 @@ NARROW, COLUMNS = 6, 3
 def number(value: float) -> str:
     """Return a number with four decimals; a dash for NaN."""
     return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+MASK_AP = "val/mask_AP50"
+"""The column beside mIoU where a run finds objects."""
+
+
+def over_seeds(group: SeedGroup, name: str) -> str:
+    """Return mean and standard deviation of a metric; a dash where a run lacks it."""
+    by_seed = {run.settings.get("seed"): run.metrics.get(name, math.nan) for run in group.runs}
+    values = [*by_seed.values()]
+    if any(map(math.isnan, values)):
+        return "-"
+    return f"{mean(values):.4f} ± {stdev(values):.4f}"
 
 
 def kind(run: RunRecord) -> str:

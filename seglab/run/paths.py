@@ -16,6 +16,9 @@ STATUS = "status.json"
 SETTINGS, OVERRIDES = Path(".hydra/config.yaml"), Path(".hydra/overrides.yaml")
 """The resolved configuration, and what the command line gave."""
 
+ARTIFACT = "wandb:"
+"""What the key ``checkpoint`` starts with if it names a W&B artifact rather than a file."""
+
 HISTORY, METRICS = "metrics.csv", "metrics.json"
 """One row per step, and the final metrics."""
 

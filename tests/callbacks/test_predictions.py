@@ -130,14 +130,16 @@ def test_predictions_are_all_written_and_objects_keep_their_order(
     total, anything = AHEAD + 5, SimpleNamespace()
     with WritePredictions(tmp_path, CLASSES) as writing:
         for index in range(total):
-            batch = Images(torch.zeros(1, 3, 6, 8, dtype=torch.uint8), [f"{index:02}"], [])
+            pixels, name = torch.zeros(1, 3, 6, 8, dtype=torch.uint8), f"{index:02}"
+            batch = Images(pixels, [name], [f"{name}.tif"], [])
             found = [detections(index / 100)]
             class_map = torch.full((1, 6, 8), index % 2, dtype=torch.uint8)
             output = Output(class_map, objects=found, sure=found)
             writing.on_predict_batch_end(anything, anything, output, batch, index)  # type: ignore[arg-type]
         writing.on_predict_end(anything, anything)  # type: ignore[arg-type]
     written = json.loads((tmp_path / "instances.json").read_text())
-    assert [image["file_name"] for image in written["images"]] == [f"{i:02}" for i in range(total)]
+    files = [image["file_name"] for image in written["images"]]
+    assert files == [f"{index:02}.tif" for index in range(total)]
     for index, (image, each) in enumerate(
         zip(written["images"], written["annotations"], strict=True)
     ):

@@ -165,6 +165,19 @@ def test_composing_leaves_nothing_behind() -> None:
         ("model.net.dilations=[1,x]", "model.net.dilations=[1, 'x']: must be a list of numbers"),
         ("model.net.chanels=8", "unknown key 'model.net.chanels': did you mean model.net.channels"),
         ("loss.terms=[]", "loss.terms=[]: must be a list of 1 or more"),
+        ("loss.terms=[{loss: dice, weight: 0}]", "loss.terms: the weight of one at least must be"),
+        (
+            "loss.class_weights=[0,0,0,0,0,0,0]",
+            "loss.class_weights=[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]: one at least must be greater",
+        ),
+        ("model.mean=[123.7,116.3,103.5]", "model.mean=123.7: must be at least 0 and at most 1"),
+        ("model.std=[58,57,57]", "model.std=58.0: must be at most 1"),
+        (f"data.split_seed={2**63}", f"data.split_seed={2**63}: must be less than 2^63"),
+        (f"+callbacks.a={{_target_: b, c: [{-(2**63)}]}}", f"callbacks.a.c={-(2**63)}: must be"),
+        (
+            "+callbacks.stop={_target_: seglab.callbacks.EMA, monitor: val/miou}",
+            "callbacks.stop.monitor=val/miou: no run has this metric; nearest: val/mIoU",
+        ),
         ("optimizer.lr=nan", "optimizer.lr=nan: must be a finite number"),
         ("optimizer.lr=inf", "optimizer.lr=inf: must be a finite number"),
         ("optimizer.lr=0", "optimizer.lr=0.0: must be greater than 0"),
@@ -194,6 +207,21 @@ def test_composing_leaves_nothing_behind() -> None:
 def test_a_wrong_override(override: str, said: str) -> None:
     message = refused(override)
     assert message.startswith(said)
+
+
+def test_an_option_that_an_own_experiment_asks_for_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path, text in {
+        "conf/loss/myfocal.yaml": "_target_: a.B",
+        "experiments/mine.yaml": "# @package _global_\ndefaults:\n  - override /loss: myfokal",
+    }.items():
+        Path(path).parent.mkdir(parents=True)
+        Path(path).write_text(text)
+    assert refused("experiments=mine").startswith(
+        "loss=myfokal: no such option, which experiments=mine asks for; nearest: myfocal"
+    )
 
 
 def test_the_wrong_one_of_several_is_named() -> None:

@@ -100,8 +100,8 @@ def test_evaluate_and_predict_agree_with_the_run(
     model = seglab.load(trained / "run/checkpoints/last.ckpt")
     some = 0
     for image in said["images"]:
-        name = image["file_name"]
-        mine = model.detect(images / f"{name}.jpg")
+        name = Path(image["file_name"]).stem
+        mine = model.detect(images / image["file_name"])
         annotations = results.loadAnns(results.getAnnIds(imgIds=[image["id"]]))
         assert [one["score"] for one in annotations] == mine.scores.tolist()
         assert [one["category_id"] for one in annotations] == mine.labels.tolist()

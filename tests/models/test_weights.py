@@ -15,6 +15,7 @@ from torchvision.models import get_model, get_model_weights
 
 from seglab.errors import ConfigError, RunError
 from seglab.models.fcn import FCN
+from seglab.models.mask_rcnn import MaskRCNN
 from seglab.models.weights import load_matching, load_pretrained, read_state
 
 
@@ -55,6 +56,16 @@ def test_a_whole_net_of_other_classes_leaves_its_heads(imagenet: dict[str, torch
     assert report.missing == report.unexpected == ()
     assert not net.score32.weight.any()
     assert "replaced, of another shape there: score32 (2)" in str(report)
+
+
+def test_the_backbone_of_a_mask_rcnn_fills_an_fcn() -> None:
+    sizes = [[16], [24], [32]]
+    net, other = FCN(5, "mobilenet_v2", 8), MaskRCNN(3, backbone="mobilenet_v2", channels=32,
+        box_head=64, mask_layers=1, anchor_sizes=sizes)  # fmt: skip
+    report = load_matching(net, other.state_dict(), "m.pth")
+    backbone = {name for name in net.state_dict() if name.startswith("backbone.")}
+    assert backbone <= {*report.loaded, *report.missing}
+    assert len(backbone & {*report.loaded}) > 200
 
 
 def test_vggs_classifier_fills_the_convolutions() -> None:

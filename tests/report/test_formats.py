@@ -84,6 +84,23 @@ def test_csv_runs_no_name_as_a_formula(seglab_cli: Callable[..., Any], tmp_path:
     assert sorted(names) == ["'=1+1", "other"]
 
 
+def test_runs_that_find_objects_have_their_mask_ap(
+    seglab_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    for seed, value in enumerate((0.5, 0.7)):
+        run = make_run(tmp_path / "runs" / f"run{seed}", seed=seed, skill=0.5 + seed / 10)
+        path = run / "metrics.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "val/mask_AP50": value}))
+    make_run(tmp_path / "runs" / "semantic", settings={"optimizer": {"lr": 7}})
+    lines = printed(seglab_cli, tmp_path / "runs", "markdown").splitlines()
+    assert " | val/mask_AP50 | val/mIoU | 95 % interval |" in lines[0]
+    assert any("| 0.6000 ± 0.1414 | " in line for line in lines)
+    assert any("| semantic | " in line and "| - | " in line for line in lines)
+    answer = seglab_cli("compare", str(tmp_path / "runs"))
+    assert "val/mask_AP50" in answer.out
+    assert "0.7000" in answer.out
+
+
 def test_runs_in_python_are_the_records(sweep: Path) -> None:
     runs = seglab.runs(str(sweep))
     assert [run.state for run in runs].count("finished") == 4

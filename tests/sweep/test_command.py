@@ -101,6 +101,10 @@ def test_a_wrong_option_of_a_sweeper_or_launcher_is_named(
 @pytest.mark.parametrize(
     ("given", "line"),
     [
+        (
+            "objective=[] hydra.sweeper.direction=[]",
+            r"objective=\[\]: must be the name of a metric",
+        ),
         ("objective=3", "objective=3: must be the name of a metric"),
         ("objective=val/miou", "objective=val/miou: no run has this metric; nearest: val/mIoU"),
         ("objective=val/mask_AP", "objective=val/mask_AP: no run has this metric"),

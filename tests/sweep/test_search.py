@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ class Answers:
 def complete(
     folder: Path, answers: Answers, n_trials: int, more: Sequence[str] = (), **options: Any
 ) -> Any:
-    sweep = Sweep(folder / "study", ["optimizer.lr"], Console(quiet=True), answers)
+    console = options.pop("console", Console(quiet=True))
+    sweep = Sweep(folder / "study", ["optimizer.lr"], console, answers)
     lr = "optimizer.lr=tag(log, interval(1e-4, 1e-1))"
     given = parse([lr, "seed=7", "trainer.max_epochs=4", *more], several=True)
     Search(sweep, given, n_trials=n_trials, **{**OPTIONS, **options}).run()
@@ -90,6 +92,32 @@ def test_a_second_call_completes_the_study(tmp_path: Path) -> None:
     third = Answers(lr)
     complete(tmp_path, third, 5)
     assert third.seen == []
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"more": ["model.net.channels=64"]}, "of model.net.channels=32, and left alone"),
+        ({"objective": "val/pixel_accuracy"}, "of hydra.sweeper.objective=['val/mIoU'], and"),
+        ({"more": ["data.flip=choice(0.1,0.2)"]}, "of data.flip=0.5, range of data.flip=None, and"),
+    ],
+)
+def test_other_settings_objectives_or_ranges_are_another_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: dict[str, Any], told: str
+) -> None:
+    class Metrics(Answers):
+        def answer(self, job: Job) -> Outcome:
+            both = dict.fromkeys(("val/mIoU", "val/pixel_accuracy"), 0.5)
+            return replace(super().answer(job), metrics=both)
+
+    complete(tmp_path, Metrics(lambda values: 0.5), 2)
+    again = Metrics(lambda values: 0.5)
+    complete(tmp_path, again, 2, ["data.eval_batch_size=2"])
+    assert again.seen == [], "without effect on a result"
+    other = Metrics(lambda values: 0.5)
+    complete(tmp_path, other, 2, console=Console(width=500), **more)
+    assert len(other.seen) == 2
+    assert f"study study: {told}" in capsys.readouterr().out
 
 
 def test_another_program_may_make_the_tables_at_the_same_moment(

@@ -90,9 +90,9 @@ def compare(task: Task, pixels: np.ndarray, folder: Path) -> None:
     maps = torch.zeros(1, *pixels.shape[1:3], dtype=torch.uint8)
     whole = collate([(0, "", image, maps) for image in tensors]).image
     batches = {
-        "a batch of 4": Images(whole, [""] * 4, []),
+        "a batch of 4": Images(whole, [""] * 4, [""] * 4, []),
         "a batch of 3 from files": ImageBatches(files, 3)[0],  # type: ignore[call-overload]
-        "a batch of 1": Images(whole[:1], [""], []),
+        "a batch of 1": Images(whole[:1], [""], [""], []),
     }
     raw: list[list[Tensor]] = []
     handle = task.net.register_forward_hook(lambda *call: raw.extend(results(call[-1])))

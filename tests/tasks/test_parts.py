@@ -147,6 +147,9 @@ def test_class_weights_stay_typed_and_are_not_a_foreign_losss() -> None:
         build("loss.class_weights=a")
     with pytest.raises(ConfigError, match=r"^loss.class_weights: torch.nn.* has no such argument"):
         build("loss._target_=torch.nn.MSELoss", "loss.class_weights=[1,1,1,1,1,1,2]")
+    both = ["+loss.alpha=1", "+loss.beta=2"]
+    with pytest.raises(ConfigError, match=r"^loss.alpha, loss.beta: .*; available: size_average"):
+        build("loss._target_=torch.nn.MSELoss", *both)
 
 
 # Schedules.

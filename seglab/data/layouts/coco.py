@@ -59,7 +59,10 @@ class CocoFiles(SplitFiles):
             name = PurePosixPath(file).with_suffix("").as_posix()
             if name in places:
                 other = listing.images[places[name]]
-                raise DataError(f"{self.list_file}: {file!r} and {other!r} have one name")
+                wrong = f"{file!r} is listed twice"
+                if file != other:
+                    wrong = f"{file!r} and {other!r} have one name"
+                raise DataError(f"{self.list_file}: {wrong}")
             places[name] = place
         self.ids = [*places]
         if part is not None:

@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from seglab.errors import ConfigError, RunError, one_line
 from seglab.loggers.wandb.connection import KEY_HINT, missing_key
-from seglab.run.paths import BEST, LAST
+from seglab.run.paths import ARTIFACT, BEST, LAST
 from seglab.runtime.private_folders import cache_folder
 
 if TYPE_CHECKING:
     from wandb.sdk.artifacts.artifact import Artifact
     from wandb.sdk.wandb_run import Run
-
-PREFIX = "wandb:"
-"""What the key ``checkpoint`` starts with if it names an artifact rather than a file."""
 
 
 def upload_checkpoints(
@@ -62,9 +59,9 @@ def local_checkpoint(reference: str) -> Path:
         ConfigError: not of this form, or no key for the server.
         RunError: no such artifact, or one without a checkpoint.
     """
-    if not reference.startswith(PREFIX):
+    if not reference.startswith(ARTIFACT):
         return Path(reference)
-    name = reference.removeprefix(PREFIX)
+    name = reference.removeprefix(ARTIFACT)
     if not re.fullmatch(r"[^/:\s]+/[^/:\s]+/[^/:\s]+:[^/:\s]+", name):
         raise ConfigError(
             f"checkpoint={reference}: must be wandb:ENTITY/PROJECT/ARTIFACT:ALIAS, where ALIAS is "

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seglab.errors import DivergedError, one_line
-from seglab.loggers.wandb.artifacts import PREFIX
 from seglab.loggers.wandb.session import RUN_FOLDER
+from seglab.run.paths import ARTIFACT
 
 if TYPE_CHECKING:
     from wandb.sdk.artifacts.artifact import Artifact
@@ -27,7 +27,7 @@ def parent(checkpoint: str | None) -> dict[str, str]:
     Args:
         checkpoint: a file, or an artifact as ``wandb:…``; anything else is no parent.
     """
-    if checkpoint is None or not (checkpoint.startswith(PREFIX) or Path(checkpoint).is_file()):
+    if checkpoint is None or not (checkpoint.startswith(ARTIFACT) or Path(checkpoint).is_file()):
         return {}
     folders = sorted((Path(checkpoint).parent.parent / "wandb").glob("*run-*"))
     ids = [named[1] for folder in folders if (named := RUN_FOLDER.fullmatch(folder.name))]
@@ -46,8 +46,8 @@ def link_inputs(
         checkpoint: as :func:`parent` takes it.
     """
     run.use_artifact(data_artifact(name, fingerprints))
-    if checkpoint is not None and checkpoint.startswith(PREFIX):
-        run.use_artifact(checkpoint.removeprefix(PREFIX))
+    if checkpoint is not None and checkpoint.startswith(ARTIFACT):
+        run.use_artifact(checkpoint.removeprefix(ARTIFACT))
 
 
 def data_artifact(name: str, fingerprints: Mapping[str, str]) -> Artifact:

@@ -29,7 +29,7 @@ from seglab.run.status import FAILED, FINISHED, INTERRUPTED, NONE, PRUNED, is_di
 from seglab.runtime.files import write_json
 from seglab.schema import TrainConfig
 from seglab.sweep.board import SUBMITTED, Outcome
-from seglab.sweep.engine import Sweep
+from seglab.sweep.engine import LISTED, Sweep
 from seglab.sweep.jobs import Job
 from seglab.sweep.search.pruners import build_pruner, check_validations
 from seglab.sweep.search.ranges import distribution, lowest
@@ -270,12 +270,8 @@ class Search:
             if not same_files(recorded, data):
                 _, here, there = describe_difference(config, recorded, data)
                 self.sweep.say(f"study {name}: of {there}, and left alone; {here}")
-            elif wrong := [
-                key for key in {**settings, **before} if before.get(key) != settings.get(key)
-            ]:
-                there = ", ".join(f"{key}={before.get(key)}" for key in wrong[:3])
-                more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-                self.sweep.say(f"study {name}: has {there}{more}, and is left alone")
+            elif before != settings:
+                self.sweep.say(f"study {name}: of {_differing(before, settings)}, and left alone")
             else:
                 break
         return self._load(name, len(study.get_trials(deepcopy=False)))
@@ -355,6 +351,13 @@ class Search:
                 )
         values = [outcome.metrics[name] for name in self.objectives]
         return None if any(map(math.isnan, values)) else values
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return the earlier values of the settings that differ."""
+    keys = [key for key in {**now, **before} if before.get(key) != now.get(key)]
+    more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
+    return ", ".join(f"{key}={before.get(key)}" for key in keys[:LISTED]) + more
 
 
 def check_objectives(names: Sequence[Any], directions: Sequence[Any]) -> None:

@@ -133,8 +133,6 @@ def test_the_cache_folder_is_the_default(tree: Tree, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         private_folders, "user_cache_path", lambda name, **_: tree.root / "cache" / name
     )
-        private_folders, "user_cache_path", lambda name, **_: tree.root / "cache" / name
-    )
     assert Cached(train(tree)).path.parent == tree.root / "cache" / "seglab" / "store"
 
 
