@@ -1,4 +1,4 @@
-"""Writes the tables of configuration.md from seglab/schema.py and the comments in conf/.
+"""Writes the tables of configuration.md from seglab/schema and the comments in conf/.
 
 ``python docs/configuration.py`` renews the file; a test compares the two.
 """

@@ -90,7 +90,8 @@ def test_nothing_is_assigned_to_an_attribute_of_another_object() -> None:
 
 
 def test_the_dataclasses_of_the_schema_are_frozen() -> None:
-    classes = [node for node in TREES["seglab/schema.py"].body if isinstance(node, ast.ClassDef)]
+    files = [tree for path, tree in TREES.items() if path.startswith("seglab/schema/")]
+    classes = [node for tree in files for node in tree.body if isinstance(node, ast.ClassDef)]
     decorators = {
         node.name: [ast.unparse(decorator) for decorator in node.decorator_list]
         for node in classes

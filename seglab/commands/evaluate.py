@@ -31,8 +31,8 @@ def main(overrides: list[str]) -> dict[str, float]:
         SeglabError: names the wrong key or file, and what would be right.
     """
     composed, rest = compose_own("evaluate", EvaluateConfig, overrides)
-    check_checkpoint(composed.config.checkpoint)
     check_folder(composed.folder, resume=False)
+    check_checkpoint(composed.config.checkpoint)
     check_root(rest)
     # Not before: it takes seconds, and a wrong key should fail at once.
     import_torch()

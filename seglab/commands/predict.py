@@ -36,9 +36,9 @@ def main(overrides: list[str], *, probabilities: bool = False, no_overlays: bool
         SeglabError: names the wrong key or file, and what would be right.
     """
     composed, rest = compose_own("predict", PredictConfig, overrides)
-    check_checkpoint(composed.config.checkpoint)
     output = Path(composed.config.output)
     _check_output(output, Path(composed.config.input))
+    check_checkpoint(composed.config.checkpoint)
     # Not before: it takes seconds, and a wrong key should fail at once.
     import_torch()
     from seglab.callbacks.predictions import WritePredictions

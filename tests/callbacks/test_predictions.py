@@ -155,7 +155,7 @@ def test_predictions_are_all_written_and_objects_keep_their_order(
 def test_a_prediction_that_cannot_be_written_names_the_file(tmp_path: Path) -> None:
     anything = SimpleNamespace()
     (tmp_path / "a.png").mkdir()
-    batch = Images(torch.zeros(1, 3, 6, 8, dtype=torch.uint8), ["a"], [])
+    batch = Images(torch.zeros(1, 3, 6, 8, dtype=torch.uint8), ["a"], ["a.jpg"], [])
     output = Output(torch.zeros(1, 6, 8, dtype=torch.uint8))
     with WritePredictions(tmp_path, CLASSES) as writing:
         writing.on_predict_batch_end(anything, anything, output, batch, 0)  # type: ignore[arg-type]
