@@ -38,7 +38,7 @@ OVERRIDES = """\
 key=value sets a value, group=option picks a file of conf/ (Hydra's syntax):
   experiments=smoke            a recipe from experiments/
   data=voc2007 data.root=DIR   the data set, and the folder that holds VOC2007/
-  optimizer.lr=0.1 seed=1      any value; an unknown name is answered with the nearest ones
+  optimizer.lr=0.1 seed=1      any value; for an unknown name the nearest are listed
   hydra.run.dir=DIR            where the results go
 """
 

@@ -65,8 +65,8 @@ def show(comparison: Comparison, console: Console) -> None:
     rows = zip(comparison.runs, comparison.intervals, settings, strict=True)
     for run, interval, values in rows:
         name = run_name(run, console.width)
-        found = [number(run.metrics.get(metric, math.nan)) for metric in objects]
-        cells = [*values, *found, score(run), between(interval), name]
+        precisions = [number(run.metrics.get(metric, math.nan)) for metric in objects]
+        cells = [*values, *precisions, score(run), between(interval), name]
         table.add_row(*map(plain, cells), style="" if run.state == FINISHED else "dim")
     console.print(table)
     for line in lines(comparison):

@@ -58,7 +58,7 @@ class LoadReport:
         for names, text in (
             (self.adapted, "adapted from RGB to the channels of the data, as timm does"),
             (self.replaced, "replaced, of another shape there"),
-            (self.missing, "missing there, so freshly initialised"),
+            (self.missing, "not in the file, so randomly initialised"),
             (self.unexpected, "not used, unknown to this net"),
         ):
             if names:

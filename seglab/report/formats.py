@@ -38,14 +38,14 @@ def rows(comparison: Comparison) -> list[list[str]]:
             if id(group) not in done:
                 done.add(id(group))
                 score = f"{group.mean:.4f} ± {group.deviation:.4f}"
-                found = [over_seeds(group, name) for name in objects]
-                row = [f"{group.seeds} seeds", *settings, *found, score]
+                precisions = [over_seeds(group, name) for name in objects]
+                row = [f"{group.seeds} seeds", *settings, *precisions, score]
                 table.append([*row, between(group.interval)])
             continue
         name = f"{run.name} ({kind(run)})" if kind(run) else run.name
         score = number(run.miou) if run.state == FINISHED else run.state
-        found = [number(run.metrics.get(name, math.nan)) for name in objects]
-        table.append([name, *settings, *found, score, between(interval)])
+        precisions = [number(run.metrics.get(name, math.nan)) for name in objects]
+        table.append([name, *settings, *precisions, score, between(interval)])
     return table
 
 

@@ -171,7 +171,7 @@ def checkpoint_code_change(
     return [f"{_changed_code(before, after)}; checkpoint={path} was trained with {EARLIER}"]
 
 
-EARLIER = "the code before that"
+EARLIER = "the previous code"
 
 
 def _changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -15,8 +15,8 @@ ADVICE = {
     errno.EROFS: "make it writable, or choose another folder",
     errno.EACCES: "make it writable, or choose another folder",
     errno.EPERM: "make it writable, or choose another folder",
-    errno.EIO: "look after the disk",
-    errno.ENODEV: "look after the disk",
+    errno.EIO: "check the disk",
+    errno.ENODEV: "check the disk",
     errno.ESTALE: "look after the network disk",
 }
 """What a user can do about an error of the disk."""

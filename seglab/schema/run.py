@@ -104,9 +104,9 @@ class TrainConfig:
             return
         weights = self.loss.class_weights
         if isinstance(weights, list) and not any(weights):
-            raise ConfigError(f"loss.class_weights={weights}: one at least must be greater than 0")
+            raise ConfigError(f"loss.class_weights={weights}: at least one must be greater than 0")
         if not any(term.weight for term in self.loss.terms):
-            raise ConfigError("loss.terms: the weight of one at least must be greater than 0")
+            raise ConfigError("loss.terms: the weight of at least one must be greater than 0")
 
     def check_channels(self) -> None:
         """Check that keys with a value per channel have ``data.channels`` values.

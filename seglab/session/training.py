@@ -145,7 +145,7 @@ def _tell_batches(session: Session, processes: int) -> None:
     config, data, reached = session.config, session.data, session.resumed.position
     if reached.processes not in (None, processes):
         print_plain(
-            f"resumed on {processes} processes, before on {reached.processes}; "
+            f"resumed on {processes} processes (previously {reached.processes}); "
             f"data.batch_size={config.data.batch_size}, before {reached.batch_size}",
             session.console,
         )

@@ -93,7 +93,7 @@ def test_a_run_keeps_its_code_and_a_changed_one_is_told(folder: Folder, tmp_path
     folder.edit("Tanh")
     again = folder.train("hydra.run.dir=run", "resume=true")
     line = "own code has changed (depth.py); "
-    assert f"{line}this run was trained with the code before that, and is left alone" in again.out
+    assert f"{line}this run was trained with the previous code, and is left alone" in again.out
     assert folder.status("run")["data"] == digests
     dry = folder.call("train", *folder.settings, "hydra.run.dir=run", "resume=true", "--dry-run")
     assert f"# {line}" in dry.out
@@ -106,12 +106,12 @@ def test_a_run_keeps_its_code_and_a_changed_one_is_told(folder: Folder, tmp_path
     assert changed["data"]["own_code/mine.py"] == digests["own_code/mine.py"]
     assert changed["data"]["own_code/depth.py"] != digests["own_code/depth.py"]
     folder.forget()
-    with pytest.warns(UserWarning, match=r"was trained with the code before that"):
+    with pytest.warns(UserWarning, match=r"was trained with the previous code"):
         seglab.load(tmp_path / "run/checkpoints/last.ckpt", trust=True)
 
     longer = folder.train("hydra.run.dir=run", "resume=true", "trainer.max_epochs=3")
     assert longer.code == 0
-    assert f"{line}until here this run was trained with the code before that" in longer.out
+    assert f"{line}until here this run was trained with the previous code" in longer.out
     assert folder.codes("run")[0] == first != folder.codes("run")[1]
     copies = [
         (tmp_path / "run/code" / code / "depth.py").read_text() for code in folder.codes("run")
@@ -147,7 +147,7 @@ def test_a_sweep_trains_a_changed_net_anew_and_compare_does_not_take_both_for_se
     other = folder.train(*sweep, "seed=0,1")
     assert other.code == 0, other.err
     assert "own code has changed (depth.py); run-" in other.out
-    assert "was trained with the code before that, and is left alone" in other.out
+    assert "was trained with the previous code, and is left alone" in other.out
     runs = sorted(path.parent.name for path in tmp_path.glob("sweeps/study/*/status.json"))
     assert len(runs) == 3
     compared = folder.call("compare", "sweeps/study", "--output", "page")

@@ -74,7 +74,7 @@ def test_a_run_interrupted_within_an_epoch_is_resumed_on_another_number_of_proce
 
     again = command(tmp_path, *job(tiny, after, *resume))
     assert again.returncode == 0, again.stderr
-    noted = f"resumed on {after} processes, before on {before}; data.batch_size={8 // after}, "
+    noted = f"resumed on {after} processes (previously {before}); data.batch_size={8 // after}, "
     assert noted in again.stdout
     parts = tmp_path / "parts"
     assert steps(parts) == steps(tmp_path / "whole")

@@ -136,7 +136,7 @@ def test_without_a_store_on_two_processes_and_divided(folder: Folder, tmp_path: 
         ("self.maps[index]", "self.maps[index] * 0 + 255", "255 is void; data.dataset has to give"),
         ("str(index)", "'same'", "slides.Slides: ids of train have 'trainsame' twice"),
         ("split + str(index)", "index", "ids of train must be texts; 0 is int"),
-        ("range(len(self.images))", "()", "ids of train must be one at least"),
+        ("range(len(self.images))", "()", "ids of train must not be empty"),
         ("[path]", "path", "data.dataset._target_=slides.Slides: paths must be a list"),
         ("self.images[index]", "{}['a']", "'train0' of train: KeyError: 'a' (slides.py, line "),
         ("path = root", "path = {}['a']", "slides.Slides: train: KeyError: 'a' (slides.py, line "),

@@ -411,7 +411,7 @@ def test_a_service_process_that_dies_costs_neither_this_run_nor_the_next(
         patch.setattr(TrainingProgress, "on_train_epoch_end", kill)
         answer = seglab_cli("train", *tiny, "hydra.run.dir=first")
     assert answer.code == 0, answer.err
-    assert answer.out.count("W&B: failed, and the run goes on without it") == 1
+    assert answer.out.count("W&B: failed; the run continues without it") == 1
     assert len(sync_commands(answer.out)) == 1
     assert metrics(tmp_path / "first")["val/mIoU"] >= 0
     assert seglab_cli("train", *tiny, "hydra.run.dir=second").code == 0

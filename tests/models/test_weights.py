@@ -41,7 +41,7 @@ def test_a_classification_net_fills_the_backbone(imagenet: dict[str, torch.Tenso
     assert "score32.weight" in report.missing
     assert str(report).splitlines() == [
         "weights a.pth: 312 of 320 tensors loaded",
-        "  missing there, so freshly initialised: score32 (2), upscore32 (1), score16 (2), "
+        "  not in the file, so randomly initialised: score32 (2), upscore32 (1), score16 (2), "
         "upscore16 (1), score8 (2)",
         "  not used, unknown to this net: classifier.1 (2)",
     ]

@@ -337,8 +337,8 @@ class SplitFiles(ABC):
         if orientation > 4 and pixels.shape == (width, height):
             raise DataError(
                 f"{path}: {columns}x{rows} pixels, as {image_path} is stored; its EXIF orientation "
-                f"({orientation}) shows it with {width}x{height}, and masks lie on what is shown: "
-                "turn the mask, or remove the EXIF orientation from the image"
+                f"({orientation}) shows it with {width}x{height}, and masks must fit what is "
+                "shown: turn the mask, or remove the EXIF orientation from the image"
             )
         raise DataError(f"{path}: {columns}x{rows} pixels, but {image_path} has {width}x{height}")
 

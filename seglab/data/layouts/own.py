@@ -105,7 +105,7 @@ class OwnFiles(SplitFiles):
             kind = type(odd[0]).__name__
             raise DataError(f"{self.target}: ids of {split} must be texts; {odd[0]!r} is {kind}")
         if not ids:
-            raise DataError(f"{self.target}: ids of {split} must be one at least")
+            raise DataError(f"{self.target}: ids of {split} must not be empty")
         if twice := [name for place, name in enumerate(ids) if self.places[name] != place]:
             raise DataError(f"{self.target}: ids of {split} have {twice[0]!r} twice")
         self.ids = ids

@@ -256,7 +256,7 @@ class Session:
 
     def _failed(self, error: Exception) -> None:
         if not self.failed:
-            self._say(f"W&B: failed, and the run goes on without it: {_gist(error)}")
+            self._say(f"W&B: failed; the run continues without it: {_gist(error)}")
         self.failed = True
         self.said = self.said or "not everything may be on the server"
 
