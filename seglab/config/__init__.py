@@ -1,1 +1,1 @@
-"""Composes configurations, instantiates their targets, and limits untrusted ones."""
+"""Composes and checks configurations, and limits untrusted ones."""

@@ -16,9 +16,9 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from torch import nn
 
-from seglab.config.instantiate import build
 from seglab.data.store.digests import Record
 from seglab.errors import ConfigError
+from seglab.instantiate import build
 from seglab.loggers.wandb.artifacts import upload_checkpoints
 from seglab.loggers.wandb.callback import WandbResults
 from seglab.loggers.wandb.connection import PROBE_SECONDS, Connection, chosen_mode, connect

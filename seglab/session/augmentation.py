@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from seglab.config.instantiate import build
 from seglab.data.external import ExternalTransform
 from seglab.data.transforms import Augmentation, JointTransform
 from seglab.errors import ConfigError
+from seglab.instantiate import build
 from seglab.models.backbones import mean_and_std
 from seglab.schema import OWN_TRANSFORM, TrainConfig
 

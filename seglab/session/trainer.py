@@ -16,8 +16,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 
 from seglab.callbacks.threads import Threads
-from seglab.config.instantiate import build
 from seglab.errors import ConfigError, one_line
+from seglab.instantiate import build
 from seglab.run.checkpoints import AtomicCheckpointIO
 from seglab.runtime import launch, signals
 from seglab.runtime.collective import PlainDDP

@@ -14,10 +14,10 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 from torchvision.models.detection import MaskRCNN
 
-from seglab.config.instantiate import build
 from seglab.data.classes import VOID
 from seglab.errors import ConfigError, one_line
 from seglab.inference.tiles import Tiling
+from seglab.instantiate import build
 from seglab.losses import Loss
 from seglab.models.backbones import mean_and_std
 from seglab.models.channels import with_channels

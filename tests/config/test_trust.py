@@ -24,7 +24,7 @@ REFUSED = [
     *("builtins.eval", "functools.partial", "runpy.run_path", "hydra.utils.instantiate"),
     *(
         "torch.os.system",
-        "seglab.config.instantiate.build",
+        "seglab.instantiate.build",
         "seglab.api.load",
         "torch.nn.Sequential",
     ),

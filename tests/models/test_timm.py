@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from seglab.config.compose import compose
-from seglab.config.instantiate import build
 from seglab.errors import ConfigError, RunError
+from seglab.instantiate import build
 from seglab.models import FCN, MaskRCNN, PadToMultiple, backbones
 from seglab.models.backbones import Backbone, TimmBackbone, build_backbone, mean_and_std
 from seglab.models.channels import with_channels

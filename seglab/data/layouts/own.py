@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from seglab.data.file_stats import StatDigests, file_stats
 from seglab.data.layouts.base import Part, Source, SplitFiles
 from seglab.data.layouts.lists import configured_root
 from seglab.errors import ConfigError, DataError, one_line
+from seglab.instantiate import build
 from seglab.runtime.own_code import INSTALLED, own_code_digests, own_modules
 from seglab.schema import DataConfig
 
@@ -89,8 +89,6 @@ class OwnFiles(SplitFiles):
         super().__init__(names, config)
         self.node: dict[str, Any] = config.dataset or {}
         root = None if config.root is None else configured_root(config)
-        # Imported by name: instantiation is in a higher layer.
-        build = resolve_name("seglab.config.instantiate:build")
         self.target = str(self.node["_target_"])
         try:
             self.dataset: OwnDataset = build(self.node, "data.dataset", root=root, split=split)

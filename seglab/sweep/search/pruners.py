@@ -7,8 +7,8 @@ from typing import Any
 
 import optuna
 
-from seglab.config.instantiate import build
 from seglab.errors import ConfigError
+from seglab.instantiate import build
 from seglab.schema import TrainerConfig
 
 FIRST = 1 / 8

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from seglab.config.instantiate import build
 from seglab.errors import ConfigError
+from seglab.instantiate import build
 from seglab.models.padded_cnn import PaddedCNN
 
 NET = "seglab.models.PaddedCNN"
