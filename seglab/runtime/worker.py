@@ -60,6 +60,8 @@ def _end_after(event: Callable[[], object]) -> None:
         event()
         os.kill(os.getpid(), signal.SIGINT)  # as on Ctrl-C, so that the run is marked interrupted
         time.sleep(GRACE)
+        if os.getpgrp() == os.getpid():  # detached: its loading processes are in its group
+            os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
