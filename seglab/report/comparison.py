@@ -20,6 +20,9 @@ from seglab.report.settings import differing, label
 
 T = TypeVar("T")
 
+LABELLED = 6
+"""Settings that a run's label may have; with more, its name is shorter and says as much."""
+
 
 @dataclass(frozen=True)
 class Pair(Generic[T]):
@@ -92,11 +95,13 @@ class Comparison:
         return label(group.runs[0], self.swept)
 
     def run_label(self, run: RunRecord) -> str:
-        """Return the settings that tell a run from all others; its name if they do not."""
+        """Return the settings that tell a run from all others; its name if not, or if many do."""
         return self._labels.get(id(run), run.name)
 
     @cached_property
     def _labels(self) -> dict[int, str]:
+        if self.named > LABELLED and len({run.name for run in self.runs}) == len(self.runs):
+            return {}
         labels = [label(run, self.differing[: self.named]) for run in self.runs]
         alike = Counter(labels)
         pairs = zip(self.runs, labels, strict=True)

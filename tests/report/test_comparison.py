@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
+from helpers.runs import make_run
 
 from seglab.errors import ConfigError
 from seglab.metrics.counts import jackknife_interval, paired_test
@@ -30,6 +31,19 @@ from seglab.report.settings import setting
 from seglab.report.table import between, lines
 
 Made = Callable[..., Path]
+
+
+def test_a_run_that_many_settings_tell_from_others_is_called_by_its_name(tmp_path: Path) -> None:
+    for count in (6, 7):
+        both = []
+        for number in range(2):
+            settings = {f"s{place}": {"x": number} for place in range(count)}
+            overrides = [f"{key}.x={number}" for key in settings]
+            folder = tmp_path / f"{count}" / f"run{number}"
+            both.append(make_run(folder, settings=settings, overrides=overrides))
+        result = compare(read_runs([tmp_path / f"{count}"]))
+        labels = {result.run_label(run) for run in result.runs}
+        assert (labels == {"run0", "run1"}) == (count == 7), labels
 
 
 def test_runs_are_ranked_and_those_without_a_result_come_last(
