@@ -126,11 +126,12 @@ def step(root: Path, name: str, settings: list[str], send: Any) -> None:
     given = ["data=folder", f"data.root={root}", "data.classes=[a,b,c]", "data.crop_size=32"]
     given += [f"data.store.dir={root.parent / 'store'}", *settings]
     given += ["model=padded_cnn", "trainer=cpu", "trainer.max_epochs=1", "logger=csv"]
-    given += ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1"]
+    given += ["trainer.limit_train_batches=1"]
     config = compose("train", TrainConfig, given).config
     prepare(None)
     start = time.perf_counter()
-    data = VOCDataModule(config.data, progressive=config.data.store.mode == "progressive")
+    progressive = config.data.store.mode == "progressive"
+    data = VOCDataModule(config.data, limit=1, progressive=progressive)
     data.check()
     checked = time.perf_counter()
     with data.filling(print):

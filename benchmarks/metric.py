@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +52,11 @@ def metric(rounds: int) -> None:
 def validation(rounds: int, images: int, overrides: list[str]) -> None:
     recipe = ["experiments=fcn8s_voc2007", "model.weights=null", "evaluation.flip=false"]
     config = compose("train", TrainConfig, [*recipe, *overrides]).config
-    data = VOCDataModule(config.data)
+    data = VOCDataModule(config.data, limit=images // config.data.eval_batch_size)
     task = build_task(balance(config, data.record("train"))).eval()
-    limit = images // config.data.eval_batch_size
-    batches = list(islice(data.val_dataloader(), limit))
+    batches = list(data.val_dataloader())
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(replace(config.trainer, limit_val_batches=limit), Path(folder))
+        trainer = build_trainer(config.trainer, Path(folder))
 
         def ours() -> None:
             trainer.validate(task, data, verbose=False)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +37,14 @@ def main(arguments: list[str]) -> None:
     config = compose("train", TrainConfig, recipe).config
     torch.set_num_threads(share_of_cores(None))
     print(f"{torch.get_num_threads()} threads")
-    data = VOCDataModule(config.data, instances=True)
+    limit = int(given["images"]) // config.data.eval_batch_size
+    data = VOCDataModule(config.data, instances=True, limit=limit)
     task = build_task(config).eval()
     if config.model.weights is not None:
         load_pretrained(task.net, config.model.net, config.model.weights)
-    loader = data.val_dataloader()
-    limit = min(int(given["images"]) // config.data.eval_batch_size, len(loader))
-    images = [image[None] for batch in islice(loader, limit) for image in batch.image]
+    images = [image[None] for batch in data.val_dataloader() for image in batch.image]
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(replace(config.trainer, limit_val_batches=limit), Path(folder))
+        trainer = build_trainer(config.trainer, Path(folder))
 
         def forward() -> None:
             task.eval()

@@ -135,12 +135,13 @@ def leave_own_keys(composed: DictConfig, schema: type[Any], parsed: Sequence[Ove
 
     These keys belong to the replaced target, such as the terms of seglab's loss.
     """
-    keys = {override.key_or_group for override in parsed}
+    keys = [override.key_or_group for override in parsed]
     hints = get_type_hints(schema, include_extras=True)
     for group, hint in hints.items():
         dataclass = next((part for part in get_args(hint) if is_dataclass(part)), None)
         if dataclass and f"{group}._target_" in keys and _is_foreign(composed[group], dataclass):
-            named = {key.split(".")[1] for key in keys if key.startswith(f"{group}.")}
+            parts = [key.split(".")[1] for key in keys if key.startswith(f"{group}.")]
+            named = dict.fromkeys(parts)  # in the order of the command line
             with open_dict(composed):
                 composed[group] = {name: composed[group][name] for name in named}
 

@@ -15,7 +15,7 @@ from seglab.data.coverage import absent_classes, check_foreground, equal_images
 from seglab.data.dataset import Samples, open_dataset
 from seglab.data.layouts.opening import PARTS, check_training_lists
 from seglab.data.prefetch import Progress, no_progress
-from seglab.data.sampling import EpochOrder, evaluation_batches
+from seglab.data.sampling import EpochOrder, evaluation_batches, first_batches
 from seglab.data.store.background import BackgroundFilling
 from seglab.data.store.cached import Cached
 from seglab.data.store.decode import checked
@@ -57,6 +57,7 @@ class VOCDataModule(L.LightningDataModule):
             done.
         split: the split to validate on, as named on the command line.
         augmentation: for training samples; None: seglab's own, with the settings in ``config``.
+        limit: of the batches of an evaluation; see :func:`~seglab.data.sampling.first_batches`.
         progressive: do not decode the training split before the first step: its samples are checked
             when they are used, and by :meth:`filling`.
     """
@@ -71,9 +72,11 @@ class VOCDataModule(L.LightningDataModule):
         start: tuple[int, int] = (0, 0),
         split: str = "val",
         augmentation: Augmentation | None = None,
+        limit: int | float | None = None,
         progressive: bool = False,
     ) -> None:
         super().__init__()
+        self.limit = limit
         self.progressive = progressive
         self._background: BackgroundFilling | None = None
         self.config, self.seed, self.progress = config, seed, progress
@@ -251,7 +254,8 @@ class VOCDataModule(L.LightningDataModule):
         """Return any split in batches of equal-sized whole images, dealt to the processes."""
         rank, world_size = self._rank_and_world_size()
         sizes = self.sizes(split)
-        batches = evaluation_batches(sizes, self.config.eval_batch_size)[rank::world_size]
+        batches = evaluation_batches(sizes, self.config.eval_batch_size)
+        batches = first_batches(batches, self.limit)[rank::world_size]
         return DataLoader(
             EvalSet(self.split(split)),
             # A process without a batch gets an empty one: Lightning would skip its whole

@@ -63,6 +63,18 @@ def evaluation_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> lis
     ]
 
 
+def first_batches(batches: list[list[int]], limit: int | float | None) -> list[list[int]]:
+    """Return the batches that ``trainer.limit_val_batches`` leaves, of all processes together.
+
+    Args:
+        batches: of the whole split.
+        limit: a number of them, a share, rounded down, or None for all.
+    """
+    if limit is None:
+        return batches
+    return batches[: int(len(batches) * limit) if isinstance(limit, float) else limit]
+
+
 def spread(total: int, count: int) -> set[int]:
     """Return ``count`` evenly spaced indices of 0..total-1 (all if there are fewer)."""
     chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int)

@@ -111,6 +111,7 @@ class Session:
             start=self.resumed.position[1:3],
             split=self.named_split,
             augmentation=build_augmentation(self.config) if self.kind == "train" else None,
+            limit=self.config.trainer.limit_val_batches,
             # Class weights need the pixels of all samples before the first step.
             progressive=self.kind == "train"
             and self.config.data.store.mode == "progressive"

@@ -76,7 +76,6 @@ def build_trainer(
             gradient_clip_val=config.gradient_clip_val,
             check_val_every_n_epoch=config.check_val_every_n_epoch,
             limit_train_batches=config.limit_train_batches,
-            limit_val_batches=config.limit_val_batches,
             callbacks=[Threads(), *callbacks],
             plugins=plugins,
             logger=list(loggers),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from seglab.data.datamodule import VOCDataModule
-from seglab.data.sampling import evaluation_batches
+from seglab.data.sampling import evaluation_batches, first_batches
 from seglab.errors import ConfigError
 from seglab.inference.memory import untiled_bytes
 from seglab.runtime.rank import world_size
@@ -75,9 +75,7 @@ def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = N
         check_share("trainer.limit_train_batches", limits.limit_train_batches, batches)
     sizes = data.sizes(split or data.val_split)
     total = len(evaluation_batches(sizes, config.data.eval_batch_size))
-    # A process without a batch gets an empty one.
-    batches = max(1, total // world_size())
-    check_share("trainer.limit_val_batches", limits.limit_val_batches, batches)
+    check_share("trainer.limit_val_batches", limits.limit_val_batches, total)
     measured = len(validated(config, sizes))
     if measured == len(sizes):
         return []
@@ -94,14 +92,8 @@ def validated(config: TrainConfig, sizes: Sequence[tuple[int, int]]) -> list[int
         config: the checked configuration.
         sizes: height and width of each image of the split.
     """
-    limit, processes = config.trainer.limit_val_batches, world_size()
     batches = evaluation_batches(sizes, config.data.eval_batch_size)
-    left = []
-    for rank in range(processes):
-        own = batches[rank::processes]
-        # As Lightning counts them: a share is rounded down.
-        count = int(len(own) * limit) if isinstance(limit, float) else limit
-        left += own[:count]
+    left = first_batches(batches, config.trainer.limit_val_batches)
     return sorted(place for batch in left for place in batch)
 
 

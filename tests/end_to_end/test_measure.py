@@ -65,6 +65,12 @@ def test_evaluate_measures_the_whole_split_even_if_the_run_did_not(
     assert seglab_cli("evaluate", checkpoint, "hydra.run.dir=ev").code == 0
     assert metrics(tmp_path / "ev")["val/mIoU"] == metrics(tmp_path / "whole")["val/mIoU"]
     assert metrics(tmp_path / "ev")["val/loss"] != metrics(tmp_path / "part")["val/loss"]
+    limit = ["trainer.limit_val_batches=2", "trainer.accelerator=cpu"]
+    for processes in (1, 2):
+        devices = [f"trainer.devices={processes}", f"hydra.run.dir=on{processes}"]
+        assert seglab_cli("evaluate", checkpoint, *limit, *devices).code == 0
+    one, two = ((tmp_path / f"on{processes}/metrics.json").read_bytes() for processes in (1, 2))
+    assert one == two, "a limit is of all processes together"
 
 
 def test_evaluate_takes_a_moved_data_set_and_another_split(
