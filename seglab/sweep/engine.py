@@ -289,6 +289,7 @@ class Sweep:
     def show(self) -> None:
         """Show the results so far."""
         if self.outcomes:
+            self._write()
             show_table(self.outcomes, self.console)
             self.say(f"sweep folder       {self.folder}")
             self.say(f"table              {self.folder / TABLE}")

@@ -109,3 +109,13 @@ def test_a_job_that_must_be_killed_is_in_the_table(
         launched(tmp_path, start).launch(SEEDS)
     assert [run.killed for run in runs] == [True, False]
     assert table(tmp_path)["seed=1"] == table(tmp_path)["seed=2"] == INTERRUPTED
+
+
+def test_the_table_has_the_jobs_of_an_earlier_call(
+    tmp_path: Path, made_run: Callable[..., Path]
+) -> None:
+    sweep = launched(tmp_path, lambda job: Run(""))
+    made_run(sweep.plan(1, SEEDS[0]).folder)
+    sweep.add_earlier(1, SEEDS[0], FINISHED)
+    sweep.show()
+    assert table(tmp_path) == {"seed=1": FINISHED}
