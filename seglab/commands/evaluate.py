@@ -32,8 +32,8 @@ def main(overrides: list[str]) -> dict[str, float]:
     """
     composed, rest = compose_own("evaluate", EvaluateConfig, overrides)
     check_folder(composed.folder, resume=False)
-    check_checkpoint(composed.config.checkpoint)
     check_root(rest)
+    check_checkpoint(composed.config.checkpoint)
     # Not before: it takes seconds, and a wrong key should fail at once.
     import_torch()
     from seglab.commands.tables import show_metrics, show_paths

@@ -165,7 +165,7 @@ def test_composing_leaves_nothing_behind() -> None:
         ("model.net.dilations=[1,x]", "model.net.dilations=[1, 'x']: must be a list of numbers"),
         ("model.net.chanels=8", "unknown key 'model.net.chanels': did you mean model.net.channels"),
         ("loss.terms=[]", "loss.terms=[]: must be a list of 1 or more"),
-        ("loss.terms=[{loss: dice, weight: 0}]", "loss.terms: at least one weight must be"),
+        ("loss.terms=[{loss: dice, weight: 0}]", "loss.terms: the weight of at least one must be"),
         (
             "loss.class_weights=[0,0,0,0,0,0,0]",
             "loss.class_weights=[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]: at least one must be greater",

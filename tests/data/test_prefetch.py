@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from seglab.data import prefetch as prefetching
-from seglab.data import shards
 from seglab.data.check import DataCheck
 from seglab.data.datamodule import VOCDataModule
 from seglab.data.layouts.base import Pixels, SplitFiles
 from seglab.data.prefetch import prefetch
+from seglab.data.store import shards
 from seglab.schema import DataConfig
 
 

@@ -142,7 +142,7 @@ def test_values_can_be_named_in_a_file(
 
     for name in ("conf", "experiments"):
         shutil.copytree(home() / name, tmp_path / "home" / name)
-    for module in ("compose", "overrides"):
+    for module in ("hydra", "overrides"):
         monkeypatch.setattr(f"seglab.config.{module}.home", lambda: tmp_path / "home")
     for picture, values in ((grey, "0: background, 255: person"), (red, "128/0/0: person")):
         root = write(tmp_path / picture.__name__, picture)
