@@ -44,9 +44,9 @@ def build(node: dict[str, Any], key: str, *arguments: Any, **offered: Any) -> An
     wrong = [name for name in node if not name.startswith("_") and name not in parameters]
     if wrong and not takes_any:
         keys = ", ".join(f"{key}.{name}" for name in wrong)
-        has = f"available: {', '.join(parameters) or 'none'}"
-        has = options(wrong[0], parameters) if len(wrong) == 1 else has
-        raise ConfigError(f"{keys}: {target} has no such argument; {has}")
+        every = f"available: {', '.join(parameters) or 'none'}"
+        near = options(wrong[0], parameters) if len(wrong) == 1 else every
+        raise ConfigError(f"{keys}: {target} has no such argument; {near}")
     node = {**{name: offered[name] for name in offered if name in parameters}, **node}
     try:
         return instantiate(node, *arguments, _convert_="all")

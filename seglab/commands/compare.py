@@ -15,11 +15,11 @@ from seglab.report.comparison import Comparison, compare
 from seglab.report.formats import FORMATS
 from seglab.report.runs import read_runs
 from seglab.report.table import (
-    MASK_AP,
     TABLE,
     between,
     lines,
     number,
+    object_metrics,
     run_name,
     score,
     what_differs,
@@ -57,7 +57,7 @@ def show(comparison: Comparison, console: Console) -> None:
     heads, settings = what_differs(comparison)
     for head in heads:
         table.add_column(printable(head), overflow="fold")
-    objects = [MASK_AP] if any(MASK_AP in run.metrics for run in comparison.runs) else []
+    objects = object_metrics(comparison)
     for head in [*objects, "val/mIoU"]:
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("95 % interval", no_wrap=True)

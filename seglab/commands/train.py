@@ -33,9 +33,8 @@ def main(overrides: list[str], dry_run: bool = False, multirun: bool = False) ->
     start = check_run(composed.config, composed.folder)
     folder, state, config, changes, _ = start
     if not start.done and config.data.synth is None:  # the built-in data is created on first use
-        from seglab.data.layouts.opening import (
-            check_training_lists,  # numpy: not needed for a wrong key
-        )
+        # numpy: not needed for a wrong key
+        from seglab.data.layouts.opening import check_training_lists
 
         check_training_lists(config.data)
     if dry_run:

@@ -13,7 +13,7 @@ from typing import Any
 from seglab.metrics.counts import UNRELIABLE
 from seglab.report.comparison import Comparison
 from seglab.report.settings import setting
-from seglab.report.table import MASK_AP, between, kind, number, over_seeds
+from seglab.report.table import between, kind, number, object_metrics, over_seeds
 from seglab.run.status import FINISHED
 from seglab.runtime.csv_cells import escape_cell
 from seglab.runtime.files import nan_to_null
@@ -28,7 +28,7 @@ def rows(comparison: Comparison) -> list[list[str]]:
     grouped = {id(run): group for group in comparison.groups for run in group.runs}
     if comparison.groups:
         keys = [key for key in keys if key != "seed"]
-    objects = [MASK_AP] if any(MASK_AP in run.metrics for run in comparison.runs) else []
+    objects = object_metrics(comparison)
     table = [["run", *keys, *objects, "val/mIoU", "95 % interval"]]
     done: set[int] = set()
     for run, interval in zip(comparison.runs, comparison.intervals, strict=True):

@@ -35,6 +35,11 @@ MASK_AP = "val/mask_AP50"
 """The column beside mIoU where a run finds objects."""
 
 
+def object_metrics(comparison: Comparison) -> list[str]:
+    """Return the metrics of objects that a table has a column for; none if no run finds any."""
+    return [MASK_AP] if any(MASK_AP in run.metrics for run in comparison.runs) else []
+
+
 def over_seeds(group: SeedGroup, name: str) -> str:
     """Return mean and standard deviation of a metric; a dash where a run lacks it."""
     by_seed = {run.settings.get("seed"): run.metrics.get(name, math.nan) for run in group.runs}

@@ -55,7 +55,7 @@ def within_warmup(config: TrainConfig, samples: int, processes: int) -> list[str
 
 
 def check_limits(config: TrainConfig, data: VOCDataModule, split: str | None = None) -> list[str]:
-    """Check that a share of the batches, such as 0.01, is at least one batch of each process.
+    """Check that a share of the batches, such as 0.01, is one at least; for training per process.
 
     Args:
         config: the checked configuration.

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seglab.loggers.history import PlainLogger
 from seglab.loggers.wandb.session import Session
+from seglab.run.metric_names import INSTANCE, SEMANTIC
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 STEP = "step"
 """The metric on the x axis; W&B's own counter would go on counting in a run that is resumed."""
 
-HIGHEST = ("mIoU", "pixel_accuracy", "mean_accuracy", "fw_IoU", "mask_AP", "mask_AP50")
+HIGHEST = (*SEMANTIC, *INSTANCE)
 
 
 def define_metrics(run: Run) -> None:
