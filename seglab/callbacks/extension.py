@@ -37,7 +37,7 @@ class Extension(L.Callback):
         """Restore the new schedule, with the last rates if they are to stay.
 
         Raises:
-            ConfigError: the checkpoint lacks the last rates, as those of earlier versions do.
+            ConfigError: the checkpoint lacks the last rates.
         """
         if not self.begins:
             return

@@ -27,21 +27,25 @@ def mean_logits(
         ``(B, K, H, W)``.
     """
     total, count = None, 0
-    for logits in _views(image, infer, scales, flip):
+    for view, mirrored in views(image, scales, flip):
+        logits = infer(view)
+        logits = _to_size(logits.flip(-1) if mirrored else logits, image.shape[-2:])
         total, count = logits if total is None else total + logits, count + 1
     assert total is not None
     return total if count == 1 else total / count
 
 
-def _views(
-    image: Tensor, infer: Callable[[Tensor], Tensor], scales: Sequence[float], flip: bool
-) -> Iterator[Tensor]:
-    size = image.shape[-2:]
+def views(image: Tensor, scales: Sequence[float], flip: bool) -> Iterator[tuple[Tensor, bool]]:
+    """Yield ``(B, C, H, W)`` uint8 at each scale, and its mirror image if ``flip``.
+
+    Yields:
+        the view, and whether it is mirrored.
+    """
     for scale in scales:
         scaled = resize(image, scale)
-        yield _to_size(infer(scaled), size)
+        yield scaled, False
         if flip:
-            yield _to_size(infer(scaled.flip(-1)).flip(-1), size)
+            yield scaled.flip(-1), True
 
 
 def resize(image: Tensor, scale: float) -> Tensor:

@@ -70,6 +70,8 @@ class Task(L.LightningModule):
         compile: whether the training step's net is compiled.
         seed: of what is random in the net, such as dropout.
         per_image: whether the metrics include an interval over images.
+        flip: whether images are evaluated and predicted together with their mirror images.
+        scales: at which images are evaluated and predicted, as factors of their height and width.
         tiling: how images are cut in evaluation and prediction; None: they stay whole.
         boundary: whether the metrics include boundary IoU.
     """
@@ -101,13 +103,15 @@ class Task(L.LightningModule):
         compile: bool = False,
         seed: int = 0,
         per_image: bool = False,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
         tiling: Tiling | None = None,
         boundary: bool = False,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
-        self.tiling = tiling
+        self.flip, self.scales, self.tiling = flip, tuple(scales), tiling
         self.compile_net, self.seed, self.frozen = compile, seed, list(frozen)
         self.compiled: Callable[[Tensor], Any] | None = None
         self.make_optimizer, self.make_schedule = optimizer, schedule

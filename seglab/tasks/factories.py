@@ -89,6 +89,8 @@ def build_task(
         compile=config.trainer.compile,
         seed=config.seed,
         per_image=per_image,
+        flip=config.evaluation.flip,
+        scales=config.evaluation.scales,
         tiling=_tiling(config.evaluation),
         boundary=config.evaluation.boundary,
         **arguments(net, config, len(classes)),
@@ -106,8 +108,6 @@ def _semantic(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, An
     return {
         "loss": build_loss(config.loss, classes),
         "aux_weight": config.model.aux_weight,
-        "flip": config.evaluation.flip,
-        "scales": config.evaluation.scales,
     }
 
 
@@ -118,8 +118,6 @@ def _instance(net: nn.Module, config: TrainConfig, classes: int) -> dict[str, An
             "torchvision.models.detection.MaskRCNN"
         )
     for key, refused in (
-        ("evaluation.flip=true", config.evaluation.flip),
-        ("evaluation.scales", config.evaluation.scales != [1.0]),
         ("trainer.compile=true", config.trainer.compile),
         ("loss of another target than seglab's", isinstance(config.loss, dict)),
     ):

@@ -13,12 +13,10 @@ from seglab.data.batches import Batch
 from seglab.data.instances import Detections, find_instances
 from seglab.errors import ConfigError
 from seglab.inference.objects import tiled_objects
+from seglab.inference.votes import voted_objects
 from seglab.metrics.mask_ap import MaskAP, void_pixels
 from seglab.models.exported import OnnxObjects
 from seglab.tasks.base import Output, Task, singles
-
-MASK_THRESHOLD = 0.5
-"""A pixel is of an object from this probability on (He et al., 2017, section 3.1)."""
 
 
 class InstanceSegmentation(Task):
@@ -49,20 +47,29 @@ class InstanceSegmentation(Task):
         return results
 
     def infer(self, image: Tensor) -> list[Detections]:
-        """Map ``(B, C, H, W)`` uint8 to the objects of each image.
+        """Map ``(B, C, H, W)`` uint8 to the objects of each image, over all views evaluated.
 
         One image at a time: the heads batch the proposals of all images, and a matrix product with
         a different number of rows differs in its last bits.
         """
         if self.tiling is None:
-            return [_detections(self(single)[0]) for single in singles(image)]
+            return [self._whole(single) for single in singles(image)]
+        return [
+            tiled_objects(single, self.tiling, self._whole, self.limit) for single in singles(image)
+        ]
+
+    @property
+    def limit(self) -> int:
+        """The largest number of objects in an image."""
         net = self.net
         assert isinstance(net, MaskRCNN | OnnxObjects)
-        limit = net.limit if isinstance(net, OnnxObjects) else net.roi_heads.detections_per_img
-        return [
-            tiled_objects(single, self.tiling, lambda tile: _detections(self(tile)[0]), limit)
-            for single in singles(image)
-        ]
+        return net.limit if isinstance(net, OnnxObjects) else int(net.roi_heads.detections_per_img)
+
+    def _whole(self, image: Tensor) -> Detections:
+        """Map ``(1, C, H, W)`` uint8, an image or a tile, to its objects."""
+        return voted_objects(
+            image, lambda view: self(view)[0], self.scales, self.flip, limit=self.limit
+        )
 
     def predict(self, image: Tensor) -> Output:
         """Map ``(B, C, H, W)`` uint8 to objects, and to class maps painted from them.
@@ -131,10 +138,3 @@ class InstanceSegmentation(Task):
         precision: dict[str, float] = self.mask_ap.compute()
         self.mask_ap.reset()
         return {**super().compute_scores(), **precision}
-
-
-def _detections(result: dict[str, Tensor]) -> Detections:
-    masks = result["masks"][:, 0] >= MASK_THRESHOLD
-    order = result["scores"].argsort(descending=True, stable=True)
-    ordered = (x[order] for x in (masks, result["labels"], result["scores"], result["boxes"]))
-    return Detections(*ordered)

@@ -29,8 +29,6 @@ class SemanticSegmentation(Task):
             a scalar; its parameters, if it has any, are not trained. None: that of
             :meth:`configure_losses`.
         aux_weight: factor of the loss of an auxiliary head, where the net has one.
-        flip: whether to average the logits of an image and its horizontal flip.
-        scales: the scales of an image whose logits are averaged.
         soft: whether predictions include probabilities.
         others: as :class:`seglab.tasks.base.Task` takes them.
     """
@@ -42,14 +40,11 @@ class SemanticSegmentation(Task):
         *,
         loss: Loss | None = None,
         aux_weight: float = 0.5,
-        flip: bool = False,
-        scales: Sequence[float] = (1.0,),
         soft: bool = False,
         **others: Any,
     ) -> None:
         super().__init__(net, classes, **others)
-        self.aux_weight, self.flip, self.scales = aux_weight, flip, tuple(scales)
-        self.soft = soft
+        self.aux_weight, self.soft = aux_weight, soft
         self.loss = self.configure_losses() if loss is None else loss
         self.ranks = ALONE
         terms = len(self.loss.terms) if isinstance(self.loss, SegmentationLoss) else 1

@@ -148,7 +148,6 @@ def test_every_part_of_the_loss_is_logged(task: InstanceSegmentation, monkeypatc
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["evaluation.flip=true"], "evaluation.flip=true: not for model.task=instance"),
         (["trainer.compile=true"], "trainer.compile=true: not for model.task=instance"),
         (["model.net.num_classes=5"], r"model.net: scores 5 classes; must be 7"),
         (["+model.net.rpn_nms_tresh=0.5"], "no setting rpn_nms_tresh; nearest: rpn_nms_thresh"),

@@ -88,10 +88,6 @@ def test_no_more_than_a_row_of_tiles_is_held(monkeypatch: pytest.MonkeyPatch) ->
         (["evaluation.overlap=1"], r"evaluation.overlap=1.0: must be at least 0 and at most 0.9"),
         (["evaluation.scales=[]"], r"evaluation.scales=\[\]: must be a list of 1 or more"),
         (["evaluation.scales=[0]"], r"evaluation.scales"),
-        (
-            ["model=mask_rcnn", "evaluation.scales=[0.5,1]"],
-            r"evaluation.scales: not for model.task",
-        ),
     ],
 )
 def test_what_cannot_be_tiled_or_scaled_is_refused(given: list[str], line: str) -> None:

@@ -64,8 +64,7 @@ class Room:
             return False
         while self.used + size > self.max_bytes and self.old:
             path, freed = self.old.pop(0)
-            for index in path.glob("index.json*"):  # first: without it, the rest is no store
-                index.unlink(missing_ok=True)
+            (path / INDEX).unlink(missing_ok=True)  # first: without it, the rest is no store
             shutil.rmtree(path, ignore_errors=True)
             self.used -= freed
         return self.used + size <= self.max_bytes
@@ -86,10 +85,9 @@ def _entries(folder: Path) -> list[Path]:
     times: dict[Path, float] = {}
     for path in folder.glob("v*"):
         if ENTRY.fullmatch(path.name) and not path.is_symlink():
-            index = next(path.glob("index.json*"), None) if path.is_dir() else path
-            if index is not None:
-                with suppress(FileNotFoundError):  # another process makes room too
-                    times[path] = index.stat().st_mtime
+            index = path / INDEX if path.is_dir() else path
+            with suppress(FileNotFoundError):  # no store yet, or another process makes room too
+                times[path] = index.stat().st_mtime
     return sorted(times, key=times.__getitem__)
 
 

@@ -1,0 +1,91 @@
+"""Objects of an image at several scales, and mirrored: what the views find becomes one list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import batched_nms, box_iou
+
+from seglab.data.instances import Detections
+from seglab.inference.views import views
+
+MASK_THRESHOLD = 0.5
+"""A pixel is of an object from this probability on (He et al., 2017, section 3.1)."""
+
+SAME_OBJECT = 0.5
+"""IoU of the boxes from which objects of one class in different views are the same one."""
+
+
+def voted_objects(
+    image: Tensor,
+    infer: Callable[[Tensor], dict[str, Tensor]],
+    scales: Sequence[float],
+    flip: bool,
+    limit: int,
+) -> Detections:
+    """Return the objects of an image over all scales, each mirrored too if ``flip``.
+
+    Non-maximum suppression by boxes, over the objects of all views. The mask of a kept object is
+    voted by those that it stands for, with their scores as weights (Dai, He and Sun,
+    "Instance-aware Semantic Segmentation via Multi-task Network Cascades", CVPR 2016). Scale 1
+    without a flip is what ``infer`` returns.
+
+    Args:
+        image: ``(1, C, H, W)`` uint8.
+        infer: maps ``(1, C, h, w)`` uint8 to torchvision's ``boxes``, ``labels``, ``scores`` and
+            ``masks`` ``(N, 1, h, w)`` of probabilities.
+        scales: factors of height and width.
+        flip: whether to add the mirror image of each scale.
+        limit: how many objects are kept, those of the highest scores.
+    """
+    found = [
+        _on_image(infer(view), mirrored, view.shape[-2:], image.shape[-2:])
+        for view, mirrored in views(image, scales, flip)
+    ]
+    if len(found) == 1:
+        return found[0]
+    every = _joined(found)
+    kept = batched_nms(every.boxes, every.scores, every.labels, SAME_OBJECT)[:limit]
+    same = box_iou(every.boxes[kept], every.boxes) >= SAME_OBJECT
+    same &= every.labels[kept][:, None] == every.labels
+    masks = [_vote(every.masks[each], every.scores[each]) for each in same]
+    return Detections(
+        torch.stack(masks) if masks else every.masks[:0],
+        every.labels[kept],
+        every.scores[kept],
+        every.boxes[kept],
+    )
+
+
+def _on_image(
+    result: dict[str, Tensor], mirrored: bool, seen: torch.Size, size: torch.Size
+) -> Detections:
+    """Return the objects of a view of size ``seen`` in the image's pixels, by descending score."""
+    order = result["scores"].argsort(descending=True, stable=True)
+    boxes, labels, scores, masks = (
+        result[name][order] for name in ("boxes", "labels", "scores", "masks")
+    )
+    if mirrored:
+        x0, y0, x1, y1 = boxes.unbind(1)
+        boxes, masks = torch.stack([seen[1] - x1, y0, seen[1] - x0, y1], 1), masks.flip(-1)
+    if seen != size:
+        masks = F.interpolate(masks, size, mode="bilinear")
+        boxes = boxes * boxes.new_tensor([size[1] / seen[1], size[0] / seen[0]] * 2)
+    return Detections(masks[:, 0] >= MASK_THRESHOLD, labels, scores, boxes)
+
+
+def _joined(found: Sequence[Detections]) -> Detections:
+    parts = {
+        name: torch.cat([getattr(each, name) for each in found]) for name in Detections.__slots__
+    }
+    order = parts["scores"].argsort(descending=True, stable=True)
+    return Detections(**{name: part[order] for name, part in parts.items()})
+
+
+def _vote(masks: Tensor, scores: Tensor) -> Tensor:
+    """Return the pixels that objects of at least half the scores have."""
+    share = torch.einsum("n,nhw->hw", scores, masks.to(scores.dtype))
+    return share >= scores.sum() / 2
