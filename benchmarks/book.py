@@ -72,7 +72,10 @@ def result(run: Path, evaluation: Path) -> dict[str, Any]:
     elif not others:
         own = json.loads((run / "metrics.json").read_text())
         if scores["val/mIoU"] != own["val/mIoU"]:
-            raise SystemExit(f"{evaluation}: val/mIoU is not the run's own; evaluate its last.ckpt")
+            raise SystemExit(
+                f"{evaluation}: val/mIoU is not the run's own; evaluate its last.ckpt with as many "
+                "trainer.threads"
+            )
     net = seglab.load(run if is_soup else run / "checkpoints/last.ckpt").task.net.eval()
     return {
         "recipe": given["experiments"],
