@@ -4,6 +4,7 @@
 
 EVALUATION is the folder of ``seglab evaluate checkpoint=CHECKPOINT [key=value …]``, whose
 ``evaluation.npz`` has the counts of every image. Images are ordered by the mIoU of each by itself.
+A model of objects is shown with them, each in a colour of its own.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import seglab
 from seglab.config.stored import override_stored
 from seglab.data.classes import VOID
-from seglab.data.dataset import open_dataset
-from seglab.drawing.pictures import overlay
+from seglab.data.dataset import Sample, open_dataset
+from seglab.data.instances import Detections, find_instances
+from seglab.drawing.pictures import instance_colours, overlay
 from seglab.run.checkpoints import read_checkpoint, stored_config
 from seglab.run.evaluation import read_evaluation
+from seglab.tasks.instance import InstanceSegmentation
 
 EACH, WIDTH, GAP, TOP = 3, 220, 8, 26
-COLUMNS = ("photograph", "truth", "class map")
 
 
 def chosen(mious: dict[str, float]) -> dict[str, list[str]]:
@@ -51,14 +54,29 @@ def sheet(headings: Sequence[str], rows: list[tuple[str, list[Image.Image]]]) ->
     return made
 
 
+def objects(sample: Sample, found: Detections) -> list[Image.Image]:
+    """Draw the true objects of a sample over its photograph, and those that were found."""
+    assert sample.instance_map is not None
+    photo = sample.image.permute(1, 2, 0).numpy()
+    truth = find_instances(sample.class_map, sample.instance_map)
+    true = Detections(truth.masks, truth.labels, torch.ones(len(truth)), truth.boxes)
+    return [
+        overlay(photo, each.paint(range(1, 1 + len(each))).numpy(), colours=instance_colours())
+        for each in (true, found)
+    ]
+
+
 def main(evaluation: str, checkpoint: str, output: str, *overrides: str) -> None:
     measured = read_evaluation(Path(evaluation))
     if measured is None:
         raise SystemExit(f"{evaluation}: has no evaluation.npz; give the folder of evaluate")
     mious = measured.mious()
     config = override_stored(stored_config(read_checkpoint(Path(checkpoint))), [*overrides])
-    data = open_dataset(config.data, config.data.val_split)
     model = seglab.load(checkpoint, *overrides)
+    task = model.task
+    data = open_dataset(
+        config.data, config.data.val_split, instances=isinstance(task, InstanceSegmentation)
+    )
     rows = []
     for kind, names in chosen(mious).items():
         for name in names:
@@ -69,12 +87,18 @@ def main(evaluation: str, checkpoint: str, output: str, *overrides: str) -> None
             if not np.array_equal(counts, measured.counts[measured.ids.index(name), 1]):
                 raise SystemExit(f"{evaluation}: measured another model: {name} differs")
             size = WIDTH, round(WIDTH * photo.shape[0] / photo.shape[1])
-            pictures = [Image.fromarray(photo), overlay(photo, maps[0]), overlay(photo, maps[1])]
+            if isinstance(task, InstanceSegmentation):
+                found = model.detect(sample.image).above(task.score_threshold)
+                drawn = objects(sample, found)
+            else:
+                drawn = [overlay(photo, labels) for labels in maps]
+            pictures = [Image.fromarray(photo), *drawn]
             shown = [one.resize(size, Image.Resampling.LANCZOS) for one in pictures]
             values = np.unique(maps[0][maps[0] < len(measured.classes)])
             classes = ", ".join(measured.classes[value] for value in values if value)
             rows.append((f"{kind}: {name}, mIoU {mious[name]:.2f}, {classes}", shown))
-    sheet(COLUMNS, rows).save(output)
+    shows = "objects" if isinstance(task, InstanceSegmentation) else "class map"
+    sheet(("photograph", "truth", shows), rows).save(output)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def check(config: DataCommandConfig, console: Console) -> None:
         raise DataError(
             f"{count} problem{'s' * (count > 1)} in data={config.data.name}, listed above"
         )
-    console.print("no other problem found" if checking.notes else "no problem found")
+    console.print("no problem found")
 
 
 def stats(config: DataCommandConfig, console: Console) -> None:

@@ -21,11 +21,20 @@ def test_best_median_and_worst_are_in_order() -> None:
     }  # fmt: skip
 
 
+PADDED_CNN = ["model.net.channels=8", "model.net.dilations=[1,2]"]
+MASK_RCNN = [
+    "model=mask_rcnn", "model.net.channels=16", "model.net.box_head=32", "model.net.mask_layers=1",
+    "evaluation.score_threshold=0.1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("net", [PADDED_CNN, MASK_RCNN])
 def test_pictures_are_of_the_measured_model(
-    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path
+    seglab_cli: Callable[..., Any], tiny: list[str], tmp_path: Path, net: list[str]
 ) -> None:
     more = ["data.synth.val=9", "trainer.max_epochs=1", "logger=csv", "hydra.run.dir=run"]
-    assert seglab_cli("train", *tiny, *more).code == 0
+    data = [key for key in tiny if not key.startswith("model.")]
+    assert seglab_cli("train", *data, *net, *more).code == 0
     last = "run/checkpoints/last.ckpt"
     assert seglab_cli("evaluate", f"checkpoint={last}", "hydra.run.dir=e").code == 0
     gallery.main("e", last, "shown.jpg")
