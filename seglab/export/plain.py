@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seglab.inference.votes import MASK_THRESHOLD
 from seglab.models.exported import OBJECTS, SEMANTIC
 from seglab.tasks.base import Task, main_output
-from seglab.tasks.instance import MASK_THRESHOLD, InstanceSegmentation
+from seglab.tasks.instance import InstanceSegmentation
 
 
 class PlainNet(nn.Module):
