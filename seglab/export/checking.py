@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seglab.errors import RunError, one_line
-from seglab.inference.votes import MASK_THRESHOLD
 from seglab.models.exported import ExportedNet
 from seglab.tasks.base import Task, main_output
-from seglab.tasks.instance import InstanceSegmentation
+from seglab.tasks.instance import MASK_THRESHOLD, InstanceSegmentation
 
 SIZES = ((97, 131), (64, 96), (160, 75))
 """Heights and widths: odd ones, whole cells of most nets, upright. None is the traced one."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seglab.inference.votes import MASK_THRESHOLD
 from seglab.models.exported import OBJECTS, SEMANTIC
 from seglab.tasks.base import Task, main_output
-from seglab.tasks.instance import InstanceSegmentation
+from seglab.tasks.instance import MASK_THRESHOLD, InstanceSegmentation
 
 
 class PlainNet(nn.Module):

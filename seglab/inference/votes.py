@@ -12,16 +12,13 @@ from torchvision.ops import batched_nms, box_iou
 from seglab.data.instances import Detections
 from seglab.inference.views import views
 
-MASK_THRESHOLD = 0.5
-"""A pixel is of an object from this probability on (He et al., 2017, section 3.1)."""
-
 SAME_OBJECT = 0.5
 """IoU of the boxes from which objects of one class in different views are the same one."""
 
 
 def voted_objects(
     image: Tensor,
-    infer: Callable[[Tensor], dict[str, Tensor]],
+    infer: Callable[[Tensor], Detections],
     scales: Sequence[float],
     flip: bool,
     limit: int,
@@ -35,8 +32,7 @@ def voted_objects(
 
     Args:
         image: ``(1, C, H, W)`` uint8.
-        infer: maps ``(1, C, h, w)`` uint8 to torchvision's ``boxes``, ``labels``, ``scores`` and
-            ``masks`` ``(N, 1, h, w)`` of probabilities.
+        infer: maps a view ``(1, C, h, w)`` to its objects.
         scales: factors of height and width.
         flip: whether to add the mirror image of each scale.
         limit: how many objects are kept, those of the highest scores.
@@ -60,21 +56,16 @@ def voted_objects(
     )
 
 
-def _on_image(
-    result: dict[str, Tensor], mirrored: bool, seen: torch.Size, size: torch.Size
-) -> Detections:
-    """Return the objects of a view of size ``seen`` in the image's pixels, by descending score."""
-    order = result["scores"].argsort(descending=True, stable=True)
-    boxes, labels, scores, masks = (
-        result[name][order] for name in ("boxes", "labels", "scores", "masks")
-    )
+def _on_image(found: Detections, mirrored: bool, seen: torch.Size, size: torch.Size) -> Detections:
+    """Return the objects of a view of size ``seen`` in the image's pixels."""
+    boxes, masks = found.boxes, found.masks
     if mirrored:
         x0, y0, x1, y1 = boxes.unbind(1)
         boxes, masks = torch.stack([seen[1] - x1, y0, seen[1] - x0, y1], 1), masks.flip(-1)
     if seen != size:
-        masks = F.interpolate(masks, size, mode="bilinear")
+        masks = F.interpolate(masks[:, None].float(), size, mode="bilinear")[:, 0] >= 0.5
         boxes = boxes * boxes.new_tensor([size[1] / seen[1], size[0] / seen[0]] * 2)
-    return Detections(masks[:, 0] >= MASK_THRESHOLD, labels, scores, boxes)
+    return Detections(masks, found.labels, found.scores, boxes)
 
 
 def _joined(found: Sequence[Detections]) -> Detections:

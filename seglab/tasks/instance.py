@@ -18,6 +18,9 @@ from seglab.metrics.mask_ap import MaskAP, void_pixels
 from seglab.models.exported import OnnxObjects
 from seglab.tasks.base import Output, Task, singles
 
+MASK_THRESHOLD = 0.5
+"""A pixel is of an object from this probability on (He et al., 2017, section 3.1)."""
+
 
 class InstanceSegmentation(Task):
     """Objects by torchvision's Mask R-CNN, its own losses; class maps are painted by score.
@@ -68,7 +71,7 @@ class InstanceSegmentation(Task):
     def _whole(self, image: Tensor) -> Detections:
         """Map ``(1, C, H, W)`` uint8, an image or a tile, to its objects."""
         return voted_objects(
-            image, lambda view: self(view)[0], self.scales, self.flip, limit=self.limit
+            image, lambda view: _detections(self(view)[0]), self.scales, self.flip, self.limit
         )
 
     def predict(self, image: Tensor) -> Output:
@@ -138,3 +141,10 @@ class InstanceSegmentation(Task):
         precision: dict[str, float] = self.mask_ap.compute()
         self.mask_ap.reset()
         return {**super().compute_scores(), **precision}
+
+
+def _detections(result: dict[str, Tensor]) -> Detections:
+    masks = result["masks"][:, 0] >= MASK_THRESHOLD
+    order = result["scores"].argsort(descending=True, stable=True)
+    ordered = (x[order] for x in (masks, result["labels"], result["scores"], result["boxes"]))
+    return Detections(*ordered)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seglab.data.instances import tight_boxes
+from seglab.data.instances import Detections, tight_boxes
 from seglab.inference.votes import voted_objects
 
 BLOCKS = [(4, 10, 2, 20), (12, 30, 25, 40), (20, 38, 3, 17)]
@@ -18,21 +18,17 @@ def image_of(blocks: list[tuple[int, int, int, int]]) -> Tensor:
     return image
 
 
-def bright_objects(view: Tensor) -> dict[str, Tensor]:
-    """Find the blocks of ``BLOCKS``, in no order of scores."""
-    masks = (view[0] > 100).float()
-    found = [channel for channel in range(3) if masks[channel].any()]
+def bright_objects(view: Tensor) -> Detections:
+    """Find the blocks of ``BLOCKS``; the score of class k is 0.3 k."""
+    masks = view[0] > 100
+    found = [channel for channel in (2, 1, 0) if masks[channel].any()]
     return answer(masks[found], [one + 1 for one in found], [(one + 1) * 0.3 for one in found])
 
 
-def answer(masks: Tensor, labels: list[int], scores: list[float]) -> dict[str, Tensor]:
-    boxes = tight_boxes(masks > 0.5) if len(masks) else torch.zeros(0, 4)
-    return {
-        "boxes": boxes,
-        "labels": torch.tensor(labels, dtype=torch.int64),
-        "scores": torch.tensor(scores),
-        "masks": masks[:, None],
-    }
+def answer(masks: Tensor, labels: list[int], scores: list[float]) -> Detections:
+    boxes = tight_boxes(masks) if len(masks) else torch.zeros(0, 4)
+    classes = torch.tensor(labels, dtype=torch.int64)
+    return Detections(masks, classes, torch.tensor(scores), boxes)
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -62,9 +58,9 @@ def test_no_more_than_the_limit_are_kept_and_they_have_the_highest_scores() -> N
 def test_objects_of_two_classes_at_one_place_stay_two() -> None:
     views = iter([([1], [0.9]), ([2], [0.8])])
 
-    def infer(view: Tensor) -> dict[str, Tensor]:
-        mask = torch.zeros(1, *view.shape[-2:])
-        mask[:, 5:20, 5:41] = 1
+    def infer(view: Tensor) -> Detections:
+        mask = torch.zeros(1, *view.shape[-2:], dtype=torch.bool)
+        mask[:, 5:20, 5:41] = True
         return answer(mask, *next(views))
 
     found = voted_objects(image_of([]), infer, (1.0,), True, limit=10)
@@ -74,10 +70,10 @@ def test_objects_of_two_classes_at_one_place_stay_two() -> None:
 def test_the_mask_is_that_of_at_least_half_the_scores() -> None:
     rows, scores = iter([(10, 30), (10, 26), (10, 26)]), iter([0.9, 0.5, 0.6])
 
-    def infer(view: Tensor) -> dict[str, Tensor]:
-        mask = torch.zeros(1, *view.shape[-2:])
+    def infer(view: Tensor) -> Detections:
+        mask = torch.zeros(1, *view.shape[-2:], dtype=torch.bool)
         top, bottom = next(rows)
-        mask[:, top:bottom, 5:41] = 1
+        mask[:, top:bottom, 5:41] = True
         return answer(mask, [1], [next(scores)])
 
     # Three views of one size: the second and third, 1.1 of 2.0 together, outvote the first.
