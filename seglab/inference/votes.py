@@ -27,8 +27,10 @@ def voted_objects(
 
     Non-maximum suppression by boxes, over the objects of all views. The mask of a kept object is
     voted by those that it stands for, with their scores as weights (Dai, He and Sun,
-    "Instance-aware Semantic Segmentation via Multi-task Network Cascades", CVPR 2016). Scale 1
-    without a flip is what ``infer`` returns.
+    "Instance-aware Semantic Segmentation via Multi-task Network Cascades", CVPR 2016). Its score is
+    the mean over the views of the highest of theirs, 0 for a view without any: the highest of all
+    would grow with the number of views, of wrong objects too. Scale 1 without a flip is what
+    ``infer`` returns.
 
     Args:
         image: ``(1, C, H, W)`` uint8.
@@ -43,17 +45,17 @@ def voted_objects(
     ]
     if len(found) == 1:
         return found[0]
-    every = _joined(found)
-    kept = batched_nms(every.boxes, every.scores, every.labels, SAME_OBJECT)[:limit]
+    every, view = _joined(found)
+    if not len(every):
+        return every
+    kept = batched_nms(every.boxes, every.scores, every.labels, SAME_OBJECT)
     same = box_iou(every.boxes[kept], every.boxes) >= SAME_OBJECT
     same &= every.labels[kept][:, None] == every.labels
-    masks = [_vote(every.masks[each], every.scores[each]) for each in same]
-    return Detections(
-        torch.stack(masks) if masks else every.masks[:0],
-        every.labels[kept],
-        every.scores[kept],
-        every.boxes[kept],
-    )
+    best = [(same & (view == number)).mul(every.scores).amax(1) for number in range(len(found))]
+    scores = torch.stack(best).mean(0)
+    order = scores.argsort(descending=True, stable=True)[:limit]
+    masks = torch.stack([_vote(every.masks[each], every.scores[each]) for each in same[order]])
+    return Detections(masks, every.labels[kept[order]], scores[order], every.boxes[kept[order]])
 
 
 def _on_image(found: Detections, mirrored: bool, seen: torch.Size, size: torch.Size) -> Detections:
@@ -68,12 +70,15 @@ def _on_image(found: Detections, mirrored: bool, seen: torch.Size, size: torch.S
     return Detections(masks, found.labels, found.scores, boxes)
 
 
-def _joined(found: Sequence[Detections]) -> Detections:
+def _joined(found: Sequence[Detections]) -> tuple[Detections, Tensor]:
+    """Return the objects of all views by descending score, and the number of each one's view."""
     parts = {
         name: torch.cat([getattr(each, name) for each in found]) for name in Detections.__slots__
     }
+    counts = torch.tensor([len(each) for each in found])
+    view = torch.arange(len(found)).repeat_interleave(counts).to(parts["scores"].device)
     order = parts["scores"].argsort(descending=True, stable=True)
-    return Detections(**{name: part[order] for name, part in parts.items()})
+    return Detections(**{name: part[order] for name, part in parts.items()}), view[order]
 
 
 def _vote(masks: Tensor, scores: Tensor) -> Tensor:

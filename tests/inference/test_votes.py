@@ -78,5 +78,20 @@ def test_the_mask_is_that_of_at_least_half_the_scores() -> None:
 
     # Three views of one size: the second and third, 1.1 of 2.0 together, outvote the first.
     found = voted_objects(image_of([]), infer, (1.0, 1.0, 1.0), False, limit=10)
-    assert found.scores.tolist() == pytest.approx([0.9])
+    assert found.scores.tolist() == pytest.approx([2.0 / 3])
     assert found.masks[0].any(1).nonzero()[:, 0].tolist() == [*range(10, 26)]
+
+
+def test_an_object_that_one_view_alone_shows_counts_for_one_view() -> None:
+    """Otherwise the scores of wrong objects would grow with the number of views."""
+    views = iter([([1, 2], [0.6, 0.9]), ([1], [0.8]), ([1], [0.7])])
+
+    def infer(view: Tensor) -> Detections:
+        labels, scores = next(views)
+        mask = torch.zeros(len(labels), *view.shape[-2:], dtype=torch.bool)
+        mask[:, 5:20, 5:41] = True
+        return answer(mask, labels, scores)
+
+    found = voted_objects(image_of([]), infer, (1.0, 1.0, 1.0), False, limit=10)
+    assert found.labels.tolist() == [1, 2]
+    assert found.scores.tolist() == pytest.approx([0.7, 0.3])
