@@ -73,10 +73,8 @@ def main(evaluation: str, checkpoint: str, output: str, *overrides: str) -> None
     mious = measured.mious()
     config = override_stored(stored_config(read_checkpoint(Path(checkpoint))), [*overrides])
     model = seglab.load(checkpoint, *overrides)
-    task = model.task
-    data = open_dataset(
-        config.data, config.data.val_split, instances=isinstance(task, InstanceSegmentation)
-    )
+    task = model.task if isinstance(model.task, InstanceSegmentation) else None
+    data = open_dataset(config.data, config.data.val_split, instances=task is not None)
     rows = []
     for kind, names in chosen(mious).items():
         for name in names:
@@ -87,18 +85,17 @@ def main(evaluation: str, checkpoint: str, output: str, *overrides: str) -> None
             if not np.array_equal(counts, measured.counts[measured.ids.index(name), 1]):
                 raise SystemExit(f"{evaluation}: measured another model: {name} differs")
             size = WIDTH, round(WIDTH * photo.shape[0] / photo.shape[1])
-            if isinstance(task, InstanceSegmentation):
+            if task is None:
+                drawn = [overlay(photo, labels) for labels in maps]
+            else:
                 found = model.detect(sample.image).above(task.score_threshold)
                 drawn = objects(sample, found)
-            else:
-                drawn = [overlay(photo, labels) for labels in maps]
             pictures = [Image.fromarray(photo), *drawn]
             shown = [one.resize(size, Image.Resampling.LANCZOS) for one in pictures]
             values = np.unique(maps[0][maps[0] < len(measured.classes)])
             classes = ", ".join(measured.classes[value] for value in values if value)
             rows.append((f"{kind}: {name}, mIoU {mious[name]:.2f}, {classes}", shown))
-    shows = "objects" if isinstance(task, InstanceSegmentation) else "class map"
-    sheet(("photograph", "truth", shows), rows).save(output)
+    sheet(("photograph", "truth", "class map" if task is None else "objects"), rows).save(output)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,6 @@ def _all_but_the_seed(run: RunRecord) -> str | None:
     data = [known.get(key) for key in (TRAIN_DATA, VAL_DATA, CODE, CHECKPOINT)]
     if run.checkpoint == BEST:  # the best epoch is at a different step for each seed
         data[-1] = BEST
-    if VAL_DATA not in known:  # made by other means: only its folder is known
+    if VAL_DATA not in known:  # not recorded: only its folder is known
         data.append(str(run.settings.get("data.root")))
     return json.dumps([run.kind, data, settings], sort_keys=True, default=str)
